@@ -1,0 +1,60 @@
+# `make run` and `make test` need nothing but Python 3.11 or later. `make help` lists the rest.
+
+PYTHON ?= python3
+USERS ?= 1
+
+bin := .venv/bin
+setup = command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is needed: $(PYTHON) was not found." >&2; exit 1; }; \
+	$(PYTHON) -I aevon/bootstrap.py
+app = $(setup) requirements.txt
+tools = $(setup) tests/requirements.txt
+secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
+production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
+
+.PHONY: help run demo test coverage bench soak check format clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# exec: Ctrl-C goes to the supervisor alone, and make adds nothing to its last words.
+run: ## servers, migrations, demo users, web, worker and beat, until Ctrl-C
+	@$(app) && exec $(bin)/python -m aevon.run
+
+demo: ## tell the story against the running site (USERS=1000 for a crowd)
+	@$(app) && exec $(bin)/python -m aevon.demo --users $(USERS)
+
+test: ## the whole suite, on servers of its own
+	@$(tools) && exec $(bin)/python -m pytest -m "not soak"
+
+coverage: ## the suite again, measured: 95 % of the cache layer and of the services
+	@$(tools)
+	@$(bin)/python -m pytest -q -m "not soak" --cov --cov-report=
+	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
+
+bench: ## what the patterns cost beside the bare calls
+	@$(app) && exec $(bin)/python benchmarks/patterns.py
+
+soak: ## the long runs
+	@$(tools) && exec $(bin)/python -m pytest -m soak
+
+check: ## style, types, imports, migrations and the production settings
+	@$(tools)
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+	@echo "manage.py makemigrations --check"
+	@$(production) $(bin)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@echo "manage.py check --deploy"
+	@$(production) $(bin)/python manage.py check --deploy --fail-level WARNING
+
+format: ## let ruff put the code in order
+	@$(tools)
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+clean: ## remove what tools left behind (not .venv, not your data in .aevon)
+	rm -rf .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache staticfiles
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""ΛΞVON OS, the Reflex Arc: DragonflyDB in front of PostgreSQL."""

@@ -1,0 +1,67 @@
+"""The Reflex Arc: one cache layer for every service. The only import path they use."""
+
+from aevon.cache import bounded_list, cache_aside, rate_limit, write_behind, write_through
+from aevon.cache.bounded_list import BoundedList, Recent
+from aevon.cache.codec import CorruptValue, Document, rfc3339
+from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
+from aevon.cache.entries import Projection
+from aevon.cache.keyspace import (
+    CANVAS,
+    CANVAS_DIRTY,
+    CONVO_HISTORY,
+    LOGIN_ATTEMPTS_BY_ADDRESS,
+    LOGIN_ATTEMPTS_BY_NAME,
+    PSYCHE,
+    SESSION,
+    InternalKeyspace,
+    InvalidKey,
+    Keyspace,
+    UnknownKeyspace,
+    canonical_user_id,
+)
+from aevon.cache.outbox import add as add_to_outbox
+from aevon.cache.resources import (
+    BufferResource,
+    EntryResource,
+    ListResource,
+    forget_users,
+    register,
+)
+from aevon.cache.write_behind import Contended, WriteBehind
+
+__all__ = [
+    "CANVAS",
+    "CANVAS_DIRTY",
+    "CONVO_HISTORY",
+    "LOGIN_ATTEMPTS_BY_ADDRESS",
+    "LOGIN_ATTEMPTS_BY_NAME",
+    "PSYCHE",
+    "SESSION",
+    "BoundedList",
+    "BufferResource",
+    "CacheError",
+    "CacheUnavailable",
+    "Contended",
+    "CorruptValue",
+    "Document",
+    "EntryResource",
+    "InternalKeyspace",
+    "InvalidKey",
+    "Keyspace",
+    "ListResource",
+    "Projection",
+    "Recent",
+    "UnknownKeyspace",
+    "WriteBehind",
+    "WrongType",
+    "add_to_outbox",
+    "bounded_list",
+    "cache_aside",
+    "canonical_user_id",
+    "forget_users",
+    "rate_limit",
+    "register",
+    "rfc3339",
+    "write_behind",
+    "write_through",
+]

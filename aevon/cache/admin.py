@@ -1,0 +1,175 @@
+"""The cache in the admin: what waits for repair, and the cached state beside each row."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from aevon.cache import inspection, maintenance, outbox, resources
+from aevon.cache.connection import CacheError
+from aevon.cache.keyspace import Keyspace
+from aevon.cache.maintenance import Warmed
+from aevon.cache.models import Outbox
+from aevon.cache.resources import Resource
+
+if TYPE_CHECKING:
+    _Base = admin.ModelAdmin[Model]
+else:
+    _Base = object
+
+AWAY: Final = "cache away"
+COLOURS: Final = {
+    "in sync": "success",
+    "unsaved": "info",
+    "missing": "warning",
+    "stale": "danger",
+    "corrupt": "danger",
+}
+
+
+class CachedStateAdmin(_Base):
+    """A mixin, before `ModelAdmin`, for rows that stand behind one of the protocol's keys.
+
+    The list gets a column with the verdict, computed for the whole page in one query and two
+    round trips; the form gets a panel with key, lifetime and value beside what PostgreSQL holds;
+    and there are actions to warm and to flush. With the cache away the pages say so and work.
+    """
+
+    cache_keyspace: Keyspace
+    # The field of the row that holds the user's id.
+    cache_user_field = "pk"
+    change_form_outer_after_template = "cache/cached_state.html"
+
+    @property
+    def _resource(self) -> Resource:
+        return resources.resource(self.cache_keyspace.name)
+
+    def _user_id(self, row: Model) -> int:
+        return int(getattr(row, self.cache_user_field))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return [*super().get_list_display(request), "cache_verdict"]
+
+    @display(description="Cache", label=COLOURS)  # type: ignore[untyped-decorator]  # unfold's
+    def cache_verdict(self, row: Any) -> str:
+        """The column; the verdicts were put on the rows of the page."""
+        return str(getattr(row, "_cache_verdict", "—"))
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        page = super().get_changelist_instance(request)
+        user_ids = sorted({self._user_id(row) for row in page.result_list})
+        verdicts = self._verdicts(user_ids)
+        for row in page.result_list:
+            row._cache_verdict = verdicts.get(self._user_id(row), AWAY)  # noqa: SLF001  ours
+        return page
+
+    def _verdicts(self, user_ids: list[int]) -> dict[int, Any]:
+        try:
+            return dict(maintenance.judge(self._resource, user_ids)) if user_ids else {}
+        except CacheError:
+            return {}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        row = kwargs.get("obj")
+        if row is not None:
+            context["cached_state"] = panel(self._resource, self._user_id(row))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        mine = {name: self.get_action(name) for name in ("warm_the_cache", "flush_from_the_cache")}
+        return {**super().get_actions(request), **mine}
+
+    @admin.action(description="Warm the cache")
+    def warm_the_cache(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Load the rows' entries, as `manage.py cache_warmup` does."""
+        warmed = Warmed(self.cache_keyspace.name)
+        with self._telling_when_away(request):
+            for user_ids in self._batches(queryset):
+                maintenance.warm_batch(self._resource, user_ids, warmed)
+            self.message_user(request, f"Cached: {warmed.cached} of {warmed.users} users.")
+
+    @admin.action(description="Flush from the cache")
+    def flush_from_the_cache(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Remove the rows' entries, as `manage.py cache_flush` does: unsaved ones are persisted
+        first and stay where that fails."""
+        done, kept = 0, 0
+        with self._telling_when_away(request):
+            for user_ids in self._batches(queryset):
+                kept += len(maintenance.remove(self._resource, user_ids))
+                done += len(user_ids)
+            told = f"Flushed: {done - kept} users; {kept} unsaved and kept."
+            self.message_user(request, told, "warning" if kept else "success")
+
+    def _batches(self, queryset: QuerySet[Any]) -> Iterator[list[int]]:
+        user_ids = queryset.order_by().values_list(self.cache_user_field, flat=True).distinct()
+        return maintenance.batches(user_ids.iterator(), maintenance.BATCH)
+
+    @contextlib.contextmanager
+    def _telling_when_away(self, request: HttpRequest) -> Iterator[None]:
+        try:
+            yield
+        except CacheError as error:
+            self.message_user(request, f"The cache is away: {error}", "error")
+
+
+def panel(resource: Resource, user_id: int) -> dict[str, Any]:
+    """What the template shows of a user's entry; `away` instead when the cache cannot be asked."""
+    try:
+        found = inspection.inspect_one(resource, user_id)
+    except CacheError:
+        key = resource.keyspace.key(user_id)
+        return {"key": key, "away": True, "ledger": pretty(resource.ledger(user_id))}
+    return {
+        "key": found.held.key,
+        "type": found.held.type,
+        "lifetime": inspection.lifetime(found.held),
+        "verdict": found.verdict,
+        "waiting": found.waiting,
+        "value": pretty(found.held.value),
+        "ledger": pretty(found.ledger),
+    }
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
+
+
+@admin.register(Outbox)
+class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Entries that may be older than their rows. Empty within seconds while the cache answers."""
+
+    list_display = ("keyspace", "user_id", "added_at")
+    list_filter = ("keyspace",)
+    search_fields = ("=user_id",)
+    actions = ("repair_now",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    @admin.action(description="Repair now")
+    def repair_now(self, request: HttpRequest, queryset: QuerySet[Outbox]) -> None:
+        """Repair the selected entries, as the beat task does every two seconds."""
+        wanted = list(queryset.values_list("pk", flat=True))
+        try:
+            repaired = outbox.drain(
+                lambda name, user_ids: resources.resource(name).repair(user_ids), only=wanted
+            )
+        except CacheError as error:
+            self.message_user(request, f"The cache is away: {error}", "error")
+            return
+        self.message_user(request, f"Repaired: {repaired} entries.")

@@ -1,0 +1,68 @@
+"""The cache layer's settings: typed, read at call time from `settings.AEVON_CACHE`."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """`AEVON_CACHE`, checked. Seconds unless the name says otherwise.
+
+    Raises `ImproperlyConfigured` naming the setting.
+    """
+
+    url: str
+    connect_timeout_seconds: float = 0.1
+    read_timeout_seconds: float = 0.25
+    pool_size: int = 32
+    pool_wait_seconds: float = 0.05
+    breaker_failures: int = 3
+    breaker_open_seconds: float = 1.0
+    lease_seconds: float = 5.0
+    psyche_ttl_seconds: int = 86_400
+    canvas_idle_ttl_seconds: int = 86_400
+    convo_history_ttl_seconds: int = 86_400
+
+    def __post_init__(self) -> None:
+        _check_url(self.url)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "url" and not _is_positive(value):
+                raise ImproperlyConfigured(
+                    f"AEVON_CACHE[{field.name.upper()!r}] must be a number above 0, not {value!r}."
+                )
+
+
+def _check_url(url: Any) -> None:
+    if not isinstance(url, str) or not url.startswith(SCHEMES):
+        raise ImproperlyConfigured(f"DRAGONFLY_URL must begin with {', '.join(SCHEMES)}.")
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        # Not the error's own text: it may quote the password.
+        raise ImproperlyConfigured(
+            "DRAGONFLY_URL cannot be read: its port must be a number up to 65535, and special "
+            "characters of the password must be percent-encoded."
+        ) from None
+
+
+def _is_positive(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and value > 0
+
+
+def current() -> CacheSettings:
+    """The settings in force now; tests may override `AEVON_CACHE` at any time."""
+    values: dict[str, Any] = {name.lower(): value for name, value in settings.AEVON_CACHE.items()}
+    unknown = values.keys() - {field.name for field in fields(CacheSettings)}
+    if unknown:
+        raise ImproperlyConfigured(f"AEVON_CACHE has unknown entries: {', '.join(sorted(unknown))}")
+    return CacheSettings(**values)

@@ -1,0 +1,100 @@
+"""Every key name, its type and its validation, in one registry.
+
+The four names of the integration protocol (section 3) are `name:{userId}`; every other key has
+three parts, `service:key:id` (section 4.1). The patterns refuse a keyspace that is not here.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from aevon.cache import conf
+
+USER_ID_MAX: Final = 2**63 - 1
+_CANONICAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+
+
+class InvalidKey(ValueError):
+    """A user id or key part that cannot stand in a key: nothing was sent to the server."""
+
+
+class UnknownKeyspace(LookupError):
+    """A keyspace outside the registry was handed to a pattern."""
+
+
+def canonical_user_id(value: object) -> int:
+    """The user id as an integer of 1 … 2^63-1; the text form must be canonical decimal.
+
+    Raises `InvalidKey` for signs, spaces, globs, newlines, braces, leading zeros, booleans.
+    """
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= USER_ID_MAX:
+        shown = repr(value)
+        raise InvalidKey(f"Not a user id: {shown if len(shown) <= 40 else shown[:37] + '…'}")
+    return value
+
+
+def _safety_ttl(setting: str) -> Callable[[], int]:
+    return lambda: int(getattr(conf.current(), setting) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """One of the protocol's four names: `name:{userId}`.
+
+    `ttl_ms()` is the lifetime that every write refreshes; None where the document itself says
+    when it ends (a session).
+    """
+
+    name: str
+    service: str
+    type: Literal["string", "list"]
+    ttl_ms: Callable[[], int] | None
+
+    def key(self, user_id: object) -> str:
+        """The key of one user; raises `InvalidKey`."""
+        return f"{self.name}:{canonical_user_id(user_id)}"
+
+    def user_id(self, key: str) -> int | None:
+        """The user id in a key of this keyspace, or None when the key is not one of ours."""
+        name, _, rest = key.partition(":")
+        if name != self.name or not _CANONICAL.fullmatch(rest):
+            return None
+        return int(rest) if int(rest) <= USER_ID_MAX else None
+
+
+@dataclass(frozen=True, slots=True)
+class InternalKeyspace:
+    """A key of the system's own, in three parts: `service:name:{id}`."""
+
+    service: str
+    name: str
+
+    def key(self, part: object) -> str:
+        """The key; `part` is a shard number or a token of letters, digits, `.`, `_`, `-`."""
+        text = str(part)
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII):
+            raise InvalidKey(f"Not a key part: {text[:40]!r}")
+        return f"{self.service}:{self.name}:{text}"
+
+
+PSYCHE = Keyspace("psyche", "klepsydra", "string", _safety_ttl("psyche_ttl_seconds"))
+CANVAS = Keyspace("canvas", "canvas", "string", _safety_ttl("canvas_idle_ttl_seconds"))
+SESSION = Keyspace("session", "auth_sessions", "string", None)
+CONVO_HISTORY = Keyspace("convo_history", "beep", "list", _safety_ttl("convo_history_ttl_seconds"))
+
+CANVAS_DIRTY = InternalKeyspace("canvas", "dirty")
+LOGIN_ATTEMPTS_BY_NAME = InternalKeyspace("auth", "login-name")
+LOGIN_ATTEMPTS_BY_ADDRESS = InternalKeyspace("auth", "login-address")
+
+REGISTRY: Final = {space.name: space for space in (PSYCHE, CANVAS, SESSION, CONVO_HISTORY)}
+INTERNAL: Final = (CANVAS_DIRTY, LOGIN_ATTEMPTS_BY_NAME, LOGIN_ATTEMPTS_BY_ADDRESS)
+
+
+def registered(keyspace: Keyspace) -> Keyspace:
+    """`keyspace` itself when the registry holds it; raises `UnknownKeyspace` otherwise."""
+    if not any(keyspace is known for known in REGISTRY.values()):
+        raise UnknownKeyspace(f"Not in the keyspace registry: {keyspace!r}")
+    return keyspace

@@ -1,0 +1,224 @@
+"""What the maintenance commands share: JSON, progress, plain errors, exit codes."""
+
+import contextlib
+import json
+import sys
+import time
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    DjangoHelpFormatter,
+)
+from django.db import DatabaseError, InterfaceError, OperationalError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+from aevon.cache.connection import CacheError, CacheUnavailable
+from aevon.cache.keyspace import REGISTRY, InvalidKey
+from aevon.cache.maintenance import Progress
+from aevon.cache.user_ranges import UserRanges, parse_users
+
+INTERRUPTED: Final = 130
+PLAIN_LINE_SECONDS: Final = 2.0
+HOW_TO_START: Final = "Start `make run` in another terminal, or set {}."
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a command found: `data` for machines, `lines` for people. `trouble` is the sentence
+    that goes with exit code 1; empty when all is well."""
+
+    data: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+    trouble: str = ""
+
+
+class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves the examples' lines as they are written."""
+
+
+class MaintenanceCommand(BaseCommand):
+    """A command that works through users and reports at the end.
+
+    Subclasses set `help` and `examples` and write `run(**options)`. Exit code 0, or 1 with one
+    line on stderr; 130 after Ctrl-C. With `--json` stdout carries one JSON object and no more.
+    """
+
+    examples = ""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            formatter_class=_HelpFormatter,
+            epilog=f"examples:\n{self.examples}" if self.examples else None,
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON object instead of text"
+        )
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        try:
+            super().run_from_argv(argv)
+        except SystemExit as end:
+            # argparse ends with 2; these commands know 0 and 1.
+            sys.exit(1 if end.code == 2 else end.code)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        started = time.monotonic()
+        try:
+            with plain_errors():
+                report = self.run(**options)
+        except CommandError as error:
+            if options["json"]:
+                self.stdout.write(json.dumps({"error": str(error)}))
+            raise
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped. What was done so far is complete and consistent.")
+            sys.exit(INTERRUPTED)
+        self._show(report, time.monotonic() - started, as_json=options["json"])
+
+    def run(self, **options: Any) -> Report:
+        """Do the work."""
+        raise NotImplementedError
+
+    def _show(self, report: Report, seconds: float, *, as_json: bool) -> None:
+        if as_json:
+            self.stdout.write(json.dumps({**report.data, "seconds": round(seconds, 3)}))
+        else:
+            for line in [*report.lines, f"Took {seconds:.1f} s."]:
+                self.stdout.write(self._printable(line))
+        if report.trouble:
+            raise CommandError(report.trouble)
+
+    def _printable(self, text: str) -> str:
+        """The text with `\\u…` for what the terminal's encoding does not have."""
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, *, as_json: bool) -> Iterator[Progress]:
+        """A bar on a terminal; elsewhere a line every two seconds, and none beside JSON."""
+        if sys.stderr.isatty():
+            with RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+            ) as bar:
+                yield _Bar(bar, what)
+        else:
+            yield _Lines((lambda _: None) if as_json else self.stdout.write, what)
+
+
+class _Bar:
+    """A progress bar per keyspace."""
+
+    def __init__(self, bar: RichProgress, what: str) -> None:
+        self._bar = bar
+        self._what = what
+
+    def start(self, service: str, count: Callable[[], int] | None) -> None:
+        total = count() if count is not None else None
+        self._task = self._bar.add_task(f"{self._what} {service}", total=total)
+
+    def advance(self, users: int) -> None:
+        self._bar.advance(self._task, users)
+
+
+class _Lines:
+    """A line now and then."""
+
+    def __init__(self, write: Callable[[str], object], what: str) -> None:
+        self._write = write
+        self._what = what
+        self._written_at = time.monotonic()
+
+    def start(self, service: str, _: Callable[[], int] | None) -> None:
+        self._service, self._done = service, 0
+
+    def advance(self, users: int) -> None:
+        self._done += users
+        if time.monotonic() - self._written_at >= PLAIN_LINE_SECONDS:
+            self._written_at = time.monotonic()
+            self._write(f"{self._what} {self._service}: {self._done:,} so far")
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what a person can do something about into one sentence (`CommandError`)."""
+    try:
+        yield
+    except InvalidKey as error:
+        raise CommandError(str(error)) from error
+    except CacheUnavailable as error:
+        _fail("The cache cannot be reached", error, HOW_TO_START.format("DRAGONFLY_URL"))
+    except CacheError as error:
+        _fail("The cache refused a call", error, "Nothing else was touched.")
+    except (OperationalError, InterfaceError) as error:
+        _fail("PostgreSQL cannot be reached", error, HOW_TO_START.format("DATABASE_URL"))
+    except DatabaseError as error:
+        _fail("PostgreSQL refused", error, "Has `manage.py migrate` been run?")
+
+
+def _fail(what: str, error: Exception, advice: str) -> NoReturn:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise CommandError(f"{what}: {reason}\n{advice}") from error
+
+
+def add_service(parser: CommandParser) -> None:
+    """`--service`."""
+    parser.add_argument(
+        "--service",
+        choices=[*REGISTRY, "all"],
+        default="all",
+        help="which keys, by the first part of their name (default: all)",
+    )
+
+
+def add_users(parser: CommandParser) -> None:
+    """`--users`."""
+    parser.add_argument(
+        "--users",
+        metavar="1,2,5-9",
+        help="only these users: ids and ranges, comma-separated, no spaces (default: everybody)",
+    )
+
+
+def users_of(options: dict[str, Any]) -> UserRanges | None:
+    """The users that `--users` names; None for everybody. Raises `InvalidKey`."""
+    return None if options["users"] is None else parse_users(options["users"])
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number of 1 … 1,000,000."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 7 else 0
+    if not 1 <= number <= 1_000_000:
+        raise ValueError
+    return number
+
+
+positive.__name__ = "whole number from 1 to 1,000,000"
+
+
+def columns(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Rows as lines: the first column flush left, the others right; whole numbers with commas."""
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [_line(row, widths) for row in texts]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)])

@@ -1,0 +1,121 @@
+"""`manage.py cache_stats`."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from aevon.cache import inspection
+from aevon.cache.inspection import Server, Stats, Unsaved, duration, hit_rate
+from aevon.cache.management.base import MaintenanceCommand, Report
+
+AWAY = "not reachable"
+
+
+class Command(MaintenanceCommand):
+    help = (
+        "Show how the cache is doing: the server, its version and memory, hit rates, how many "
+        "canvases are unsaved and since when, how many entries wait in the outbox, and the "
+        "circuit breaker of this process. Exit code 1 when the cache or PostgreSQL is away."
+    )
+    examples = """\
+  manage.py cache_stats
+  manage.py cache_stats --keys     also count the entries by service (goes through all keys)
+  manage.py cache_stats --json     for a monitoring system
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--keys", action="store_true", help="count the entries by service")
+
+    def run(self, **options: Any) -> Report:
+        stats = inspection.stats(count_entries=options["keys"])
+        return Report(data=_data(stats), lines=list(_lines(stats)), trouble=_trouble(stats))
+
+
+def _trouble(stats: Stats) -> str:
+    away = [
+        f"{name} cannot be reached."
+        for name, part in (("The cache", stats.server), ("PostgreSQL", stats.outbox))
+        if part is None
+    ]
+    return " ".join(away)
+
+
+def _data(stats: Stats) -> dict[str, Any]:
+    return {
+        "server": stats.server and {_camel(k): v for k, v in asdict(stats.server).items()},
+        "hitRate": stats.server and _server_hit_rate(stats.server),
+        "loads": stats.loads
+        and {name: {**counts, "hitRate": hit_rate(counts)} for name, counts in stats.loads.items()},
+        "unsaved": stats.unsaved
+        and {
+            name: {"documents": each.documents, "oldestSeconds": each.oldest_seconds}
+            for name, each in stats.unsaved.items()
+        },
+        "entries": stats.entries,
+        "outbox": stats.outbox,
+        "breaker": stats.breaker,
+    }
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(part.title() for part in others)
+
+
+def _server_hit_rate(server: Server) -> float | None:
+    return hit_rate({"hit": server.hits, "miss": server.misses})
+
+
+def _lines(stats: Stats) -> Iterator[str]:
+    yield from _server_lines(stats.server)
+    for name, counts in (stats.loads or {}).items():
+        shown = ", ".join(f"{count:,} {result}" for result, count in sorted(counts.items()))
+        yield f"loads       {name}: {_percent(hit_rate(counts))} hits ({shown})"
+    if stats.loads is None:
+        yield "loads       counted by the web processes: see /metrics"
+    for name, each in (stats.unsaved or {}).items():
+        yield f"unsaved     {name}: {_unsaved(each)}"
+    for name, count in (stats.entries or {}).items():
+        yield f"entries     {name}: {count:,}"
+    yield f"outbox      {AWAY if stats.outbox is None else f'{stats.outbox:,} entries to repair'}"
+    yield f"breaker     {stats.breaker} (this process)"
+
+
+def _server_lines(server: Server | None) -> Iterator[str]:
+    if server is None:
+        yield f"server      {AWAY}"
+        return
+    limit = _size(server.memory_limit) if server.memory_limit else "no limit"
+    yield f"server      {server.software} {server.version}, up {duration(server.uptime_seconds)}"
+    yield (
+        f"memory      {_size(server.memory_used)} of {limit}, "
+        f"at most {_size(server.memory_peak)} so far"
+    )
+    yield f"keys        {server.keys:,}, Celery's and Django's included"
+    yield (
+        f"hit rate    {_percent(_server_hit_rate(server))} of the whole server "
+        f"({server.hits:,} hits, {server.misses:,} misses)"
+    )
+
+
+def _unsaved(each: Unsaved) -> str:
+    if each.oldest_seconds is None:
+        return f"{each.documents:,}"
+    return f"{each.documents:,}, the oldest for {duration(each.oldest_seconds)}"
+
+
+def _percent(share: float | None) -> str:
+    return "no" if share is None else f"{share:.1%}"
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.1f} {unit}" if unit != "B" else f"{count} B"
+        value /= 1024
+    return f"{value:.1f} TiB"

@@ -1,0 +1,25 @@
+"""What the cache layer counts, for `/metrics` (Prometheus)."""
+
+from prometheus_client import Counter
+
+LOADS = Counter(
+    "aevon_cache_loads_total",
+    "Loads through the cache layer by keyspace and result "
+    "(hit, miss, corrupt, away: served from PostgreSQL because the cache was not reachable).",
+    ["keyspace", "result"],
+)
+PUBLISHES = Counter(
+    "aevon_cache_publishes_total",
+    "Publishes after a commit by keyspace and result (stored, newer, empty, away).",
+    ["keyspace", "result"],
+)
+FAILURES = Counter(
+    "aevon_cache_failures_total",
+    "Calls that the cache server did not answer usefully, by kind.",
+    ["kind"],
+)
+CANVAS_FLUSHED = Counter(
+    "aevon_canvas_flushed_total",
+    "Canvas documents that a flush looked at, by result (persisted, unchanged, lost, refused).",
+    ["result"],
+)

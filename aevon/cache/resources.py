@@ -1,0 +1,284 @@
+"""What the commands, the admin and the health view may do with each keyspace.
+
+Every service registers its resources when Django starts, so that warm-up, flush, audit and
+inspection are written once and know no service.
+"""
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+from django.db import InterfaceError, OperationalError
+
+from aevon.cache import bounded_list, cache_aside, entries, outbox, write_behind
+from aevon.cache.bounded_list import BoundedList
+from aevon.cache.codec import CorruptValue
+from aevon.cache.connection import CacheUnavailable, store
+from aevon.cache.entries import Found, Projection
+from aevon.cache.keyspace import Keyspace
+from aevon.cache.write_behind import WriteBehind
+
+logger = logging.getLogger(__name__)
+
+# in sync: what PostgreSQL has. unsaved: newer than PostgreSQL, waiting for the flush. stale:
+# differs. missing: not cached. corrupt: cannot be read. absent: neither here nor there.
+Verdict = Literal["in sync", "unsaved", "stale", "missing", "corrupt", "absent"]
+
+D = TypeVar("D", bound=Any)
+
+
+class Resource(Protocol):
+    """One keyspace with what it is made of."""
+
+    @property
+    def keyspace(self) -> Keyspace: ...
+
+    def user_ids(self) -> Iterator[int]:
+        """Every user with something in PostgreSQL, in constant memory."""
+
+    def warm(self, user_ids: Sequence[int]) -> int:
+        """Load rows into the cache, never over something newer; how many are cached now."""
+
+    def drop(self, user_ids: Sequence[int]) -> list[int]:
+        """Remove the entries, after what is unsaved has been persisted; the users whose entry
+        had to stay, because PostgreSQL does not take it."""
+
+    def discard(self, user_ids: Sequence[int]) -> None:
+        """Remove the entries and whatever is unsaved in them."""
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        """Make the entries follow PostgreSQL. Raises `CacheUnavailable`."""
+
+    def rows(self, user_ids: Sequence[int]) -> set[int]:
+        """Those of the users who have something in PostgreSQL that belongs into the cache."""
+
+    def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
+        """Compare cache and PostgreSQL: one query, two round trips. Raises `CacheUnavailable`."""
+
+    def ledger(self, user_id: int) -> Any:
+        """What PostgreSQL holds, as the plain value the cache would hold; None for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryResource(Generic[D]):
+    """A write-through or cache-aside document."""
+
+    projection: Projection[D]
+
+    @property
+    def keyspace(self) -> Keyspace:
+        return self.projection.keyspace
+
+    def user_ids(self) -> Iterator[int]:
+        return self.projection.user_ids()
+
+    def warm(self, user_ids: Sequence[int]) -> int:
+        return len(cache_aside.load_many(self.projection, user_ids))
+
+    def drop(self, user_ids: Sequence[int]) -> list[int]:
+        _unlink(self.keyspace, user_ids)
+        return []
+
+    def discard(self, user_ids: Sequence[int]) -> None:
+        _unlink(self.keyspace, user_ids)
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        _unlink(self.keyspace, user_ids)
+
+    def rows(self, user_ids: Sequence[int]) -> set[int]:
+        documents = self.projection.read(user_ids)
+        return {u for u, document in documents.items() if not self.projection.ended(document)}
+
+    def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
+        held = _read_entries(self.projection, user_ids)
+        rows = self.projection.read(user_ids)
+        return {u: self._verdict(held[u], rows.get(u)) for u in user_ids}
+
+    def _verdict(self, held: D | Found, row: D | None) -> Verdict:
+        if row is not None and self.projection.ended(row):
+            row = None
+        if isinstance(held, Found):
+            if held.corrupt or held.foreign_type:
+                return "corrupt"
+            return "absent" if row is None else "missing"
+        current = self.projection.current
+        return "in sync" if row is not None and current(held) == current(row) else "stale"
+
+    def ledger(self, user_id: int) -> Any:
+        return msgspec.to_builtins(self.projection.read_one(user_id))
+
+
+@dataclass(frozen=True, slots=True)
+class BufferResource(EntryResource[D]):
+    """A write-behind document: dropping it persists it first and keeps what cannot be."""
+
+    buffer: WriteBehind[D]
+
+    def drop(self, user_ids: Sequence[int]) -> list[int]:
+        try:
+            write_behind.flush_users(self.buffer, user_ids)
+        except (OperationalError, InterfaceError):
+            logger.exception("PostgreSQL is away: unsaved documents stay in the cache")
+        return write_behind.discard_saved(self.buffer, user_ids)
+
+    def discard(self, user_ids: Sequence[int]) -> None:
+        write_behind.discard(self.buffer, user_ids)
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        write_behind.discard_saved(self.buffer, user_ids)
+
+    def _verdict(self, held: D | Found, row: D | None) -> Verdict:
+        if isinstance(held, Found):
+            return super(BufferResource, self)._verdict(held, row)
+        saved = row.revision if row is not None else 0
+        if held.revision > saved:
+            return "unsaved"
+        clean = msgspec.structs.replace(held, dirty_since=None)
+        return "in sync" if clean == (row or self.buffer.empty(held.user_id)) else "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class ListResource(Generic[D]):
+    """A bounded list."""
+
+    blist: BoundedList[D]
+
+    @property
+    def keyspace(self) -> Keyspace:
+        return self.blist.keyspace
+
+    def user_ids(self) -> Iterator[int]:
+        return self.blist.user_ids()
+
+    def warm(self, user_ids: Sequence[int]) -> int:
+        lists = bounded_list.rebuild(self.blist, user_ids)
+        return sum(1 for elements in lists.values() if elements)
+
+    def drop(self, user_ids: Sequence[int]) -> list[int]:
+        _unlink(self.keyspace, user_ids)
+        return []
+
+    def discard(self, user_ids: Sequence[int]) -> None:
+        _unlink(self.keyspace, user_ids)
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        _unlink(self.keyspace, user_ids)
+
+    def rows(self, user_ids: Sequence[int]) -> set[int]:
+        return {u for u, recent in self.blist.recent(user_ids).items() if recent.elements}
+
+    def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
+        held = _read_lists(self.blist, user_ids)
+        rows = self.blist.recent(user_ids)
+        return {u: self._verdict(held[u], rows[u].elements) for u in user_ids}
+
+    def _verdict(self, held: list[D] | None, elements: list[D]) -> Verdict:
+        if held is None:
+            return "corrupt"
+        if not held:
+            return "missing" if elements else "absent"
+        return "in sync" if held == elements else "stale"
+
+    def ledger(self, user_id: int) -> Any:
+        return msgspec.to_builtins(self.blist.recent([user_id])[user_id].elements) or None
+
+
+def _read_entries(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D | Found]:
+    """The entries; raises `CacheUnavailable`. MGET takes a key of another type for an empty one:
+    TYPE tells."""
+    held = entries.peek_many(projection, user_ids)
+    empty = [user_id for user_id in user_ids if held[user_id] == entries.EMPTY]
+    for user_id, kind in types(projection.keyspace, empty).items():
+        if kind not in ("none", "string"):
+            held[user_id] = Found(foreign_type=True)
+    return held
+
+
+def _read_lists(blist: BoundedList[D], user_ids: Sequence[int]) -> dict[int, list[D] | None]:
+    """The lists, None for a corrupt one; raises `CacheUnavailable`."""
+    kinds = types(blist.keyspace, user_ids)
+    held: dict[int, list[D] | None] = {u: [] if kinds[u] == "none" else None for u in user_ids}
+    lists = [user_id for user_id in user_ids if kinds[user_id] == "list"]
+    calls = [("LRANGE", blist.keyspace.key(user_id), 0, -1) for user_id in lists]
+    for user_id, raws in zip(lists, store().pipeline(calls, idempotent=True), strict=True):
+        with contextlib.suppress(CorruptValue):
+            held[user_id] = [bounded_list.decode_element(blist, raw) for raw in raws]
+    return held
+
+
+def types(keyspace: Keyspace, user_ids: Sequence[int]) -> dict[int, str]:
+    """The type of each user's key, `none` for no key: one round trip; raises `CacheUnavailable`."""
+    calls = [("TYPE", keyspace.key(user_id)) for user_id in user_ids]
+    kinds = store().pipeline(calls, idempotent=True)
+    return {u: kind.decode() for u, kind in zip(user_ids, kinds, strict=True)}
+
+
+def _unlink(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
+    store().pipeline([("UNLINK", keyspace.key(u)) for u in user_ids], idempotent=True)
+
+
+_registry: Final[dict[str, Resource]] = {}
+
+
+def register(resource: Resource) -> None:
+    """Make a keyspace known to the commands, the admin and the health view."""
+    _registry[resource.keyspace.name] = resource
+
+
+def resource(name: str) -> Resource:
+    """The resource of a keyspace; raises `LookupError`."""
+    return _registry[name]
+
+
+def resources() -> list[Resource]:
+    """All of them, in the order of the services."""
+    return list(_registry.values())
+
+
+def forget_users(user_ids: Sequence[int]) -> None:
+    """Remove everything the cache holds on users that no longer exist.
+
+    Cache away: the outbox remembers, and the repair finds that they have no rows.
+    """
+    for each in resources():
+        try:
+            each.discard(user_ids)
+        except CacheUnavailable:
+            outbox.add(each.keyspace, user_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the cache holds under one key."""
+
+    key: str
+    type: str
+    ttl_seconds: float | None
+    value: Any = field(default=None)
+
+
+def held(keyspace: Keyspace, user_id: int) -> Held:
+    """Type, lifetime (None: no expiry or no key) and value of a user's key, whatever is in it.
+
+    Raises `CacheUnavailable`.
+    """
+    key = keyspace.key(user_id)
+    kind = types(keyspace, [user_id])[user_id]
+    ttl_ms = int(store().command("PTTL", key))
+    value: Any = None
+    if kind == "string":
+        value = _shown(store().command("GET", key))
+    elif kind == "list":
+        value = [_shown(raw) for raw in store().command("LRANGE", key, 0, -1)]
+    return Held(key, kind, ttl_ms / 1000 if ttl_ms >= 0 else None, value)
+
+
+def _shown(raw: bytes | None) -> Any:
+    try:
+        return json.loads(raw or b"null")
+    except (ValueError, RecursionError):
+        return f"not JSON: {len(raw or b'')} bytes"

@@ -1,0 +1,313 @@
+"""Write-behind (protocol 3.2): updated in Dragonfly at once, in PostgreSQL at the next flush.
+
+The order is what keeps every acknowledged change (docs/design.md): the document, then its mark,
+then the acknowledgement; and at the flush read, persist, commit, settle, and only then clear the
+marks of what has not changed since. A mark's score is the revision, never a time: two marks in
+one millisecond must differ.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from django.db import DataError, IntegrityError
+
+from aevon.cache import codec, entries
+from aevon.cache.connection import CacheUnavailable, Script, store
+from aevon.cache.entries import Found, Projection
+from aevon.cache.keyspace import InternalKeyspace
+from aevon.cache.metrics import CANVAS_FLUSHED
+
+logger = logging.getLogger(__name__)
+
+COMPARE_AND_SET: Final = Script("compare_and_set")
+SETTLE: Final = Script("settle")
+CLEAR_MARK: Final = Script("clear_mark")
+DROP_SAVED: Final = Script("drop_saved")
+
+SHARDS: Final = 8
+FLUSH_BATCH: Final = 500
+ATTEMPTS: Final = 200
+
+D = TypeVar("D", bound=Any)
+
+
+class Contended(Exception):
+    """Too many writers changed the document at once; the change was not made. Try again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteBehind(Generic[D]):
+    """A document that lives in Dragonfly and is persisted later.
+
+    The document has `user_id`, `revision` (rises by one with each change) and `dirty_since`
+    (Unix seconds since when it holds something that PostgreSQL does not; None otherwise).
+    `empty(user_id)` is the document of a user who has no row. `persist(documents)` upserts in
+    one transaction, never an older revision over a newer one, and gives each user's revision
+    that is then in PostgreSQL, without the users that no longer exist.
+    """
+
+    projection: Projection[D]
+    dirty: InternalKeyspace
+    empty: Callable[[int], D]
+    persist: Callable[[Sequence[D]], dict[int, int]]
+
+    def mark_key(self, user_id: int) -> str:
+        """The index of unsaved documents that this user belongs to."""
+        return self.dirty.key(user_id % SHARDS)
+
+    def mark_keys(self) -> list[str]:
+        """All indexes of unsaved documents."""
+        return [self.dirty.key(shard) for shard in range(SHARDS)]
+
+
+# Requests of one process that change the same document take turns here instead of losing the
+# compare-and-set to each other; across processes the script decides.
+_turns = [threading.Lock() for _ in range(64)]
+
+
+def load(buffer: WriteBehind[D], user_id: int) -> D:
+    """The live document: from Dragonfly, else PostgreSQL, else the empty one. A hit is one
+    round trip. Cache away: what PostgreSQL has."""
+    held = entries.get(buffer.projection, user_id)
+    if held is None:
+        return buffer.projection.read_one(user_id) or buffer.empty(user_id)
+    return _open(buffer, user_id, held)
+
+
+def _open(buffer: WriteBehind[D], user_id: int, held: D | Found) -> D:
+    """The document, filled from its row or from the empty document when the entry is not there."""
+    if not isinstance(held, Found):
+        return held
+    filled = entries.fill(_with_empty(buffer), {user_id: held})
+    return filled[user_id]
+
+
+def _with_empty(buffer: WriteBehind[D]) -> Projection[D]:
+    """The projection in which every user has a document."""
+
+    def read(user_ids: Sequence[int]) -> dict[int, D]:
+        return {user_id: buffer.empty(user_id) for user_id in user_ids} | buffer.projection.read(
+            user_ids
+        )
+
+    return replace(buffer.projection, read=read)
+
+
+def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, floor: int = 0) -> D:
+    """Apply `change` to the live document atomically and acknowledge the new revision.
+
+    `change(document)` gives the next content and raises to refuse; revision and mark are set
+    here, the revision above `floor`. Two round trips and no SQL while the document is there.
+    Raises `CacheUnavailable` when the cache cannot take it (then change the row), `Contended`,
+    and whatever `change` raises.
+    """
+    with _turns[user_id % len(_turns)]:
+        for tried in range(ATTEMPTS):
+            held = entries.get(buffer.projection, user_id)
+            if held is None:
+                raise CacheUnavailable("The live document cannot be read.")
+            current = _open(buffer, user_id, held)
+            following = _next(current, change(current), floor)
+            if _store(buffer, current, following):
+                return following
+            time.sleep(random.uniform(0, 0.0005 * min(tried, 20)))  # noqa: S311  not a secret
+    raise Contended
+
+
+def _next(current: D, changed: D, floor: int) -> D:
+    revision = max(current.revision, floor) + 1
+    since = current.dirty_since or time.time()
+    result: D = msgspec.structs.replace(changed, revision=revision, dirty_since=since)
+    return result
+
+
+def _store(buffer: WriteBehind[D], current: D, following: D) -> bool:
+    """Document and mark in one round trip. The mark of a lost compare-and-set is harmless: the
+    winner has that revision and marks it too."""
+    key = buffer.projection.keyspace.key(following.user_id)
+    mark = ("ZADD", buffer.mark_key(following.user_id), "GT", following.revision, following.user_id)
+    outcome, _ = store().pipeline(
+        [COMPARE_AND_SET.on(key, current.revision, codec.encode(following)), mark]
+    )
+    return bool(outcome == b"stored")
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What a flush did. `lost`: marked, but the cache's memory of it is gone. `refused`:
+    PostgreSQL did not take it; it stays marked."""
+
+    persisted: int = 0
+    unchanged: int = 0
+    lost: int = 0
+    refused: int = 0
+
+    def add(self, result: str) -> None:
+        """Count one document, here and in the metrics."""
+        setattr(self, result, getattr(self, result) + 1)
+        CANVAS_FLUSHED.labels(result).inc()
+
+
+def flush(buffer: WriteBehind[D], *, progress: Callable[[int], None] | None = None) -> Flushed:
+    """Persist every marked document. Safe beside other flushes, updates and its own death.
+
+    No SQL when nothing is marked. Raises `CacheUnavailable`, and what PostgreSQL raises when it
+    is away: the marks then stay.
+    """
+    flushed = Flushed()
+    for key in buffer.mark_keys():
+        pairs = store().command("ZRANGE", key, 0, -1, "WITHSCORES")
+        marks = {int(user): int(float(score)) for user, score in _pairs(pairs)}
+        for batch in _batches(marks):
+            _flush_batch(buffer, batch, flushed)
+            if progress is not None:
+                progress(len(batch))
+    return flushed
+
+
+def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _batches(marks: Mapping[int, int]) -> Iterator[dict[int, int]]:
+    items = iter(marks.items())
+    while batch := dict(islice(items, FLUSH_BATCH)):
+        yield batch
+
+
+def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
+    """Persist these users' documents now, at a logout for example. Raises as `flush`."""
+    flushed = Flushed()
+    scores = store().pipeline(
+        [("ZSCORE", buffer.mark_key(user_id), user_id) for user_id in user_ids], idempotent=True
+    )
+    marks = {u: int(float(s)) for u, s in zip(user_ids, scores, strict=True) if s is not None}
+    for batch in _batches(marks):
+        _flush_batch(buffer, batch, flushed)
+    return flushed
+
+
+def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed) -> None:
+    keys = [buffer.projection.keyspace.key(user_id) for user_id in marks]
+    raws = dict(zip(marks, store().command("MGET", *keys), strict=True))
+    held: dict[int, Any] = {}
+    for user_id, raw in raws.items():
+        held[user_id] = entries.interpret(buffer.projection, user_id, raw)
+    documents = {u: document for u, document in held.items() if not isinstance(document, Found)}
+    in_rows, refused = _persist(buffer, list(documents.values()))
+    if gone := [user_id for user_id in marks if user_id not in documents]:
+        in_rows |= {u: row.revision for u, row in buffer.projection.read(gone).items()}
+    _settle(buffer, documents, raws, in_rows)
+    done = {user_id: mark for user_id, mark in marks.items() if user_id not in refused}
+    lost = [user_id for user_id in gone if in_rows.get(user_id, 0) < marks[user_id]]
+    for user_id in lost:
+        logger.error("The unsaved document of user %d is gone from the cache", user_id)
+    # What is lost cannot be persisted any more: its mark goes too.
+    _clear(buffer, {u: marks[u] if u in lost else in_rows.get(u, m) for u, m in done.items()})
+    for user_id, mark in marks.items():
+        persisted = in_rows.get(user_id, 0)
+        flushed.add(_verdict(documents.get(user_id), mark, persisted, user_id in refused))
+
+
+def _verdict(document: Any, mark: int, persisted: int, refused: bool) -> str:
+    if refused:
+        return "refused"
+    if document is None:
+        return "unchanged" if persisted >= mark else "lost"
+    return "persisted" if persisted == document.revision else "unchanged"
+
+
+def _persist(buffer: WriteBehind[D], documents: list[D]) -> tuple[dict[int, int], set[int]]:
+    """Upsert; where PostgreSQL refuses the batch, one by one, because a poison document must not
+    keep the others waiting. The revisions then in PostgreSQL, and the users refused."""
+    if not documents:
+        return {}, set()
+    try:
+        return buffer.persist(documents), set()
+    except (DataError, IntegrityError):
+        if len(documents) == 1:
+            logger.error("PostgreSQL refuses the document of user %d", documents[0].user_id)
+            return {}, {documents[0].user_id}
+    in_rows: dict[int, int] = {}
+    refused: set[int] = set()
+    for document in documents:
+        revisions, bad = _persist(buffer, [document])
+        in_rows |= revisions
+        refused |= bad
+    return in_rows, refused
+
+
+def _settle(
+    buffer: WriteBehind[D],
+    documents: Mapping[int, D],
+    raws: Mapping[int, bytes | None],
+    in_rows: Mapping[int, int],
+) -> None:
+    """Give the documents that are in PostgreSQL, as they are, a lifetime."""
+    calls = [
+        SETTLE.on(
+            buffer.projection.keyspace.key(user_id),
+            raws[user_id],
+            codec.encode(msgspec.structs.replace(document, dirty_since=None)),
+            buffer.projection.lifetime(document)[1],
+        )
+        for user_id, document in documents.items()
+        if in_rows.get(user_id) == document.revision
+    ]
+    store().pipeline(calls, idempotent=True)
+
+
+def _clear(buffer: WriteBehind[D], revisions: Mapping[int, int]) -> None:
+    """Clear the marks up to these revisions."""
+    store().pipeline(
+        [
+            CLEAR_MARK.on(buffer.mark_key(user_id), user_id, revision)
+            for user_id, revision in revisions.items()
+        ],
+        idempotent=True,
+    )
+
+
+def discard_saved(buffer: WriteBehind[D], user_ids: Sequence[int]) -> list[int]:
+    """Remove the documents that hold nothing unsaved; the users whose document stays."""
+    keys = [buffer.projection.keyspace.key(user_id) for user_id in user_ids]
+    removed = store().pipeline([DROP_SAVED.on(key) for key in keys], idempotent=True)
+    return [user_id for user_id, done in zip(user_ids, removed, strict=True) if not done]
+
+
+def discard(buffer: WriteBehind[D], user_ids: Sequence[int]) -> None:
+    """Remove documents and marks, unsaved or not."""
+    keys = [buffer.projection.keyspace.key(user_id) for user_id in user_ids]
+    marks = [("ZREM", buffer.mark_key(user_id), user_id) for user_id in user_ids]
+    store().pipeline([*(("UNLINK", key) for key in keys), *marks], idempotent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What would be lost with the cache's memory: how many documents, and since when (Unix
+    seconds; None when nothing is unsaved)."""
+
+    unsaved: int
+    oldest_since: float | None
+
+
+def exposure(buffer: WriteBehind[D]) -> Exposure:
+    """Count the unsaved documents and find the oldest. Reads every one of them, in batches."""
+    unsaved, oldest = 0, None
+    for key in buffer.mark_keys():
+        users = [int(user) for user in store().command("ZRANGE", key, 0, -1)]
+        for start in range(0, len(users), FLUSH_BATCH):
+            held: Mapping[int, Any] = entries.peek_many(
+                buffer.projection, users[start : start + FLUSH_BATCH]
+            )
+            since = [d.dirty_since for d in held.values() if getattr(d, "dirty_since", None)]
+            oldest = min([oldest, *since]) if oldest else min(since, default=None)
+        unsaved += len(users)
+    return Exposure(unsaved, oldest)

@@ -1,0 +1,97 @@
+"""The environment, read once and typed: a bad value names its variable.
+
+Every function raises `django.core.exceptions.ImproperlyConfigured` with the variable's name.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+WEAK_SECRETS = frozenset({"secret", "changeme", "change-me", "insecure", "password"})
+SECRET_MIN_LENGTH = 32
+
+
+def text(name: str, default: str = "") -> str:
+    """Value of `name`, or `default` when unset or empty."""
+    return os.environ.get(name, "").strip() or default
+
+
+def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
+    """Value of `name`, which must be one of `allowed`."""
+    value = text(name, default)
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    """Value of `name` as an integer within `minimum` … `maximum`."""
+    raw = text(name, str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {raw!r}.") from None
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(f"{name} must be {minimum} to {maximum}, not {value}.")
+    return value
+
+
+def number(name: str, default: float, *, minimum: float, maximum: float) -> float:
+    """Value of `name` as a number within `minimum` … `maximum`."""
+    raw = text(name, str(default))
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a number, not {raw!r}.") from None
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(f"{name} must be {minimum} to {maximum}, not {value}.")
+    return value
+
+
+def names(name: str, default: str) -> list[str]:
+    """Value of `name` as a comma-separated list."""
+    return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def secret(name: str, *, data_dir: Path, development: bool) -> str:
+    """A secret of at least 32 characters; made once in `data_dir` (mode 600) in development."""
+    value = text(name)
+    if not value and development:
+        return _generated(data_dir / f"{name.lower()}.txt")
+    if not value:
+        raise ImproperlyConfigured(f"{name} must be set outside development.")
+    if not development and _is_weak(value):
+        raise ImproperlyConfigured(
+            f"{name} is too weak: at least {SECRET_MIN_LENGTH} characters, and not a common word."
+        )
+    return value
+
+
+def _is_weak(value: str) -> bool:
+    common = any(word in value.lower() for word in WEAK_SECRETS)
+    return len(value) < SECRET_MIN_LENGTH or len(set(value)) < 8 or common
+
+
+def _generated(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    value = secrets.token_urlsafe(48)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(value)
+    return value
+
+
+def running(data_dir: Path) -> dict[str, Any]:
+    """What a running `make run` wrote to `run.json`; empty when none runs."""
+    try:
+        content = json.loads((data_dir / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

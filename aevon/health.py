@@ -1,0 +1,177 @@
+"""Liveness, readiness and metrics: plain views, open to probes, that tell no address or secret."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import Error as DjangoDatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+from kombu.exceptions import OperationalError as BrokerError
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from aevon.cache import CANVAS_DIRTY, CacheError, outbox
+from aevon.cache.connection import store
+from aevon.cache.write_behind import SHARDS
+from aevon.celery import app
+from aevon.deadline import Overdue, started, within
+
+# The cache's own time-outs keep it under a second, so that ready() stays below 3.5 s.
+DEADLINE_SECONDS: Final = 2.5
+BROKER_CONNECT_SECONDS: Final = 1
+BREAKER_STATES: Final = ("closed", "half-open", "open")
+# The pool raises the driver's own errors, unwrapped.
+AWAY: Final = (
+    DjangoDatabaseError, psycopg.Error, CacheError, BrokerError, OSError, Overdue,
+)  # fmt: skip
+
+
+def probe_view(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., Any]:
+    """A view for GET and HEAD, 405 for others, that nobody may answer from memory."""
+    # Exempt: the refusal of a POST without a form's token would be a 403.
+    return csrf_exempt(never_cache(require_safe(view)))
+
+
+@probe_view
+def live(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  a view's shape
+    """The process answers. Asks no server: restarting it would not bring one back."""
+    return JsonResponse({"status": "ok"})
+
+
+@probe_view
+def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """What each dependency does, in at most 3.5 s: `ok`, `degraded` or `down`.
+
+    503 without PostgreSQL, which everything needs. Without the cache or the broker it is 200 and
+    `degraded`: requests are served, slower, and background work waits.
+    """
+    dependencies = _dependencies()
+    away = {name for name, entry in dependencies.items() if entry["status"] == "down"}
+    status = "down" if "postgresql" in away else "degraded" if away else "ok"
+    body = {"status": status, "dependencies": dependencies}
+    return JsonResponse(body, status=503 if status == "down" else 200)
+
+
+def _dependencies() -> dict[str, dict[str, Any]]:
+    probes = {"postgresql": _ask_postgresql, "dragonfly": _ask_dragonfly, "broker": _ask_broker}
+    # All at once, so that the slowest counts and not their sum.
+    calls = {name: started(f"ready:{name}", _timed(probe)) for name, probe in probes.items()}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    return {name: _entry(call, deadline) for name, call in calls.items()}
+
+
+def _timed(probe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        start = time.perf_counter()
+        found = probe()
+        latency_ms = round((time.perf_counter() - start) * 1000, 2)
+        return {"status": "ok", "latencyMs": latency_ms, **found}
+
+    return run
+
+
+def _entry(call: Any, deadline: float) -> dict[str, Any]:
+    start = time.perf_counter()
+    try:
+        entry: dict[str, Any] = call.result(max(0.0, deadline - time.monotonic()))
+    except AWAY:
+        # The error may name hosts and users: the log is the place for it, not a probe's answer.
+        waited_ms = round((time.perf_counter() - start) * 1000, 2)
+        return {"status": "down", "latencyMs": waited_ms}
+    return entry
+
+
+def _ask_postgresql() -> dict[str, Any]:
+    """A connection of its own: a busy pool is no outage, and a broken one no delay."""
+    connection = _unpooled()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()
+    return {}
+
+
+def _unpooled() -> BaseDatabaseWrapper:
+    connection = connections[DEFAULT_DB_ALIAS].copy()
+    options = connection.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options["connect_timeout"] = 2
+    return connection
+
+
+def _ask_dragonfly() -> dict[str, Any]:
+    """Through the breaker, as requests see it. PING fails while the server loads, INFO does not."""
+    _, info = store().pipeline([("PING",), ("INFO", "server")], idempotent=True)
+    dragonfly = info.get("dragonfly_version")
+    return {"server": f"Dragonfly {dragonfly}" if dragonfly else f"Redis {info['redis_version']}"}
+
+
+def _ask_broker() -> dict[str, Any]:
+    with app.connection_for_write(connect_timeout=BROKER_CONNECT_SECONDS) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=DEADLINE_SECONDS)
+    return {}
+
+
+@probe_view
+def metrics(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
+    """Prometheus text: what was counted, of all processes that share PROMETHEUS_MULTIPROC_DIR,
+    and what is the case now. What is away has no gauges; the scrape is served all the same."""
+    registry = CollectorRegistry()
+    registry.register(Everything())
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class Everything:
+    """The counters and the gauges of one scrape."""
+
+    def collect(self) -> Iterable[Metric]:
+        """All of them, as Prometheus' registry asks."""
+        yield from _counted().collect()
+        yield _breaker()
+        yield from _gauges()
+
+
+def _counted() -> Any:
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        return REGISTRY
+    registry = CollectorRegistry()
+    return MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _breaker() -> Metric:
+    states = GaugeMetricFamily(
+        "aevon_cache_breaker_state",
+        "1 for the state of the circuit breaker of the process that answers this scrape.",
+        labels=["state"],
+    )
+    current = store().breaker.state
+    for state in BREAKER_STATES:
+        states.add_metric([state], int(state == current))
+    return states
+
+
+def _gauges() -> Iterable[Metric]:
+    """What must be asked for, as far as it answers in time."""
+    for name, documentation, ask in (
+        ("aevon_cache_outbox_depth", "Entries that wait for the cache.", outbox.depth),
+        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", _unsaved_canvases),
+    ):
+        try:
+            value = within(f"metrics:{name}", DEADLINE_SECONDS, ask)
+        except AWAY:
+            continue
+        yield GaugeMetricFamily(name, documentation, value=value)
+
+
+def _unsaved_canvases() -> int:
+    calls = [("ZCARD", CANVAS_DIRTY.key(shard)) for shard in range(SHARDS)]
+    return sum(store().pipeline(calls, idempotent=True))

@@ -1,0 +1,254 @@
+"""Django's settings, driven by the environment (docs/operations.md lists every variable)."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from aevon import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+AEVON_ENV = env.choice("AEVON_ENV", "development", ("development", "production"))
+DEVELOPMENT = AEVON_ENV == "development"
+AEVON_DATA_DIR = Path(env.text("AEVON_DATA_DIR", str(BASE_DIR / ".aevon"))).resolve()
+RUNNING = env.running(AEVON_DATA_DIR)
+
+DATABASE_URL = env.text("DATABASE_URL", RUNNING.get("databaseUrl", ""))
+DRAGONFLY_URL = env.text("DRAGONFLY_URL", RUNNING.get("dragonflyUrl", ""))
+
+# --- Security -------------------------------------------------------------------------------
+
+DEBUG = False
+SECRET_KEY = env.secret("DJANGO_SECRET_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
+JWT_SIGNING_KEY = env.secret("JWT_SIGNING_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
+ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
+CSRF_TRUSTED_ORIGINS = env.names("AEVON_CSRF_TRUSTED_ORIGINS", "")
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
+SECURE_SSL_REDIRECT = not DEVELOPMENT
+# Gateways and probes reach these inside the network, without TLS.
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$", r"^api/v1/auth/validate/$"]
+SECURE_PROXY_SSL_HEADER = None if DEVELOPMENT else ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEVELOPMENT
+DATA_UPLOAD_MAX_MEMORY_SIZE = AEVON_MAX_BODY_BYTES = 256 * 1024
+
+# --- Applications ---------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_standardized_errors",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "aevon.cache",
+    "auth_sessions",
+    "klepsydra",
+    "canvas",
+    "beep",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "aevon.api.middleware.ProblemMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "aevon.urls"
+WSGI_APPLICATION = "aevon.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+# Development serves the packages' own files; a deployment runs collectstatic first.
+STATIC_ROOT = env.text("AEVON_STATIC_ROOT", "" if DEVELOPMENT else str(BASE_DIR / "staticfiles"))
+WHITENOISE_USE_FINDERS = DEVELOPMENT
+WHITENOISE_AUTOREFRESH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- PostgreSQL -----------------------------------------------------------------------------
+
+DATABASES = {
+    "default": dj_database_url.parse(
+        # Nothing listens on this port: a command that needs PostgreSQL says so in one line.
+        DATABASE_URL or "postgres://aevon@127.0.0.1:1/aevon",
+        conn_health_checks=True,
+    )
+}
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["OPTIONS"]["connect_timeout"] = 3
+DATABASES["default"]["OPTIONS"]["pool"] = {
+    "min_size": 0,
+    "max_size": env.integer("AEVON_DATABASE_POOL_SIZE", 20, minimum=1, maximum=1000),
+    "timeout": 5,
+}
+
+# --- Dragonfly: the Reflex Arc --------------------------------------------------------------
+
+AEVON_CACHE: dict[str, Any] = {
+    "URL": DRAGONFLY_URL or "redis://127.0.0.1:1/0",
+    "CONNECT_TIMEOUT_SECONDS": env.number(
+        "AEVON_CACHE_CONNECT_TIMEOUT_SECONDS", 0.1, minimum=0.01, maximum=10
+    ),
+    "READ_TIMEOUT_SECONDS": env.number(
+        "AEVON_CACHE_READ_TIMEOUT_SECONDS", 0.25, minimum=0.01, maximum=10
+    ),
+    "POOL_SIZE": env.integer("AEVON_CACHE_POOL_SIZE", 32, minimum=1, maximum=1000),
+    "POOL_WAIT_SECONDS": 0.05,
+    "BREAKER_FAILURES": 3,
+    "BREAKER_OPEN_SECONDS": 1.0,
+    "LEASE_SECONDS": 5.0,
+    "PSYCHE_TTL_SECONDS": env.integer(
+        "AEVON_PSYCHE_TTL_SECONDS", 86_400, minimum=1, maximum=31_536_000
+    ),
+    "CANVAS_IDLE_TTL_SECONDS": env.integer(
+        "AEVON_CANVAS_IDLE_TTL_SECONDS", 86_400, minimum=1, maximum=31_536_000
+    ),
+    "CONVO_HISTORY_TTL_SECONDS": env.integer(
+        "AEVON_CONVO_HISTORY_TTL_SECONDS", 86_400, minimum=1, maximum=31_536_000
+    ),
+}
+CACHES = {
+    "default": {
+        "BACKEND": "aevon.cache.backend.ReflexCache",
+        "LOCATION": AEVON_CACHE["URL"],
+        "KEY_PREFIX": "django",
+    }
+}
+# Admin log-ins must outlive a cache outage.
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+
+# --- Identity -------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "auth_sessions.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "ISSUER": "aevon",
+    "AUDIENCE": "aevon",
+    "USER_ID_CLAIM": "sub",
+    "TOKEN_TYPE_CLAIM": "typ",
+    "ACCESS_TOKEN_LIFETIME": timedelta(
+        seconds=env.integer("JWT_ACCESS_SECONDS", 900, minimum=5, maximum=86_400)
+    ),
+    "REFRESH_TOKEN_LIFETIME": timedelta(
+        seconds=env.integer("JWT_REFRESH_SECONDS", 604_800, minimum=60, maximum=31_536_000)
+    ),
+}
+# Proxies in front that write X-Forwarded-For; 0 means the peer's own address counts.
+AEVON_TRUSTED_PROXIES = env.integer("AEVON_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
+AUTH_LOGIN_ATTEMPTS_PER_USERNAME = env.integer(
+    "AUTH_LOGIN_ATTEMPTS_PER_USERNAME", 10, minimum=1, maximum=100_000
+)
+AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = env.integer(
+    "AUTH_LOGIN_ATTEMPTS_PER_ADDRESS", 100, minimum=1, maximum=1_000_000
+)
+
+# --- The HTTP API ---------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["auth_sessions.authentication.SessionTokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["aevon.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "aevon.api.schema.ProblemAutoSchema",
+    "EXCEPTION_HANDLER": "drf_standardized_errors.handler.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    # RFC 3339 in UTC with microseconds, as in the cached documents.
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "aevon.api.problems.ProblemHandler",
+    "EXCEPTION_FORMATTER_CLASS": "aevon.api.problems.ProblemFormatter",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ΛΞVON OS · the Reflex Arc",
+    "DESCRIPTION": "DragonflyDB in front of PostgreSQL: PsycheState, Canvas, sessions and BEEP.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- Celery (aevon/celery.py holds the schedule) --------------------------------------------
+
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", AEVON_CACHE["URL"]).replace(
+    "unix://", "redis+socket://", 1
+)
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": "celery:broker:",
+    "visibility_timeout": 600,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_SOFT_TIME_LIMIT = 240
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CANVAS_PERSIST_SECONDS = env.integer("CANVAS_PERSIST_SECONDS", 300, minimum=1, maximum=86_400)
+
+# --- Logs: never a secret, a token or a layout ----------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{levelname:<7} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": env.text("AEVON_LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        # It warns at each attempt; the exception that follows says it once.
+        "psycopg.pool": {"level": "ERROR"},
+    },
+}

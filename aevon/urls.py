@@ -1,0 +1,30 @@
+"""Where each service answers."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from aevon import health
+
+api_v1 = [
+    path("auth/", include("auth_sessions.urls")),
+    path("klepsydra/", include("klepsydra.urls")),
+    path("canvas/", include("canvas.urls")),
+    path("beep/", include("beep.urls")),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="docs"), name="home"),
+    path("api/v1/", include(api_v1)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+    path("health/live", health.live, name="live"),
+    path("health/ready", health.ready, name="ready"),
+    path("metrics", health.metrics, name="metrics"),
+]
+handler400 = "aevon.api.problems.bad_request"
+handler403 = "aevon.api.problems.permission_denied"
+handler404 = "aevon.api.problems.not_found"
+handler500 = "aevon.api.problems.server_error"

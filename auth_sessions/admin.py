@@ -1,0 +1,84 @@
+"""Users and their sessions in the admin."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from aevon.cache import SESSION
+from aevon.cache.admin import CachedStateAdmin
+from auth_sessions import services
+from auth_sessions.models import Session, SessionAnchor, User
+
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(CachedStateAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]  # no types
+    """Accounts."""
+
+    cache_keyspace = SESSION
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "sovereignty_class", "is_active", "is_staff")
+    list_filter = ("sovereignty_class", "is_active", "is_staff", "groups")
+    fieldsets = (
+        *(DjangoUserAdmin.fieldsets or ()),
+        ("ΛΞVON OS", {"fields": ("sovereignty_class",)}),
+    )
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """Groups."""
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """For looking."""
+
+    def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(Session)
+class SessionAdmin(CachedStateAdmin, ReadOnlyAdmin):
+    """Logins, live and ended."""
+
+    cache_keyspace = SESSION
+    cache_user_field = "user_id"
+    list_display = ("sid", "user", "created_at", "refreshed_at", "ended_at", "end_reason")
+    list_filter = ("end_reason",)
+    search_fields = ("user__username",)
+    exclude = ("refresh_digest",)
+    actions = ("end_selected",)
+
+    @admin.action(description="End the selected sessions")
+    def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        """The users are refused on their next request."""
+        ended = sum(
+            services.end_session(session.user_id, session.sid, Session.EndReason.ADMIN)
+            for session in queryset.filter(ended_at=None)
+        )
+        self.message_user(request, f"Sessions ended: {ended}.")
+
+
+@admin.register(SessionAnchor)
+class SessionAnchorAdmin(CachedStateAdmin, ReadOnlyAdmin):
+    """Versions of what `session:{userId}` shows."""
+
+    cache_keyspace = SESSION
+    list_display = ("user", "version")
+    search_fields = ("user__username",)

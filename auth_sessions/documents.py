@@ -1,0 +1,22 @@
+"""What Dragonfly holds under `session:{userId}`."""
+
+from typing import Literal
+
+from aevon.cache import Document
+
+
+class SessionDocument(Document, frozen=True, kw_only=True):
+    """Who a user is and which of their sessions live, for an API gateway to query.
+
+    `sessions` maps a session id to the expiry of its latest access token, and `expires_at` is the
+    last of these, both in Unix seconds. `version` is the anchor row's.
+    """
+
+    user_id: int
+    username: str
+    status: Literal["active", "disabled"]
+    sovereignty_class: str
+    permissions: list[str]
+    sessions: dict[str, int]
+    version: int
+    expires_at: int

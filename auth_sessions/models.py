@@ -1,0 +1,100 @@
+"""Who a user is, which sessions they hold, and the anchor that versions both."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import F, Q
+
+
+class SovereigntyClass(models.TextChoices):
+    """A user's standing in ΛΞVON OS (domain.md)."""
+
+    INITIATE = "INITIATE", "Initiate"
+    SOVEREIGN = "SOVEREIGN", "Sovereign"
+    ARCHITECT = "ARCHITECT", "Architect"
+
+
+class User(AbstractUser):
+    """An account."""
+
+    sovereignty_class = models.CharField(
+        max_length=16, choices=SovereigntyClass.choices, default=SovereigntyClass.INITIATE
+    )
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(sovereignty_class__in=SovereigntyClass.values),
+                name="user_sovereignty_class_known",
+            )
+        ]
+
+
+class Session(models.Model):
+    """One login, from its first token to its end. Ended sessions stay, as a record."""
+
+    class EndReason(models.TextChoices):
+        LOGOUT = "logout", "Logged out"
+        ENDED = "ended", "Ended from another session"
+        REUSE = "reuse", "Refresh token used twice"
+        ADMIN = "admin", "Ended by an administrator"
+
+    sid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="sessions"
+    )
+    # The token id of the one refresh token that is still good, as SHA-256: the table is no key.
+    refresh_digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+    refreshed_at = models.DateTimeField()
+    access_expires_at = models.DateTimeField()
+    refresh_expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=16, blank=True, choices=EndReason.choices)
+    user_agent = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["user"], condition=Q(ended_at=None), name="session_live_of_user")
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(access_expires_at__lte=F("refresh_expires_at")),
+                name="session_access_ends_before_refresh",
+            ),
+            models.CheckConstraint(
+                condition=Q(ended_at=None, end_reason="")
+                | (Q(ended_at__isnull=False) & ~Q(end_reason="")),
+                name="session_end_has_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.sid)
+
+
+class SessionAnchor(models.Model):
+    """One row per user: its version rises with every change of what `session:{userId}` shows.
+
+    The database's triggers raise it (migration 0002), whoever writes: sessions, the user's name,
+    state and class, their permissions, their groups, and what those groups may do.
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="session_anchor",
+    )
+    version = models.BigIntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(version__gte=1), name="session_anchor_version_ge_1")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} v{self.version}"

@@ -1,0 +1,75 @@
+"""How users, sessions and permissions become `session:{userId}`, and what makes it follow them."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_delete, pre_delete
+
+from aevon.cache import SESSION, EntryResource, Projection, forget_users, register, write_through
+from auth_sessions import selectors
+from auth_sessions.documents import SessionDocument
+from auth_sessions.models import Session, User
+
+SESSIONS: Final = Projection(
+    keyspace=SESSION,
+    document=SessionDocument,
+    read=selectors.read_documents,
+    user_ids=selectors.users_with_live_sessions,
+    version=lambda document: document.version,
+    expires_at=lambda document: document.expires_at,
+    current=selectors.without_ended,
+)
+
+
+def connect() -> None:
+    """Register the resource and follow everything that the document shows."""
+    register(EntryResource(SESSIONS))
+    write_through.follow(SESSIONS, User, lambda user: user.pk)
+    write_through.follow(SESSIONS, Session, lambda session: session.user_id)
+    m2m_changed.connect(_membership_changed, sender=User.groups.through)
+    m2m_changed.connect(_membership_changed, sender=User.user_permissions.through)
+    m2m_changed.connect(_group_changed, sender=Group.permissions.through)
+    pre_delete.connect(_group_deleted, sender=Group)
+    post_delete.connect(_user_deleted, sender=User)
+
+
+def _membership_changed(
+    *, instance: Any, action: str, reverse: bool, pk_set: set[int] | None, **_: Any
+) -> None:
+    """A user's groups or permissions changed, from either side of the relation."""
+    if not reverse:
+        _follow([instance.pk])
+    elif action == "pre_clear":
+        _follow(instance.user_set.values_list("pk", flat=True))
+    else:
+        _follow(pk_set or ())
+
+
+def _group_changed(
+    *, instance: Any, action: str, reverse: bool, pk_set: set[int] | None, **_: Any
+) -> None:
+    """What a group may do changed, from either side of the relation."""
+    if not reverse:
+        groups: Iterable[int] = [instance.pk]
+    elif action == "pre_clear":
+        groups = list(instance.group_set.values_list("pk", flat=True))
+    else:
+        groups = pk_set or ()
+    _follow(User.objects.filter(groups__in=groups).values_list("pk", flat=True))
+
+
+def _group_deleted(*, instance: Group, **_: Any) -> None:
+    _follow(User.objects.filter(groups=instance).values_list("pk", flat=True))
+
+
+def _follow(user_ids: Iterable[int]) -> None:
+    if wanted := list(user_ids):
+        write_through.publish_on_commit(SESSIONS, wanted)
+
+
+def _user_deleted(*, instance: User, **_: Any) -> None:
+    """Every keyspace forgets the user, not only this service's."""
+    transaction.on_commit(partial(forget_users, [instance.pk]), robust=True)

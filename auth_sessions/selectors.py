@@ -1,0 +1,89 @@
+"""Reads: session documents from PostgreSQL, and who a token speaks for."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from django.db import connection
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from auth_sessions.documents import SessionDocument
+from auth_sessions.models import Session
+
+# One statement is one snapshot: the version belongs to what is read beside it.
+_DOCUMENTS: Final = """
+SELECT u.id, u.username, u.is_active, u.sovereignty_class, a.version, live.sessions, live.last,
+       ARRAY(
+           SELECT ct.app_label || '.' || p.codename
+           FROM auth_permission p JOIN django_content_type ct ON ct.id = p.content_type_id
+           WHERE u.is_superuser
+              OR p.id IN (SELECT permission_id FROM auth_sessions_user_user_permissions
+                          WHERE user_id = u.id)
+              OR p.id IN (SELECT gp.permission_id FROM auth_group_permissions gp
+                          JOIN auth_sessions_user_groups ug ON ug.group_id = gp.group_id
+                          WHERE ug.user_id = u.id)
+           ORDER BY 1
+       )
+FROM auth_sessions_user u
+JOIN auth_sessions_sessionanchor a ON a.user_id = u.id
+JOIN LATERAL (
+    SELECT jsonb_object_agg(sid, extract(epoch FROM access_expires_at)::bigint) AS sessions,
+           max(extract(epoch FROM access_expires_at)::bigint) AS last
+    FROM auth_sessions_session
+    WHERE user_id = u.id AND ended_at IS NULL AND access_expires_at > now()
+) live ON live.sessions IS NOT NULL
+WHERE u.id = ANY(%s)
+"""
+
+
+def read_documents(user_ids: Sequence[int]) -> dict[int, SessionDocument]:
+    """The documents of the users that have a live session, in one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DOCUMENTS, [list(user_ids)])
+        return {row[0]: _document(row) for row in cursor.fetchall()}
+
+
+def _document(row: tuple[Any, ...]) -> SessionDocument:
+    user_id, username, is_active, sovereignty_class, version, sessions, last, permissions = row
+    return SessionDocument(
+        user_id=user_id,
+        username=username,
+        status="active" if is_active else "disabled",
+        sovereignty_class=sovereignty_class,
+        permissions=permissions,
+        sessions=dict(sorted(msgspec.json.decode(sessions).items())),
+        version=version,
+        expires_at=last,
+    )
+
+
+def without_ended(document: SessionDocument) -> SessionDocument:
+    """The document without the sessions whose access token has ended since it was read."""
+    now = time.time()
+    live = {sid: expiry for sid, expiry in document.sessions.items() if expiry > now}
+    return msgspec.structs.replace(document, sessions=live)
+
+
+def users_with_live_sessions() -> Iterator[int]:
+    """Every user with a document, in constant memory."""
+    live = Session.objects.filter(ended_at=None, access_expires_at__gt=timezone.now())
+    users = live.order_by("user_id").values_list("user_id", flat=True).distinct()
+    return users.iterator(chunk_size=2000)
+
+
+def admits(document: SessionDocument | None, sid: str) -> bool:
+    """Whether the document lets this session in now."""
+    return (
+        document is not None
+        and document.status == "active"
+        and document.sessions.get(sid, 0) > time.time()
+    )
+
+
+def sessions_of(user_id: int) -> QuerySet[Session]:
+    """The user's sessions that have neither ended nor run out."""
+    return Session.objects.filter(
+        user_id=user_id, ended_at=None, refresh_expires_at__gt=timezone.now()
+    )

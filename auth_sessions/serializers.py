@@ -1,0 +1,59 @@
+"""What the endpoints of sessions take and give."""
+
+from rest_framework import serializers
+
+from aevon.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer
+
+
+class LoginSerializer(StrictSerializer):
+    """A user's name and password."""
+
+    username = StrictCharField(max_length=150)
+    password = StrictCharField(max_length=4096)
+
+
+class RefreshSerializer(StrictSerializer):
+    """A refresh token."""
+
+    refresh = StrictCharField(max_length=4096)
+
+
+class LogoutSerializer(StrictSerializer):
+    """How far a logout goes."""
+
+    everywhere = StrictBooleanField(default=False, help_text="End all of the user's sessions.")
+
+
+class TokenPairSerializer(serializers.Serializer[object]):
+    """A new pair of tokens."""
+
+    access = serializers.CharField()
+    refresh = serializers.CharField()
+    expiresAt = serializers.IntegerField(help_text="End of the access token, Unix seconds.")
+
+
+class LoginResponseSerializer(TokenPairSerializer):
+    """A new pair of tokens and the session that they belong to."""
+
+    sid = serializers.UUIDField()
+
+
+class SessionSerializer(serializers.Serializer[object]):
+    """One of the user's live sessions."""
+
+    sid = serializers.UUIDField()
+    createdAt = serializers.DateTimeField(source="created_at")
+    refreshedAt = serializers.DateTimeField(source="refreshed_at")
+    expiresAt = serializers.DateTimeField(
+        source="refresh_expires_at", help_text="When it ends unless it is refreshed."
+    )
+    userAgent = serializers.CharField(source="user_agent")
+    current = serializers.BooleanField(
+        default=False, help_text="Whether this very request belongs to it."
+    )
+
+
+class SessionListSerializer(serializers.Serializer[object]):
+    """All of them."""
+
+    sessions = SessionSerializer(many=True)

@@ -1,0 +1,98 @@
+"""JWTs (RFC 7519) on simplejwt: what they carry, and one way to read them."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
+
+from aevon.cache import InvalidKey, canonical_user_id
+from auth_sessions.models import Session, User
+
+
+class InvalidToken(Exception):
+    """The token is not one of ours, of another kind, altered, or has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says: whose it is, of which session, and its own id."""
+
+    user_id: int
+    sid: str
+    jti: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """A new access and refresh token."""
+
+    access: str
+    refresh: str
+    access_expires_at: datetime
+    refresh_expires_at: datetime
+    refresh_digest: str
+
+    @property
+    def expires_at(self) -> int:
+        """End of the access token, Unix seconds."""
+        return int(self.access_expires_at.timestamp())
+
+
+def issue(user: User, sid: UUID) -> TokenPair:
+    """Sign a pair for this session. The access token carries id, email and class (domain.md)."""
+    access, refresh = AccessToken(), RefreshToken()
+    for token in (access, refresh):
+        token["sub"] = str(user.pk)
+        token["sid"] = str(sid)
+    access["email"] = user.email
+    access["sovereigntyClass"] = user.sovereignty_class
+    return TokenPair(
+        access=str(access),
+        refresh=str(refresh),
+        access_expires_at=_end(access),
+        refresh_expires_at=_end(refresh),
+        refresh_digest=digest(refresh["jti"]),
+    )
+
+
+def read_access(token: str) -> Claims:
+    """The claims of an access token; raises `InvalidToken`."""
+    return _read(token, AccessToken)
+
+
+def read_refresh(token: str) -> Claims:
+    """The claims of a refresh token; raises `InvalidToken`."""
+    return _read(token, RefreshToken)
+
+
+def digest(jti: str) -> str:
+    """What `Session.refresh_digest` keeps of a refresh token's id."""
+    return hashlib.sha256(jti.encode()).hexdigest()
+
+
+def _end(token: Token) -> datetime:
+    return datetime.fromtimestamp(token["exp"], UTC)
+
+
+def _read(text: str, kind: type[Token]) -> Claims:
+    try:
+        claims: Any = kind(text.encode("ascii"))  # type: ignore[arg-type]  # bytes are what it decodes
+        return Claims(
+            user_id=canonical_user_id(claims["sub"]),
+            sid=str(UUID(claims["sid"])),
+            jti=str(claims["jti"]),
+        )
+    # simplejwt lets a non-numeric or an enormous `exp` through as ValueError or OverflowError.
+    except (TokenError, InvalidKey, KeyError, TypeError, AttributeError) as error:
+        raise InvalidToken from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidToken from error
+
+
+def belongs(session: Session, claims: Claims) -> bool:
+    """Whether the refresh token is the session's latest."""
+    return session.user_id == claims.user_id and session.refresh_digest == digest(claims.jti)

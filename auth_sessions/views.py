@@ -1,0 +1,218 @@
+"""The endpoints of sessions, and the one that an API gateway asks."""
+
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import AuthenticationFailed, NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from aevon.api.callers import caller
+from aevon.api.exceptions import TooManyAttempts
+from aevon.api.problems import from_exception
+from auth_sessions import authentication, selectors, services
+from auth_sessions.models import Session
+from auth_sessions.serializers import (
+    LoginResponseSerializer,
+    LoginSerializer,
+    LogoutSerializer,
+    RefreshSerializer,
+    SessionListSerializer,
+    SessionSerializer,
+    TokenPairSerializer,
+)
+from auth_sessions.tokens import TokenPair
+
+BEARER = 'Bearer realm="aevon"'
+
+
+class AnonymousView(APIView):
+    """A door that needs no token; a refused one still answers 401."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
+        return BEARER
+
+
+class TokenView(AnonymousView):
+    """Log in."""
+
+    @extend_schema(
+        summary="Log in: open a session",
+        request=LoginSerializer,
+        responses={200: LoginResponseSerializer},
+        auth=[],
+        tags=["auth"],
+        examples=[OpenApiExample("demo", {"username": "demo", "password": "…"}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Open a session; `session:{userId}` is filled. Failed attempts are limited (429)."""
+        data = _validated(LoginSerializer, request)
+        try:
+            sid, pair = services.log_in(
+                username=data["username"],
+                password=data["password"],
+                address=client_address(request),
+                user_agent=request.META.get("HTTP_USER_AGENT", ""),
+            )
+        except services.WrongCredentials:
+            raise AuthenticationFailed("No active user has this name and password.") from None
+        except services.TooManyLogins as refused:
+            raise TooManyAttempts(refused.retry_after_seconds) from None
+        return _uncached({**_pair(pair), "sid": str(sid)})
+
+
+class RefreshView(AnonymousView):
+    """Rotate the tokens."""
+
+    @extend_schema(
+        summary="Rotate the tokens of a session",
+        request=RefreshSerializer,
+        responses={200: TokenPairSerializer},
+        auth=[],
+        tags=["auth"],
+        examples=[OpenApiExample("refresh", {"refresh": "eyJ…"}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """A new pair; the old refresh token is spent, and ends the session if it comes again."""
+        data = _validated(RefreshSerializer, request)
+        try:
+            pair = services.refresh(data["refresh"])
+        except services.SessionOver:
+            raise AuthenticationFailed("The refresh token is no longer good.") from None
+        return _uncached(_pair(pair))
+
+
+class LogoutView(APIView):
+    """Log out."""
+
+    @extend_schema(
+        summary="Log out: end this session, or all of them",
+        request=LogoutSerializer,
+        responses={204: None},
+        tags=["auth"],
+        examples=[OpenApiExample("everywhere", {"everywhere": True}, request_only=True)],
+    )
+    def post(self, request: Request) -> Response:
+        """Persists the canvas, then ends the session: the next request with it gets 401."""
+        everywhere = _validated(LogoutSerializer, request)["everywhere"]
+        if everywhere:
+            services.end_all_sessions(caller(request).pk)
+        else:
+            services.end_session(caller(request).pk, caller(request).sid)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SessionsView(APIView):
+    """The caller's own sessions."""
+
+    @extend_schema(
+        summary="List your live sessions",
+        responses={200: SessionListSerializer},
+        tags=["auth"],
+        examples=[
+            OpenApiExample(
+                "one session",
+                {
+                    "sessions": [
+                        {
+                            "sid": "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c",
+                            "createdAt": "2026-11-24T10:00:00.000000Z",
+                            "refreshedAt": "2026-11-24T10:00:00.000000Z",
+                            "expiresAt": "2026-12-01T10:00:00.000000Z",
+                            "userAgent": "curl/8",
+                            "current": True,
+                        }
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """Newest first."""
+        sessions = list(selectors.sessions_of(caller(request).pk))
+        listed = [_listed(session, caller(request).sid) for session in sessions]
+        return Response({"sessions": listed})
+
+
+class SessionView(APIView):
+    """One of the caller's own sessions."""
+
+    @extend_schema(summary="End one of your sessions", responses={204: None}, tags=["auth"])
+    def delete(self, request: Request, sid: UUID) -> Response:
+        """404 for a session that is not the caller's, or has ended: nothing is touched then."""
+        if not services.end_session(caller(request).pk, sid, Session.EndReason.ENDED):
+            raise NotFound("You have no such live session.")
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+@require_safe
+def validate(request: HttpRequest) -> HttpResponseBase:
+    """For an API gateway: 204 with the caller in headers, or 401.
+
+    A plain view: a gateway asks on every request, and REST framework would be most of the cost.
+    """
+    try:
+        principal = authentication.authenticate(request)
+    except AuthenticationFailed as refusal:
+        return _refused(refusal)
+    if principal is None:
+        return _refused(AuthenticationFailed("No bearer token."))
+    response = HttpResponse(status=204)
+    response["X-User-Id"] = str(principal.pk)
+    response["X-Session-Id"] = principal.sid
+    response["X-Sovereignty-Class"] = principal.sovereignty_class
+    # A codename is free text: what a header cannot hold is percent-encoded.
+    names = sorted(principal.permissions)
+    response["X-Permissions"] = ",".join(quote(name, safe=".") for name in names)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _refused(refusal: AuthenticationFailed) -> HttpResponseBase:
+    response = from_exception(refusal)
+    response["WWW-Authenticate"] = BEARER
+    return response
+
+
+def client_address(request: HttpRequest | Request) -> str:
+    """The caller's address as the trusted proxies saw it.
+
+    `X-Forwarded-For` counts only as far as `AEVON_TRUSTED_PROXIES` proxies have written it:
+    what stands before is the client's own invention.
+    """
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    trusted = settings.AEVON_TRUSTED_PROXIES
+    if trusted and len(hops) >= trusted and hops[-trusted].strip():
+        return str(hops[-trusted].strip())
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _validated(serializer_class: type[Any], request: Request) -> dict[str, Any]:
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _pair(pair: TokenPair) -> dict[str, Any]:
+    return {"access": pair.access, "refresh": pair.refresh, "expiresAt": pair.expires_at}
+
+
+def _listed(session: Session, current_sid: str) -> dict[str, Any]:
+    shown = dict(SessionSerializer(session).data)
+    return shown | {"current": str(session.sid) == current_sid}
+
+
+def _uncached(data: dict[str, Any]) -> Response:
+    """Tokens are not for anybody's cache (RFC 6749, 5.1)."""
+    return Response(data, headers={"Cache-Control": "no-store"})

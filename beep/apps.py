@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class BeepConfig(AppConfig):
+    name = "beep"
+    verbose_name = "BEEP"
+
+    def ready(self) -> None:
+        from beep import projection
+
+        projection.connect()

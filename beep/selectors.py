@@ -1,0 +1,58 @@
+"""Reads: the last turns of users, from PostgreSQL."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import F
+
+from aevon.cache import Recent, rfc3339
+from beep.documents import TurnDocument
+from beep.models import Conversation, Turn
+
+LIMIT: Final = 5  # protocol 3.4
+NO_CONVERSATION: Final = -1
+
+# One statement is one snapshot: the epoch belongs to the turns beside it. The epoch of a user
+# without a conversation is none that a conversation can have.
+_RECENT: Final = """
+SELECT wanted.user_id, COALESCE(c.forgotten_through, %s), t.seq, t.command, t.response, t.at
+FROM unnest(%s::bigint[]) AS wanted (user_id)
+LEFT JOIN beep_conversation c ON c.user_id = wanted.user_id
+LEFT JOIN LATERAL (
+    SELECT seq, command, response, at FROM beep_turn
+    WHERE user_id = c.user_id AND seq > c.forgotten_through
+    ORDER BY seq DESC LIMIT %s
+) t ON true
+ORDER BY wanted.user_id, t.seq DESC
+"""
+
+
+def recent(user_ids: Sequence[int]) -> dict[int, Recent[TurnDocument]]:
+    """The last turns of every user asked for, newest first, in one query."""
+    found: dict[int, Recent[TurnDocument]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_RECENT, [NO_CONVERSATION, list(user_ids), LIMIT])
+        for user_id, epoch, *turn in cursor.fetchall():
+            turns = found.setdefault(user_id, Recent(epoch, [])).elements
+            if turn[0] is not None:
+                turns.append(document(*turn))
+    return found
+
+
+def document(seq: int, command: str, response: str, at: datetime) -> TurnDocument:
+    """The list's element of a turn."""
+    return TurnDocument(seq=seq, command=command, response=response, at=rfc3339(at))
+
+
+def users_with_turns() -> Iterator[int]:
+    """Every user with a turn that is not forgotten, in constant memory."""
+    talking = Conversation.objects.filter(last_seq__gt=F("forgotten_through"))
+    return talking.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=2000)
+
+
+def turn_by_key(user_id: int, idempotency_key: str) -> Turn | None:
+    """The turn that a request with this key made, if there is one."""
+    turns = Turn.objects.filter(conversation_id=user_id, idempotency_key=idempotency_key)
+    return turns.first()

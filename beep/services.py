@@ -1,0 +1,188 @@
+"""Writes: a command becomes a turn; the turns are forgotten."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from django.db import IntegrityError, connection, transaction
+from psycopg.errors import ForeignKeyViolation
+
+from aevon import intents
+from aevon.cache import bounded_list, rfc3339
+from beep import context, selectors
+from beep.documents import TurnDocument
+from beep.grammar import Intent
+from beep.models import RESPONSE_MAX, Turn
+from beep.projection import CONVO
+
+ELLIPSIS: Final = "…"
+# JSON escapes in a quoted name can bring what neither PostgreSQL nor UTF-8 can hold.
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+
+# The conversation's row gives the number, so concurrent commands of a user queue here and
+# nowhere else. The clock is read after that wait: `at` rises with `seq`.
+_RECORD: Final = """
+WITH numbered AS (
+    INSERT INTO beep_conversation AS c (user_id, last_seq, forgotten_through)
+    VALUES (%(user_id)s, 1, 0)
+    ON CONFLICT (user_id) DO UPDATE SET last_seq = c.last_seq + 1
+    RETURNING user_id, last_seq
+)
+INSERT INTO beep_turn
+    (user_id, seq, command, response, resolved, at, idempotency_key, request_digest)
+SELECT user_id, last_seq, %(command)s, %(response)s, %(resolved)s::jsonb, clock_timestamp(),
+       %(key)s, %(digest)s
+FROM numbered
+RETURNING seq, at
+"""
+
+
+class KeyReused(Exception):
+    """The idempotency key came again with another command. Nothing was done."""
+
+
+class UserGone(Exception):
+    """The user was deleted while the command ran. Nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command came to. `at` is RFC 3339; `replayed`: this was the answer the first time."""
+
+    seq: int
+    response: str
+    resolved: dict[str, Any]
+    at: str
+    replayed: bool = False
+
+
+def command(user_id: int, text: str, *, idempotency_key: str | None = None) -> Answer:
+    """Resolve a command against the last turns, carry it out and record the turn.
+
+    One cache round trip before and one after; one statement in PostgreSQL, where the turn is
+    durable before it is in the list. Cache away: the turns come from PostgreSQL and the outbox
+    makes the list follow. With a key, a command is carried out once: a retry gets the first
+    answer until the turns are forgotten. Call it outside a transaction. Raises `KeyReused`,
+    `UserGone`, and what a handler raises other than `IntentRefused`.
+    """
+    with _user_must_exist():
+        if idempotency_key is None:
+            return _execute(user_id, text)
+        # Durable: the intent must not be done again because somebody rolled back its turn.
+        with transaction.atomic(durable=True):
+            return _once(user_id, text, idempotency_key)
+
+
+@contextmanager
+def _user_must_exist() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        if isinstance(error.__cause__, ForeignKeyViolation):
+            raise UserGone from error
+        raise
+
+
+def _once(user_id: int, text: str, key: str) -> Answer:
+    _take_turns(user_id, key)
+    earlier = selectors.turn_by_key(user_id, key)
+    if earlier is None:
+        return _execute(user_id, text, key)
+    if earlier.request_digest != _digest(text):
+        raise KeyReused
+    return _replayed(earlier)
+
+
+def _take_turns(user_id: int, key: str) -> None:
+    """Wait until no other request with this key is under way, until the end of the transaction.
+
+    A statement of its own: what follows must see what the other has committed.
+    """
+    with connection.cursor() as cursor:
+        lock = f"beep:{user_id}:{key}"
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _replayed(turn: Turn) -> Answer:
+    return Answer(turn.seq, turn.response, turn.resolved, rfc3339(turn.at), replayed=True)
+
+
+def _execute(user_id: int, text: str, key: str | None = None) -> Answer:
+    resolution = _resolve(text, bounded_list.read(CONVO, user_id))
+    said = _perform(user_id, resolution.intent) if resolution.intent else ""
+    response = shortened(context.response_for(resolution, said))
+    resolved = resolution.as_dict()
+    turn = _record(user_id, text, response, resolved, key)
+    transaction.on_commit(partial(bounded_list.push, CONVO, user_id, turn), robust=True)
+    return Answer(turn.seq, response, resolved, turn.at)
+
+
+def _resolve(text: str, turns: Sequence[TurnDocument]) -> context.Resolution:
+    recent = [context.Turn(each.seq, each.command, each.response) for each in turns]
+    resolution = context.resolve(text, recent)
+    names = resolution.intent.names if resolution.intent else ()
+    told = [*names, *(each.value for each in resolution.references), resolution.question or ""]
+    if any(map(_UNSTORABLE.search, told)):
+        return context.Resolution(None, (), context.NOT_UNDERSTOOD)
+    return resolution
+
+
+def _perform(user_id: int, intent: Intent) -> str:
+    try:
+        return intents.perform(intent.name, user_id, intent.arguments)
+    except intents.IntentRefused as refusal:
+        return str(refusal)
+
+
+def shortened(response: str) -> str:
+    """The response, cut where it would outgrow its column and weigh down the list."""
+    response = _UNSTORABLE.sub("\ufffd", response)
+    if len(response) <= RESPONSE_MAX:
+        return response
+    return response[: RESPONSE_MAX - len(ELLIPSIS)] + ELLIPSIS
+
+
+def _record(
+    user_id: int, text: str, response: str, resolved: dict[str, Any], key: str | None
+) -> TurnDocument:
+    values: dict[str, Any] = {
+        "user_id": user_id,
+        "command": text,
+        "response": response,
+        "resolved": msgspec.json.encode(resolved).decode(),
+        "key": key,
+        "digest": _digest(text) if key is not None else "",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD, values)
+        seq, at = cursor.fetchone()
+    return selectors.document(seq, text, response, at)
+
+
+def history(user_id: int) -> list[TurnDocument]:
+    """The last turns, oldest first. One round trip; PostgreSQL on a miss or with the cache away."""
+    return bounded_list.read(CONVO, user_id)[::-1]
+
+
+def forget(user_id: int) -> None:
+    """Delete the turns, and then the list. Numbers go on from where they were.
+
+    Cache away: the outbox makes the list follow.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Two statements: the second must see a turn that the first had to wait for.
+        cursor.execute(
+            "UPDATE beep_conversation SET forgotten_through = last_seq WHERE user_id = %s",
+            [user_id],
+        )
+        cursor.execute("DELETE FROM beep_turn WHERE user_id = %s", [user_id])
+        transaction.on_commit(partial(bounded_list.forget, CONVO, [user_id]), robust=True)

@@ -1,0 +1,128 @@
+"""BEEP's endpoints."""
+
+from typing import Any, Final
+
+import msgspec
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from rest_framework import status
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from aevon.api.callers import caller
+from aevon.api.exceptions import UnprocessableIdempotency
+from beep import services
+from beep.serializers import (
+    IDEMPOTENCY_KEY,
+    AnswerSerializer,
+    CommandSerializer,
+    HistorySerializer,
+    idempotency_key,
+)
+
+REPLAYED: Final = "Idempotency-Replayed"
+
+_TURN: Final[dict[str, Any]] = {
+    "seq": 8,
+    "response": 'Understood: close "Notes".\nClosed Notes.',
+    "resolved": {
+        "intent": "canvas.close",
+        "arguments": {"microApps": ["Notes"]},
+        "references": [{"phrase": "it", "value": "Notes", "seq": 7}],
+        "question": None,
+    },
+    "at": "2026-11-24T10:00:00.000000Z",
+}
+
+
+class CommandsView(APIView):
+    """Speak to BEEP."""
+
+    @extend_schema(
+        summary="Give BEEP a command",
+        request=CommandSerializer,
+        responses={200: AnswerSerializer},
+        parameters=[
+            OpenApiParameter(
+                IDEMPOTENCY_KEY,
+                OpenApiTypes.STR,
+                OpenApiParameter.HEADER,
+                description="1 to 200 visible ASCII characters. A retry with the same key gets "
+                "the first answer; with another command, 422.",
+            ),
+            OpenApiParameter(
+                REPLAYED,
+                OpenApiTypes.STR,
+                OpenApiParameter.HEADER,
+                response=[200],
+                description="`true` when this is the answer to an earlier request.",
+            ),
+        ],
+        tags=["beep"],
+        examples=[
+            OpenApiExample("reference", {"text": "close it"}, request_only=True),
+            OpenApiExample("resolved", _TURN, response_only=True),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Resolves "it", "that one", "again", "the second one" against the last turns, carries
+        the command out and records the turn. What cannot be resolved gets a question back."""
+        key = idempotency_key(request.headers.get(IDEMPOTENCY_KEY))
+        serializer = CommandSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        text = serializer.validated_data["text"]
+        try:
+            answer = services.command(caller(request).pk, text, idempotency_key=key)
+        except services.KeyReused:
+            raise UnprocessableIdempotency from None
+        except services.UserGone:
+            raise AuthenticationFailed("The session has ended.") from None
+        return _answered(answer)
+
+
+class HistoryView(APIView):
+    """The last turns."""
+
+    @extend_schema(
+        summary="The last turns, oldest first",
+        responses={200: HistorySerializer},
+        tags=["beep"],
+        examples=[
+            OpenApiExample(
+                "one turn",
+                {
+                    "turns": [
+                        {
+                            "seq": 7,
+                            "command": "open Notes",
+                            "response": "Opened Notes.",
+                            "at": "2026-11-24T09:59:00.000000Z",
+                        }
+                    ]
+                },
+                response_only=True,
+            )
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """At most five, from the cache."""
+        turns = services.history(caller(request).pk)
+        return Response({"turns": msgspec.to_builtins(turns)})
+
+    @extend_schema(summary="Forget all turns", responses={204: None}, tags=["beep"])
+    def delete(self, request: Request) -> Response:
+        """All of them, not only the last; numbers go on from where they were."""
+        services.forget(caller(request).pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _answered(answer: services.Answer) -> Response:
+    body = {
+        "seq": answer.seq,
+        "response": answer.response,
+        "resolved": answer.resolved,
+        "at": answer.at,
+    }
+    return Response(body, headers={REPLAYED: "true"} if answer.replayed else None)

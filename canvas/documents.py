@@ -1,0 +1,52 @@
+"""What Dragonfly holds under `canvas:{userId}`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from aevon.cache import Document, rfc3339
+from canvas.layout import Change, InvalidLayout, Layout, apply, empty_layout, problems, touched
+
+
+class CanvasDocument(Document, omit_defaults=True, frozen=True):
+    """A user's live layout.
+
+    `revision` rises with every change. `updated_at` is None on a canvas that was never changed.
+    `dirty_since`, in Unix seconds, is there while the document holds something that PostgreSQL
+    does not.
+    """
+
+    user_id: int
+    layout: Layout
+    revision: Annotated[int, msgspec.Meta(ge=0)]
+    updated_at: str | None
+    dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
+
+
+# What to change, seeing the newest state; raises to refuse. It may be asked more than once.
+Plan = Callable[[CanvasDocument], Change]
+
+
+def empty(user_id: int) -> CanvasDocument:
+    """The document of a user who has no row."""
+    return CanvasDocument(user_id=user_id, layout=empty_layout(), revision=0, updated_at=None)
+
+
+def changed(document: CanvasDocument, change: Change) -> CanvasDocument:
+    """The document after a change made now; its revision is for others to set.
+
+    Raises `InvalidLayout`.
+    """
+    layout = apply(document.layout, change)
+    if found := problems(layout, touched(change)):
+        raise InvalidLayout(found)
+    now = rfc3339(datetime.now(UTC))
+    return msgspec.structs.replace(document, layout=layout, updated_at=now)
+
+
+def public(document: CanvasDocument) -> dict[str, Any]:
+    """The members that clients see."""
+    members: dict[str, Any] = msgspec.to_builtins(document)
+    return {name: value for name, value in members.items() if not name.startswith("_")}

@@ -1,0 +1,97 @@
+"""Changes while the cache is away: the row takes them, the live document follows later.
+
+Both may have changed without the other, because a live document may hold changes that were not
+persisted when the cache went away. So the row's changes are kept, one by one, and repeated on the
+live document; what only that one has survives beside them.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from django.db import connection, transaction
+from django.utils import timezone
+
+from aevon.cache import CANVAS, WriteBehind, add_to_outbox, rfc3339, write_behind
+from canvas import selectors
+from canvas.documents import CanvasDocument, Plan, changed
+from canvas.layout import Layout, apply, problems, touched
+from canvas.models import AwayEdit, Canvas
+from canvas.persistence import named
+
+_ENSURE_ROW: Final = """
+INSERT INTO {canvas} (user_id, layout, revision)
+SELECT id, '{{"microApps": {{}}}}', 0 FROM {user} WHERE id = %s FOR KEY SHARE
+ON CONFLICT (user_id) DO NOTHING
+"""
+
+
+def change_row(user_id: int, plan: Plan) -> CanvasDocument:
+    """Change the row, and leave the change for the live document.
+
+    Raises `Canvas.DoesNotExist` when there is no such user, and whatever `plan` raises.
+    """
+    with transaction.atomic():
+        # First, as in the drain that will repair it: outbox, then canvas; or they deadlock.
+        add_to_outbox(CANVAS, [user_id])
+        row = _locked(user_id)
+        before = selectors.document_of(row)
+        change = plan(before)
+        after = changed(before, change)
+        row.layout, row.revision = after.layout, row.revision + 1
+        row.updated_at = row.persisted_at = timezone.now()
+        row.save(update_fields=["layout", "revision", "updated_at", "persisted_at"])
+        AwayEdit.objects.create(user_id=user_id, change=change)
+    return selectors.document_of(row)
+
+
+def _locked(user_id: int) -> Canvas:
+    with connection.cursor() as cursor:
+        cursor.execute(named(_ENSURE_ROW), [user_id])
+    return Canvas.objects.select_for_update().get(user_id=user_id)
+
+
+def replay(buffer: WriteBehind[CanvasDocument], user_ids: Sequence[int]) -> list[int]:
+    """Repeat the away edits of these users on their live documents; the users who had any.
+
+    Raises `CacheUnavailable` and `Contended`: what is left then stays for another time. An edit
+    is repeated twice, which changes nothing unless the user undid it meanwhile, only when the
+    commit after it fails.
+    """
+    users = selectors.users_with_away_edits(user_ids)
+    for user_id in users:
+        _replay_one(buffer, user_id)
+    return users
+
+
+def _replay_one(buffer: WriteBehind[CanvasDocument], user_id: int) -> None:
+    with transaction.atomic():
+        # The lock makes one replay wait for the other, which leaves it nothing to do.
+        row = Canvas.objects.select_for_update().get(user_id=user_id)
+        edits = list(AwayEdit.objects.filter(user_id=user_id))
+        if not edits:
+            return
+        write_behind.update(
+            buffer, user_id, lambda live: _repeated(live, row, edits), floor=row.revision
+        )
+        AwayEdit.objects.filter(pk__in=[edit.pk for edit in edits]).delete()
+
+
+def _repeated(live: CanvasDocument, row: Canvas, edits: list[AwayEdit]) -> CanvasDocument:
+    """The live document with the edits."""
+    layout = live.layout
+    for edit in edits:
+        layout = apply(layout, edit.change)
+    ids = {app_id for edit in edits for app_id in touched(edit.change) or ()}
+    newest = max(live.updated_at or "", rfc3339(row.updated_at))
+    layout = _completed(layout, ids, row.layout)
+    return msgspec.structs.replace(live, layout=layout, updated_at=newest)
+
+
+def _completed(layout: Layout, ids: set[str], row: Layout) -> Layout:
+    """An edit may have moved a window that the live document had closed: the row has all of it."""
+    apps = dict(layout["microApps"])
+    for app_id in ids & apps.keys():
+        if problems({"microApps": {app_id: apps[app_id]}}):
+            apps[app_id] = row["microApps"][app_id]
+    return {"microApps": apps}

@@ -1,0 +1,207 @@
+"""What a layout is, what a valid one is, and how a change applies to it. Pure.
+
+A change is `{"patch": …}` (JSON Merge Patch, RFC 7396) or `{"replace": …}` (a whole layout).
+"""
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict
+
+MICRO_APPS_MAX: Final = 500
+ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+COORDINATE_MAX: Final = 1_000_000
+SIDE_MAX: Final = 100_000
+Z_INDEX_MAX: Final = 2**31
+TYPE_MAX: Final = 64
+TITLE_MAX: Final = 200
+
+
+class Position(TypedDict):
+    """The upper left corner, in pixels."""
+
+    x: int | float
+    y: int | float
+
+
+class Size(TypedDict):
+    """In pixels."""
+
+    width: int | float
+    height: int | float
+
+
+class MicroApp(TypedDict):
+    """One window. A higher `zIndex` is nearer to the user."""
+
+    type: str
+    title: str
+    position: Position
+    size: Size
+    zIndex: int
+
+
+class Layout(TypedDict):
+    """Everything on a canvas, by the micro-apps' ids."""
+
+    microApps: dict[str, MicroApp]
+
+
+class Change(TypedDict, total=False):
+    """Exactly one of the two."""
+
+    patch: dict[str, Any]
+    replace: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: the member's path, a code for programs, a sentence for people."""
+
+    field: str
+    code: str
+    detail: str
+
+
+class InvalidLayout(Exception):
+    """A change would make the layout invalid; it was not made."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.detail}" for each in problems[:3]))
+        self.problems = problems
+
+
+def empty_layout() -> Layout:
+    """A canvas with nothing on it."""
+    return {"microApps": {}}
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """`target` with `patch` merged in (RFC 7396, section 2); the arguments stay as they are."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def apply(layout: Layout, change: Change) -> Any:
+    """The layout after the change, not validated."""
+    return change["replace"] if "replace" in change else merge_patch(layout, change["patch"])
+
+
+def touched(change: Change) -> Collection[str] | None:
+    """The ids that a change names; None when it may have touched all of them."""
+    named = change.get("patch", {}).get("microApps")
+    return named.keys() if isinstance(named, dict) else None
+
+
+def problems(layout: Any, ids: Collection[str] | None = None) -> list[Problem]:
+    """What is wrong with a layout; empty when nothing is.
+
+    With `ids` only these micro-apps are looked at, so that a small change of a large layout is
+    cheap: the others were valid before it.
+    """
+    return list(_layout_problems(layout, ids))
+
+
+def _layout_problems(layout: Any, ids: Collection[str] | None) -> Iterator[Problem]:
+    yield from _LAYOUT(layout, "layout")
+    apps = layout.get("microApps") if isinstance(layout, dict) else None
+    if not isinstance(apps, dict):
+        return
+    if len(apps) > MICRO_APPS_MAX:
+        detail = f"At most {MICRO_APPS_MAX} micro-apps fit on a canvas."
+        yield Problem("layout.microApps", "too_many", detail)
+        return
+    for app_id in apps.keys() if ids is None else apps.keys() & ids:
+        yield from _micro_app_problems(app_id, apps[app_id])
+
+
+def _micro_app_problems(app_id: str, app: Any) -> Iterator[Problem]:
+    path = f"layout.microApps.{app_id}"
+    if not ID.fullmatch(app_id):
+        yield Problem(path, "invalid_id", "An id is 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'.")
+        return
+    yield from _MICRO_APP(app, path)
+
+
+Check = Callable[[Any, str], Iterator[Problem]]
+
+
+def _object(**members: Check) -> Check:
+    """An object with exactly these members."""
+
+    def check(value: Any, path: str) -> Iterator[Problem]:
+        if not isinstance(value, dict):
+            yield Problem(path, "not_an_object", "This must be an object.")
+            return
+        for name in sorted(value.keys() - members.keys()):
+            yield Problem(f"{path}.{name}", "unknown_member", "This member is not known.")
+        for name, member in members.items():
+            if name in value:
+                yield from member(value[name], f"{path}.{name}")
+            else:
+                yield Problem(f"{path}.{name}", "required", "This member is required.")
+
+    return check
+
+
+def _text(shortest: int, longest: int) -> Check:
+    """A text of so many characters, that PostgreSQL can hold."""
+
+    def check(value: Any, path: str) -> Iterator[Problem]:
+        if not isinstance(value, str) or not shortest <= len(value) <= longest:
+            detail = f"This must be a text of {shortest} to {longest} characters."
+            yield Problem(path, "invalid_text", detail)
+        elif re.search("[\0\ud800-\udfff]", value):
+            yield Problem(path, "invalid_text", "This text holds what is not a character.")
+
+    return check
+
+
+def _number(least: int, most: int) -> Check:
+    """A finite number within these bounds."""
+
+    def check(value: Any, path: str) -> Iterator[Problem]:
+        if type(value) is not int and not (type(value) is float and math.isfinite(value)):
+            yield Problem(path, "not_a_number", "This must be a number.")
+        elif not least <= value <= most:
+            yield Problem(path, "out_of_range", f"This must be from {least:,} to {most:,}.")
+
+    return check
+
+
+def _integer(least: int, most: int) -> Check:
+    """A whole number within these bounds, written as one."""
+    within = _number(least, most)
+
+    def check(value: Any, path: str) -> Iterator[Problem]:
+        if type(value) is int:
+            yield from within(value, path)
+        else:
+            yield Problem(path, "not_an_integer", "This must be a whole number.")
+
+    return check
+
+
+def _micro_apps(value: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(value, dict):
+        yield Problem(path, "not_an_object", "This must be an object.")
+
+
+_coordinate: Final = _number(-COORDINATE_MAX, COORDINATE_MAX)
+_side: Final = _number(1, SIDE_MAX)
+_LAYOUT: Final = _object(microApps=_micro_apps)
+_MICRO_APP: Final = _object(
+    type=_text(1, TYPE_MAX),
+    title=_text(0, TITLE_MAX),
+    position=_object(x=_coordinate, y=_coordinate),
+    size=_object(width=_side, height=_side),
+    zIndex=_integer(-Z_INDEX_MAX, Z_INDEX_MAX),
+)

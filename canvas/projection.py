@@ -1,0 +1,57 @@
+"""How rows and live documents become one another, and what repairs them after an outage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.contrib.auth import get_user_model
+
+from aevon.cache import (
+    CANVAS,
+    CANVAS_DIRTY,
+    BufferResource,
+    CacheUnavailable,
+    Contended,
+    Projection,
+    WriteBehind,
+    register,
+    write_behind,
+)
+from canvas import journal, selectors
+from canvas.documents import CanvasDocument, empty
+from canvas.persistence import persist
+
+CANVASES: Final = Projection(
+    keyspace=CANVAS,
+    document=CanvasDocument,
+    read=selectors.read_documents,
+    user_ids=selectors.user_ids,
+    version=lambda document: document.revision,
+)
+CANVAS_BUFFER: Final = WriteBehind(
+    projection=CANVASES, dirty=CANVAS_DIRTY, empty=empty, persist=persist
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasResource(BufferResource[CanvasDocument]):
+    """`canvas:{userId}`: what changed past the cache is repeated on the live document."""
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        try:
+            replayed = journal.replay(self.buffer, user_ids)
+        except Contended:
+            raise CacheUnavailable("A live canvas changes too fast to be repaired now.") from None
+        self._follow_rows([user_id for user_id in user_ids if user_id not in replayed])
+
+    def _follow_rows(self, user_ids: Sequence[int]) -> None:
+        """Removed as far as saved; entirely where the user is gone, whom no flush could save."""
+        users = get_user_model().objects.filter(pk__in=user_ids)
+        existing = set(users.values_list("pk", flat=True))
+        write_behind.discard_saved(self.buffer, sorted(existing))
+        write_behind.discard(self.buffer, [u for u in user_ids if u not in existing])
+
+
+def connect() -> None:
+    """Register the resource."""
+    register(CanvasResource(CANVASES, CANVAS_BUFFER))

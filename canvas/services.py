@@ -1,0 +1,103 @@
+"""Writes: change the live layout, persist it."""
+
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from aevon.cache import CacheUnavailable, Contended, write_behind
+from aevon.cache.write_behind import Flushed
+from aevon.signals import session_ending
+from canvas import journal
+from canvas.documents import CanvasDocument, Plan, changed
+from canvas.layout import Change, InvalidLayout
+from canvas.projection import CANVAS_BUFFER
+
+__all__ = ["Contended", "Flushed", "InvalidLayout", "RevisionMismatch"]
+
+logger = logging.getLogger(__name__)
+
+
+class RevisionMismatch(Exception):
+    """The layout has another revision than the caller expects; the change was not made."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(f"The current revision is {current}.")
+        self.current = current
+
+
+def live(user_id: int) -> CanvasDocument:
+    """The live layout; the empty one of revision 0 for a user who never changed it.
+
+    Key `canvas:{userId}`. A hit is one round trip and no SQL. Cache away: as last persisted.
+    """
+    return write_behind.load(CANVAS_BUFFER, user_id)
+
+
+def change(
+    user_id: int, change: Change, *, if_match: Collection[str] | None = None
+) -> CanvasDocument:
+    """Apply a change to the live layout; its new state, acknowledged.
+
+    `if_match` holds the revisions, as text, that the change is meant for. Raises
+    `RevisionMismatch`, and otherwise as `change_by`.
+    """
+
+    def plan(document: CanvasDocument) -> Change:
+        if if_match is not None and str(document.revision) not in if_match:
+            raise RevisionMismatch(document.revision)
+        return change
+
+    return change_by(user_id, plan)
+
+
+def change_by(user_id: int, plan: Plan) -> CanvasDocument:
+    """Apply the change that `plan(document)` makes of the newest state, atomically.
+
+    Two round trips and no SQL while the document is in the cache. Cache away: the row takes the
+    change at once and the live document follows when it can. Raises `InvalidLayout`, `Contended`
+    (try again), `Canvas.DoesNotExist` (no such user, seen only past the cache) and whatever
+    `plan` raises; nothing was changed then. Source: protocol 3.2.
+    """
+    try:
+        return write_behind.update(
+            CANVAS_BUFFER, user_id, lambda document: changed(document, plan(document))
+        )
+    except CacheUnavailable:
+        return journal.change_row(user_id, plan)
+
+
+def persist_now(
+    user_ids: Sequence[int] | None = None, *, progress: Callable[[int], None] | None = None
+) -> Flushed:
+    """One write-behind flush of what is unsaved, of these users or of all.
+
+    `progress(n)`: so many more are done. Of users that are named, changes made past the cache are
+    brought in first. Safe beside other flushes and changes, and its own death. Raises
+    `CacheUnavailable`, and what PostgreSQL raises when it is away: everything unsaved then stays.
+    """
+    if user_ids is None:
+        return write_behind.flush(CANVAS_BUFFER, progress=progress)
+    journal.replay(CANVAS_BUFFER, user_ids)
+    return write_behind.flush_users(CANVAS_BUFFER, user_ids)
+
+
+def unsaved() -> int:
+    """How many canvases wait for a flush. Raises `CacheUnavailable`."""
+    return write_behind.exposure(CANVAS_BUFFER).unsaved
+
+
+def persist_at_session_end(*, user_id: int, **_: Any) -> None:
+    """Persist a user's layout before a session ends.
+
+    Cache away: nothing can be done, the next flush saves what the cache still holds. Raises what
+    PostgreSQL raises: the session then goes on.
+    """
+    try:
+        persist_now([user_id])
+    except (CacheUnavailable, Contended):
+        logger.warning("The canvas of user %d waits for the next flush", user_id)
+
+
+def connect() -> None:
+    """Persist whenever a session ends."""
+    session_ending.connect(persist_at_session_end, dispatch_uid="canvas.persist")

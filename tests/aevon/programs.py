@@ -1,0 +1,65 @@
+"""Programs that tests start, watch and end."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without the servers of the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_", "DRAGONFLY_"))}
+    return {**kept, **changes}
+
+
+@contextlib.contextmanager
+def program(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run Python with `arguments`, its output on one pipe; killed at the end if need be."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
+    """Whether `condition` comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def running_in(folder: Path) -> list[int]:
+    """Processes that stand in `folder` or belong to a `make run` of it."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cwd", "status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE
+        and (str(process.info["cwd"]).startswith(f"{folder}/") or _is_run_of(process, folder))
+    ]
+
+
+def _is_run_of(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("AEVON_DATA_DIR") == str(folder)
+    return False

@@ -1,0 +1,118 @@
+"""What the outside relies on exists and is documented."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command, get_commands
+from django.test import Client
+
+from aevon.cache import keyspace
+from aevon.celery import app
+from canvas.tasks import persist
+
+ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+README = (ROOT / "README.md").read_text()
+PATHS = {
+    "/api/v1/auth/token/": {"post"},
+    "/api/v1/auth/token/refresh/": {"post"},
+    "/api/v1/auth/logout/": {"post"},
+    "/api/v1/auth/sessions/": {"get"},
+    "/api/v1/auth/sessions/{sid}/": {"delete"},
+    "/api/v1/auth/validate/": {"get"},
+    "/api/v1/klepsydra/psyche/": {"get"},
+    "/api/v1/klepsydra/instruments/": {"get"},
+    "/api/v1/klepsydra/interactions/": {"post"},
+    "/api/v1/canvas/": {"get", "put", "patch"},
+    "/api/v1/beep/commands/": {"post"},
+    "/api/v1/beep/history/": {"get", "delete"},
+}
+COMMANDS = (
+    "cache_warmup",
+    "cache_flush",
+    "cache_audit",
+    "cache_inspect",
+    "cache_stats",
+    "canvas_persist",
+    "create_demo_users",
+)
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """The served OpenAPI document."""
+    response = Client().get("/api/schema/", headers={"Accept": "application/json"})
+    content: dict[str, Any] = response.json()
+    return content
+
+
+def test_the_schema_is_valid_without_warnings(tmp_path: Path) -> None:
+    """drf-spectacular's own validation, warnings counted as failures."""
+    target = tmp_path / "schema.yaml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(target))
+    assert target.stat().st_size > 10_000
+
+
+def test_the_schema_has_every_path_of_the_contract(schema: dict[str, Any]) -> None:
+    """Exactly these paths and methods under /api/v1/."""
+    found = {
+        path: {method for method in methods if method != "parameters"}
+        for path, methods in schema["paths"].items()
+    }
+    assert found == PATHS
+
+
+def test_every_operation_has_a_summary_and_a_problem(schema: dict[str, Any]) -> None:
+    """A reader of the docs learns what it does and what it answers when it fails."""
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"]
+            assert any(code.startswith("4") or code == "default" for code in operation["responses"])
+
+
+def test_the_documentation_needs_nothing_from_the_internet() -> None:
+    """The page's scripts and styles come from this server."""
+    page = Client().get("/api/docs/").content.decode()
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    assert all(source.startswith("/") for source in sources)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_contract_exists_and_is_documented(command: str) -> None:
+    """The README names it."""
+    assert command in get_commands()
+    assert f"`{command}" in README
+
+
+def test_every_variable_of_the_settings_is_documented() -> None:
+    """docs/operations.md lists every environment variable that settings.py reads."""
+    text = (ROOT / "aevon" / "settings.py").read_text()
+    variables = re.findall(r'env\.(?!running)[a-z]+\(\s*"([A-Z_]+)"', text)
+    assert len(variables) > 15
+    assert [name for name in variables if f"`{name}`" not in OPERATIONS] == []
+
+
+@pytest.mark.parametrize("name", [*keyspace.REGISTRY, *(s.name for s in keyspace.INTERNAL)])
+def test_every_keyspace_is_documented(name: str) -> None:
+    """docs/operations.md lists every key."""
+    assert re.search(rf"`(?:\w+:)?{name}:\{{", OPERATIONS)
+
+
+def test_the_flush_is_on_the_schedule_under_its_own_name(settings: Any) -> None:
+    """`canvas.persist` every CANVAS_PERSIST_SECONDS, dropped when a later tick has come."""
+    entry = app.conf.beat_schedule["canvas.persist"]
+    assert persist.name == entry["task"] == "canvas.persist"
+    assert entry["schedule"] == settings.CANVAS_PERSIST_SECONDS == entry["options"]["expires"]
+
+
+def test_celery_leaves_a_lost_message_to_the_next_tick() -> None:
+    """Acknowledged late, one at a time, with limits below the visibility time-out."""
+    conf = app.conf
+    assert conf.task_acks_late
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.task_soft_time_limit < conf.task_time_limit
+    assert conf.task_time_limit < conf.broker_transport_options["visibility_timeout"]
+    assert conf.broker_transport_options["global_keyprefix"] == "celery:broker:"

@@ -1,0 +1,90 @@
+"""The environment's values: typed, bounded, and named when wrong."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from aevon import env
+
+STRONG = "x9Fq2-unguessable-and-long-enough-1234567890"
+
+
+def test_an_unset_integer_takes_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable counts as unset."""
+    monkeypatch.setenv("AEVON_X", "")
+    assert env.integer("AEVON_X", 7, minimum=1, maximum=9) == 7
+
+
+@pytest.mark.parametrize("value", ["ten", "1.5", "0", "10", "nan"])
+def test_a_wrong_integer_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Not a number, a fraction, or outside the bounds."""
+    monkeypatch.setenv("AEVON_X", value)
+    with pytest.raises(ImproperlyConfigured, match="AEVON_X"):
+        env.integer("AEVON_X", 7, minimum=1, maximum=9)
+
+
+@pytest.mark.parametrize("value", ["fast", "nan", "inf", "-1"])
+def test_a_wrong_number_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """NaN and infinities are outside every bound."""
+    monkeypatch.setenv("AEVON_X", value)
+    with pytest.raises(ImproperlyConfigured, match="AEVON_X"):
+        env.number("AEVON_X", 0.5, minimum=0, maximum=1)
+
+
+def test_a_choice_outside_the_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`AEVON_ENV=staging` must not silently be development."""
+    monkeypatch.setenv("AEVON_ENV", "staging")
+    with pytest.raises(ImproperlyConfigured, match="development, production"):
+        env.choice("AEVON_ENV", "development", ("development", "production"))
+
+
+def test_a_development_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    """The second start signs with the same key, which only its owner reads."""
+    first = env.secret("AEVON_TEST_KEY", data_dir=tmp_path / "new", development=True)
+    assert env.secret("AEVON_TEST_KEY", data_dir=tmp_path / "new", development=True) == first
+    mode = (tmp_path / "new" / "aevon_test_key.txt").stat().st_mode
+    assert len(first) >= 32
+    assert stat.S_IMODE(mode) == 0o600
+
+
+@pytest.mark.parametrize("value", ["", "short", "a" * 40, "changeme" * 8, "django-insecure-" * 3])
+def test_a_weak_secret_is_refused_in_production(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    """Missing, short, monotonous, or a common word."""
+    monkeypatch.setenv("AEVON_TEST_KEY", value)
+    with pytest.raises(ImproperlyConfigured, match="AEVON_TEST_KEY"):
+        env.secret("AEVON_TEST_KEY", data_dir=tmp_path, development=False)
+
+
+def test_a_strong_secret_is_taken_in_production(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And nothing is written."""
+    monkeypatch.setenv("AEVON_TEST_KEY", STRONG)
+    assert env.secret("AEVON_TEST_KEY", data_dir=tmp_path, development=False) == STRONG
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "not json", "[]"])
+def test_an_unreadable_run_file_counts_as_nothing_running(tmp_path: Path, content: str) -> None:
+    """A half-written or foreign `run.json` breaks no command."""
+    (tmp_path / "run.json").write_text(content)
+    assert env.running(tmp_path) == {}
+
+
+@pytest.mark.parametrize("missing", ["DJANGO_SECRET_KEY", "JWT_SIGNING_KEY"])
+def test_production_without_a_secret_is_one_line(missing: str, tmp_path: Path) -> None:
+    """The command line says which variable is missing, without a traceback."""
+    secrets = {"DJANGO_SECRET_KEY": STRONG, "JWT_SIGNING_KEY": STRONG, missing: ""}
+    environment = {**os.environ, **secrets, "AEVON_ENV": "production"}
+    command = [sys.executable, "manage.py", "check"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "Traceback" not in done.stderr

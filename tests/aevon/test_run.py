@@ -1,0 +1,170 @@
+"""`make run`, for real: what it tells, what it leaves behind, and what it refuses."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import urllib.request
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from aevon.ports import HOST, NoPortError, free_port, reserved_port
+from aevon.run import stored_logins
+from aevon.server import folder_lock
+
+from .programs import eventually, program, running_in
+
+
+@contextlib.contextmanager
+def make_run(folder, **variables):
+    """A supervisor with its data in `folder`, waiting until it has told where it is."""
+    variables = {"AEVON_DATA_DIR": str(folder), "AEVON_PORT": "0", **variables}
+    stale = told_by(folder)
+    with program("-m", "aevon.run", **variables) as process:
+        eventually(lambda: told_by(folder) not in ({}, stale) or process.poll() is not None)
+        if process.poll() is not None or told_by(folder) in ({}, stale):
+            process.kill()
+            pytest.fail(process.stdout.read())
+        yield process, told_by(folder)
+
+
+def told_by(folder):
+    """The content of run.json; empty when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return json.loads((folder / "run.json").read_text())
+    return {}
+
+
+def refusal(folder, **variables):
+    """What a supervisor that cannot run says last, and its exit code."""
+    variables = {"AEVON_DATA_DIR": str(folder), "AEVON_PORT": "0", **variables}
+    with program("-m", "aevon.run", **variables) as process:
+        said, _ = process.communicate(timeout=60)
+        assert "Traceback" not in said
+        return said.strip().splitlines()[-1], process.returncode
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return response.status
+
+
+def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
+    """While it runs, run.json tells the truth; after Ctrl-C no process and no file is left."""
+    with make_run(tmp_path) as (process, told):
+        assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o600
+        assert set(told) == {"url", "databaseUrl", "dragonflyUrl", "demo", "admin", "pids"}
+        assert set(told["pids"]) == {"web", "worker", "beat", "cache", "postgres"}
+        assert all(psutil.pid_exists(pid) for pid in told["pids"].values())
+        assert get(f"{told['url']}/health/live") == 200
+        with psycopg.connect(told["databaseUrl"]) as db:
+            users = db.execute("SELECT username, is_superuser FROM auth_sessions_user ORDER BY 1")
+            assert users.fetchall() == [("admin", True), ("demo", False)]
+        with redis.Redis.from_url(told["dragonflyUrl"], protocol=2) as client:
+            assert client.ping()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert f"Demo login     demo / {told['demo']['password']}" in said
+    assert not (tmp_path / "run.json").exists()
+    assert eventually(lambda: not running_in(tmp_path), seconds=2)
+
+
+def test_killed_supervisor_leaves_no_process_and_the_next_run_starts(tmp_path):
+    """After SIGKILL everything ends by itself; the next run starts, with the same log-ins."""
+    with make_run(tmp_path) as (process, first):
+        process.kill()
+        process.wait()
+        assert eventually(lambda: not running_in(tmp_path), seconds=15)
+    with make_run(tmp_path) as (process, second):
+        assert (second["demo"], second["admin"]) == (first["demo"], first["admin"])
+        assert psutil.pid_exists(second["pids"]["web"])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_dead_process_stops_everything_and_is_named(tmp_path):
+    """When one process dies, the others stop and the last line says which one it was."""
+    with make_run(tmp_path) as (process, told):
+        os.kill(told["pids"]["worker"], signal.SIGKILL)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.strip().endswith("The worker process ended by itself (exit code -9).")
+    assert eventually(lambda: not running_in(tmp_path), seconds=2)
+
+
+def test_second_run_on_the_same_folder_is_refused(tmp_path):
+    """One folder, one run: the second says so in one sentence."""
+    with folder_lock(tmp_path):
+        said, code = refusal(tmp_path)
+    assert said == f"Another `make run` is using {tmp_path}; stop it, or set AEVON_DATA_DIR."
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "sentence"),
+    [
+        ("DATABASE_URL", "postgres://u:hidden@127.0.0.1:1/x", "DATABASE_URL cannot be reached: "),
+        ("DATABASE_URL", "not a url: hidden", "DATABASE_URL is not a PostgreSQL URL."),
+        ("DRAGONFLY_URL", "redis://:hidden@127.0.0.1:1", "DRAGONFLY_URL cannot be reached: "),
+        ("DRAGONFLY_URL", "http://hidden", "DRAGONFLY_URL must begin with redis://"),
+    ],
+)
+def test_outside_server_that_is_away_is_said(tmp_path, name, url, sentence):
+    """A wrong or unreachable URL is named without repeating its password."""
+    others = {"DATABASE_URL": "", "DRAGONFLY_URL": "", name: url}
+    said, code = refusal(tmp_path, **others)
+    assert said.startswith(sentence)
+    assert "hidden" not in said
+    assert code == 1
+
+
+def test_wrong_port_setting_is_said(tmp_path):
+    """A port that is no number is a wrong setting, named."""
+    said, code = refusal(tmp_path, AEVON_PORT="eighty")
+    assert said == "Wrong setting: AEVON_PORT must be a whole number, not 'eighty'."
+    assert code == 1
+
+
+def test_taken_port_gives_the_next():
+    """A port that somebody listens on is passed over, and so is one that is only reserved."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        taken = listener.getsockname()[1]
+        with reserved_port(taken) as first, reserved_port(taken) as second:
+            assert taken < first < second
+
+
+def test_free_port_is_given_as_wanted():
+    """The wanted port is used when it is free."""
+    wanted = free_port()
+    with reserved_port(wanted) as port:
+        assert port == wanted
+
+
+def test_no_port_at_all_is_said(monkeypatch):
+    """When every port is taken the message names the setting."""
+    monkeypatch.setattr("aevon.ports.PORT_ATTEMPTS", 1)
+    wanted = free_port()
+    with (
+        reserved_port(wanted),
+        pytest.raises(NoPortError, match="set AEVON_PORT"),
+        reserved_port(wanted),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"demo": {"password": "x"}}'])
+def test_damaged_logins_are_made_anew(tmp_path, content):
+    """A damaged demo.json is replaced, not stumbled over; a good one is kept."""
+    path = tmp_path / "demo.json"
+    path.write_text(content)
+    logins = stored_logins(path)
+    assert set(logins) == {"demo", "admin"}
+    assert stored_logins(path) == logins
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,32 @@
+"""Handlers for BEEP's tests, so that they need no other service."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aevon import intents
+
+Performed = list[tuple[str, int, dict[str, Any]]]
+OPEN_WINDOWS = "1. Notes, 2. Ledger"
+
+
+@pytest.fixture
+def performed() -> Iterator[Performed]:
+    """Every intent that was carried out; handlers of the test's own answer them."""
+    before = dict(intents._handlers)
+    done: Performed = []
+
+    def handler(intent: str, answer: Callable[[list[str]], str]) -> None:
+        def perform(user_id: int, arguments: Any) -> str:
+            done.append((intent, user_id, dict(arguments)))
+            return answer(arguments.get("microApps", []))
+
+        intents.register(intent, perform)
+
+    handler("canvas.open", lambda names: f"Opened {', '.join(names)}.")
+    handler("canvas.close", lambda names: f"Closed {', '.join(names)}.")
+    handler("canvas.list", lambda _: f"Open: {OPEN_WINDOWS}.")
+    yield done
+    intents._handlers.clear()
+    intents._handlers.update(before)

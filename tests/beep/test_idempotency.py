@@ -1,0 +1,65 @@
+"""A command with a key is carried out once."""
+
+from functools import partial
+
+import pytest
+
+from aevon import intents
+from auth_sessions.models import User
+from beep import services
+from beep.models import Turn
+from tests.beep.conftest import Performed
+from tests.beep.lists import in_threads, seqs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_retry_gets_the_first_answer(user: User, performed: Performed) -> None:
+    """Nothing is done again, and no turn is added."""
+    first = services.command(user.pk, "open Notes", idempotency_key="k")
+    services.command(user.pk, "open Ledger")
+    again = services.command(user.pk, "open Notes", idempotency_key="k")
+    assert again == services.Answer(
+        first.seq, first.response, first.resolved, first.at, replayed=True
+    )
+    assert not first.replayed
+    assert len(performed) == Turn.objects.count() == 2
+
+
+def test_a_key_with_another_command_is_refused(user: User, performed: Performed) -> None:
+    """And nothing is done."""
+    services.command(user.pk, "open Notes", idempotency_key="k")
+    with pytest.raises(services.KeyReused):
+        services.command(user.pk, "close Notes", idempotency_key="k")
+    assert len(performed) == Turn.objects.count() == 1
+
+
+def test_a_key_belongs_to_its_user(user: User, make_user: object, performed: Performed) -> None:
+    """Another user's command under the same key is another command."""
+    other = make_user()  # type: ignore[operator]
+    services.command(user.pk, "open Notes", idempotency_key="k")
+    assert not services.command(other.pk, "open Notes", idempotency_key="k").replayed
+    assert len(performed) == 2
+
+
+def test_concurrent_requests_with_one_key_act_once(user: User, performed: Performed) -> None:
+    """Eight at once: one acts, seven wait and get its answer."""
+    command = partial(services.command, user.pk, "open Notes", idempotency_key="k")
+    answers = in_threads([command] * 8)
+    assert seqs(answers) == [1] * 8
+    assert sorted(answer.replayed for answer in answers) == [False, *[True] * 7]
+    assert len(performed) == Turn.objects.count() == 1
+
+
+def test_a_command_that_failed_can_be_tried_again(user: User, performed: Performed) -> None:
+    """A failure leaves no claim on the key."""
+
+    def fail(user_id: int, arguments: object) -> str:
+        raise RuntimeError("broken")
+
+    working = intents._handlers["canvas.open"]
+    intents.register("canvas.open", fail)
+    with pytest.raises(RuntimeError):
+        services.command(user.pk, "open Notes", idempotency_key="k")
+    intents.register("canvas.open", working)
+    assert not services.command(user.pk, "open Notes", idempotency_key="k").replayed

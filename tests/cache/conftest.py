@@ -1,0 +1,114 @@
+"""What the tests of the cache layer share: tables, outages, counted round trips."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.db import connections
+from prometheus_client import Counter
+
+from aevon.cache.connection import reset, store
+from tests import servers
+from tests.cache import ledgers
+
+
+@pytest.fixture
+def tables(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests' own rows: in the test's transaction, or committed and dropped at the end."""
+    marker = request.node.get_closest_marker("django_db")
+    committed = bool(marker and marker.kwargs.get("transaction"))
+    request.getfixturevalue("transactional_db" if committed else "db")
+    ledgers.create_tables()
+    yield
+    if committed:
+        ledgers.query("DROP TABLE test_note, test_sheet, test_line")
+
+
+@pytest.fixture
+def clean() -> Iterator[None]:
+    """An empty cache and a fresh store for a test without a database."""
+    reset()
+    store().command("FLUSHDB")
+    yield
+    reset()
+
+
+@pytest.fixture
+def away(settings: Any) -> None:
+    """No cache server answers."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.fixture
+def server() -> Any:
+    """The embedded cache server, to be stopped or frozen."""
+    if servers.CACHE is None:
+        pytest.skip("the cache server is not this test run's own")
+    return servers.CACHE
+
+
+@pytest.fixture
+def frozen(server: Any) -> Iterator[Any]:
+    """The cache server takes connections and answers nothing."""
+    server.pause()
+    yield server
+    server.resume()
+
+
+@pytest.fixture
+def full() -> Iterator[None]:
+    """The cache server is out of memory."""
+    store().command("CONFIG", "SET", "maxmemory", "1")
+    yield
+    reset()
+    store().command("CONFIG", "SET", "maxmemory", "0")
+
+
+class Trips:
+    """Requests sent to the cache server; a pipeline is one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """`with trips() as t: …; t.count`: each packet that leaves for the server is one."""
+    seen = Trips()
+    send = redis.connection.AbstractConnection.send_packed_command
+
+    def counted(self: Any, command: Any, check_health: bool = True) -> Any:
+        seen.count += 1
+        return send(self, command, check_health)
+
+    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
+
+    @contextlib.contextmanager
+    def counting() -> Iterator[Trips]:
+        store().command("PING")  # connect first
+        seen.count = 0
+        yield seen
+
+    return counting
+
+
+@contextlib.contextmanager
+def counted(counter: Counter, *labels: str) -> Iterator[Callable[[], float]]:
+    """`with counted(LOADS, "psyche", "hit") as more: …; more()`: how much the counter rose."""
+    child = counter.labels(*labels)
+    before = child._value.get()
+    yield lambda: float(child._value.get() - before)
+
+
+def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """`work` for another thread, which gives its database connection back."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    return run

@@ -1,0 +1,149 @@
+"""Resources over real rows of the tests' own, for what works on any service."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from django.db import connection
+
+from aevon.cache import (
+    CANVAS,
+    CANVAS_DIRTY,
+    CONVO_HISTORY,
+    PSYCHE,
+    BoundedList,
+    BufferResource,
+    Document,
+    EntryResource,
+    ListResource,
+    Projection,
+    Recent,
+    WriteBehind,
+)
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS test_note (user_id bigint PRIMARY KEY, text text, version bigint);
+CREATE TABLE IF NOT EXISTS test_sheet (user_id bigint PRIMARY KEY, text text, revision bigint);
+CREATE TABLE IF NOT EXISTS test_line (user_id bigint, seq bigint, text text);
+"""
+
+
+class Note(Document):
+    """A write-through document."""
+
+    user_id: int
+    text: str
+    version: int
+
+
+class Sheet(msgspec.Struct, rename="camel", kw_only=True, frozen=True, omit_defaults=True):
+    """A write-behind document."""
+
+    user_id: int
+    text: str
+    revision: int
+    dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
+
+
+class Line(Document):
+    """An element of a list."""
+
+    seq: int
+    text: str
+
+
+def query(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Rows of one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def create_tables() -> None:
+    """Make the tables; they go with the test's transaction."""
+    query(TABLES)
+
+
+def _ids(table: str) -> Iterator[int]:
+    return iter([row[0] for row in query(f"SELECT DISTINCT user_id FROM {table} ORDER BY 1")])
+
+
+def _notes(user_ids: Sequence[int]) -> dict[int, Note]:
+    rows = query("SELECT user_id, text, version FROM test_note WHERE user_id = ANY(%s)", user_ids)
+    return {row[0]: Note(user_id=row[0], text=row[1], version=row[2]) for row in rows}
+
+
+def _sheets(user_ids: Sequence[int]) -> dict[int, Sheet]:
+    rows = query("SELECT user_id, text, revision FROM test_sheet WHERE user_id = ANY(%s)", user_ids)
+    return {row[0]: Sheet(user_id=row[0], text=row[1], revision=row[2]) for row in rows}
+
+
+def _persist(sheets: Sequence[Sheet]) -> dict[int, int]:
+    for sheet in sheets:
+        query(
+            "INSERT INTO test_sheet VALUES (%s, %s, %s) ON CONFLICT (user_id) DO UPDATE"
+            " SET text = excluded.text, revision = excluded.revision"
+            " WHERE test_sheet.revision < excluded.revision",
+            sheet.user_id,
+            sheet.text,
+            sheet.revision,
+        )
+    return {u: sheet.revision for u, sheet in _sheets([s.user_id for s in sheets]).items()}
+
+
+def _recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
+    rows = query(
+        "SELECT user_id, seq, text FROM test_line WHERE user_id = ANY(%s) ORDER BY seq DESC",
+        user_ids,
+    )
+    lines = {
+        user_id: [Line(seq=s, text=t) for u, s, t in rows if u == user_id] for user_id in user_ids
+    }
+    return {user_id: Recent(epoch=0, elements=found[:5]) for user_id, found in lines.items()}
+
+
+NOTES = Projection(
+    keyspace=PSYCHE,
+    document=Note,
+    read=_notes,
+    user_ids=lambda: _ids("test_note"),
+    version=lambda note: note.version,
+)
+SHEETS = WriteBehind(
+    projection=Projection(
+        keyspace=CANVAS,
+        document=Sheet,
+        read=_sheets,
+        user_ids=lambda: _ids("test_sheet"),
+        version=lambda sheet: sheet.revision,
+    ),
+    dirty=CANVAS_DIRTY,
+    empty=lambda user_id: Sheet(user_id=user_id, text="", revision=0),
+    persist=_persist,
+)
+LINES = BoundedList(
+    keyspace=CONVO_HISTORY,
+    element=Line,
+    limit=5,
+    recent=_recent,
+    user_ids=lambda: _ids("test_line"),
+)
+NOTE_RESOURCE = EntryResource(NOTES)
+SHEET_RESOURCE = BufferResource(SHEETS.projection, SHEETS)
+LINE_RESOURCE = ListResource(LINES)
+ALL = [NOTE_RESOURCE, SHEET_RESOURCE, LINE_RESOURCE]
+
+
+POISON = "\x00"  # PostgreSQL takes no such text
+
+
+def add_notes(*user_ids: int, text: str = "a", version: int = 1) -> None:
+    """Rows of the write-through document."""
+    for user_id in user_ids:
+        query("INSERT INTO test_note VALUES (%s, %s, %s)", user_id, text, version)
+
+
+def add_lines(user_id: int, count: int) -> None:
+    """Rows of the list."""
+    for seq in range(1, count + 1):
+        query("INSERT INTO test_line VALUES (%s, %s, %s)", user_id, seq, f"line {seq}")

@@ -1,0 +1,259 @@
+"""The admin: every page of every model, with the cache in every state."""
+
+import re
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+
+from aevon.cache import PSYCHE, SESSION, outbox, resources, write_behind
+from aevon.cache.admin import panel, pretty
+from aevon.cache.connection import store
+from aevon.cache.models import Outbox
+from auth_sessions import services
+from auth_sessions.models import Session, SessionAnchor, User
+from tests.cache import ledgers
+from tests.cache.ledgers import POISON, SHEET_RESOURCE, SHEETS, add_notes
+
+pytestmark = pytest.mark.django_db
+OURS = ("cache", "auth_sessions", "klepsydra", "canvas", "beep")
+STALE = (
+    '{"userId":ID,"username":"x","status":"active","sovereigntyClass":"INITIATE",'
+    '"permissions":[],"sessions":{},"version":1,"expiresAt":1}'
+)
+MODELS = [m for m in admin.site._registry if m._meta.app_label in OURS]
+
+
+@pytest.fixture
+def staff(make_user: Any) -> Client:
+    """A superuser's browser."""
+    client = Client()
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def member(make_user: Any) -> User:
+    """A user with a live session, whose key is warm."""
+    user: User = make_user()
+    services.open_session(user)
+    store().command("SET", f"session:{user.pk}", "{")  # replaced by the load below
+    resources.resource("session").warm([user.pk])
+    return user
+
+
+@pytest.fixture
+def away(settings: Any, member: User) -> None:
+    """No cache server answers from now on."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+
+
+def url(model: type[Model], page: str, *args: Any) -> str:
+    """An admin page's address."""
+    label = f"{model._meta.app_label}_{model._meta.model_name}"
+    return reverse(f"admin:{label}_{page}", args=args)
+
+
+def act(client: Client, model: type[Model], action: str, *rows: Model) -> str:
+    """Run an action on rows; the page that follows."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    page: HttpResponse = client.post(url(model, "changelist"), data, follow=True)
+    assert page.status_code == 200
+    return page.content.decode()
+
+
+def text_of(client: Client, model: type[Model], page: str, *args: Any) -> str:
+    """The text of a page that must be there."""
+    response = client.get(url(model, page, *args))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_the_list_of_every_model_opens(staff: Client, model: type[Model]) -> None:
+    """Empty or not, and with a search."""
+    text_of(staff, model, "changelist")
+    assert staff.get(url(model, "changelist"), {"q": "1"}).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_the_form_of_a_new_row_opens_or_is_refused(staff: Client, model: type[Model]) -> None:
+    """Never a server error."""
+    assert staff.get(url(model, "add")).status_code in (200, 403)
+
+
+def test_every_model_is_in_the_admin() -> None:
+    """Issue 2, item 7."""
+    models = [model for model in apps.get_models() if model._meta.app_label in OURS]
+    assert [model for model in models if not admin.site.is_registered(model)] == []
+
+
+def test_the_list_shows_each_rows_verdict(staff: Client, member: User) -> None:
+    """In sync here; nothing cached and nothing to cache there."""
+    page = text_of(staff, User, "changelist")
+    assert verdicts(page) == {"in sync", "absent"}
+
+
+def verdicts(page: str) -> set[str]:
+    """What stands in the column "Cache"."""
+    cells = re.findall(r'data-label="Cache">(.*?)</td>', page, re.DOTALL)
+    return {re.sub(r"<[^>]+>", "", cell).strip() for cell in cells}
+
+
+def test_the_list_takes_no_more_queries_for_more_rows(
+    staff: Client, make_user: Any, django_assert_max_num_queries: Any
+) -> None:
+    """One query and two round trips for the whole page."""
+    for _ in range(30):
+        make_user()
+    before = store().info()["total_commands_processed"]
+    with django_assert_max_num_queries(12):
+        text_of(staff, User, "changelist")
+    assert store().info()["total_commands_processed"] - before < 50  # MGET, and TYPE per miss
+
+
+@pytest.mark.parametrize("model", [User, SessionAnchor])
+def test_the_form_shows_the_cached_state_beside_the_row(
+    staff: Client, member: User, model: type[Model]
+) -> None:
+    """Key, verdict, lifetime, both values."""
+    page = text_of(staff, model, "change", member.pk)
+    assert f"session:{member.pk}" in page
+    assert "<strong>in sync</strong>" in page
+    assert "left" in page
+    assert page.count("&quot;userId&quot;") == 2
+
+
+def test_the_form_of_a_session_shows_its_users_state(staff: Client, member: User) -> None:
+    """The row's key is not the user's id."""
+    session = Session.objects.get(user=member)
+    assert f"session:{member.pk}" in text_of(staff, Session, "change", session.pk)
+    assert verdicts(text_of(staff, Session, "changelist")) == {"in sync"}
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (None, "missing"),
+        ("{", "corrupt"),
+        (STALE, "stale"),
+    ],
+)
+def test_the_pages_tell_other_states(
+    staff: Client, member: User, value: str | None, verdict: str
+) -> None:
+    """In the list and in the form."""
+    key = f"session:{member.pk}"
+    store().command("DEL", key)
+    if value is not None:
+        store().command("SET", key, value.replace("ID", str(member.pk)))
+    assert verdict in verdicts(text_of(staff, SessionAnchor, "changelist"))
+    assert f"<strong>{verdict}</strong>" in text_of(staff, SessionAnchor, "change", member.pk)
+
+
+def test_the_pages_work_while_the_cache_is_away(staff: Client, member: User, away: None) -> None:
+    """They say so, and show what PostgreSQL has."""
+    assert verdicts(text_of(staff, SessionAnchor, "changelist")) == {"cache away"}
+    page = text_of(staff, SessionAnchor, "change", member.pk)
+    assert "<strong>cache away</strong>" in page
+    assert page.count("&quot;userId&quot;") == 1
+
+
+def test_what_the_cache_holds_is_escaped(staff: Client, member: User) -> None:
+    """A value written by hand is no HTML."""
+    store().command("SET", f"session:{member.pk}", '{"a":"<script>alert(1)</script>"}')
+    page = text_of(staff, SessionAnchor, "change", member.pk)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_form_of_a_new_user_has_no_panel(staff: Client) -> None:
+    """There is nothing to compare yet."""
+    assert 'id="cached-state"' not in text_of(staff, User, "add")
+
+
+def test_warming_loads_the_selected_users(staff: Client, member: User) -> None:
+    """The action of the list."""
+    store().command("DEL", f"session:{member.pk}")
+    page = act(staff, SessionAnchor, "warm_the_cache", member.session_anchor)
+    assert "Cached: 1 of 1 users." in page
+    assert store().command("EXISTS", f"session:{member.pk}") == 1
+
+
+def test_flushing_removes_the_selected_users_only(staff: Client, member: User) -> None:
+    """The other user's key stays."""
+    store().command("SET", "session:999999", "{}")
+    page = act(staff, Session, "flush_from_the_cache", Session.objects.get(user=member))
+    assert "Flushed: 1 users; 0 unsaved and kept." in page
+    assert store().command("EXISTS", f"session:{member.pk}") == 0
+    assert store().command("EXISTS", "session:999999") == 1
+
+
+@pytest.mark.parametrize("action", ["warm_the_cache", "flush_from_the_cache"])
+def test_an_action_tells_that_the_cache_is_away(
+    staff: Client, member: User, away: None, action: str
+) -> None:
+    """Nothing is claimed that was not done."""
+    assert "The cache is away" in act(staff, SessionAnchor, action, member.session_anchor)
+
+
+def test_a_viewer_may_not_act_without_permission(make_user: Any, member: User) -> None:
+    """A member of staff without permissions sees neither list nor action."""
+    client = Client()
+    client.force_login(make_user(is_staff=True))
+    assert client.get(url(SessionAnchor, "changelist")).status_code == 403
+    data = {"action": "flush_from_the_cache", "_selected_action": [member.pk]}
+    assert client.post(url(SessionAnchor, "changelist"), data).status_code == 403
+    assert store().command("EXISTS", f"session:{member.pk}") == 1
+
+
+def test_repairing_from_the_outbox_now(staff: Client, member: User) -> None:
+    """The selected entry is repaired, the other waits."""
+    outbox.add(SESSION, [member.pk, 999_999])
+    row = Outbox.objects.get(user_id=member.pk)
+    assert "Repaired: 1 entries." in act(staff, Outbox, "repair_now", row)
+    assert list(Outbox.objects.values_list("user_id", flat=True)) == [999_999]
+    assert store().command("EXISTS", f"session:{member.pk}") == 0
+
+
+def test_repairing_while_the_cache_is_away_leaves_the_outbox(
+    staff: Client, member: User, away: None
+) -> None:
+    """It waits on."""
+    outbox.add(SESSION, [member.pk])
+    assert "The cache is away" in act(staff, Outbox, "repair_now", Outbox.objects.get())
+    assert Outbox.objects.count() == 1
+
+
+def test_the_panel_of_an_unsaved_document() -> None:
+    """Without end, newer than its row."""
+    ledgers.create_tables()
+    write_behind.update(
+        SHEETS, 4, lambda s: ledgers.Sheet(user_id=4, text=POISON, revision=s.revision)
+    )
+    shown = panel(SHEET_RESOURCE, 4)
+    assert (shown["verdict"], shown["lifetime"], shown["ledger"]) == (
+        "unsaved",
+        "without end",
+        "nothing",
+    )
+
+
+def test_the_panel_tells_that_an_entry_waits_in_the_outbox() -> None:
+    """It may be older than its row."""
+    ledgers.create_tables()
+    add_notes(1)
+    outbox.add(PSYCHE, [1])
+    assert panel(ledgers.NOTE_RESOURCE, 1)["waiting"]
+    assert not panel(ledgers.NOTE_RESOURCE, 2)["waiting"]
+
+
+def test_json_for_people_keeps_its_letters() -> None:
+    """And what is not there is called nothing."""
+    assert pretty({"a": "Λ"}) == '{\n  "a": "Λ"\n}'
+    assert pretty(None) == "nothing"

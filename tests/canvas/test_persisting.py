@@ -1,0 +1,320 @@
+"""Write-behind: how live layouts come into PostgreSQL, and that none is lost on the way."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connections
+
+from aevon.cache import CANVAS, write_behind
+from aevon.cache.codec import encode
+from aevon.cache.connection import store
+from aevon.signals import session_ending
+from auth_sessions import services as session_services
+from auth_sessions.models import User
+from canvas import services
+from canvas.documents import CanvasDocument
+from canvas.models import Canvas
+from canvas.persistence import persist
+from canvas.projection import CANVAS_BUFFER
+from canvas.services import Flushed
+from canvas.tasks import persist as persist_task
+from tests.canvas.helpers import held, in_row, live, mark, patch, ttl_ms, window
+
+pytestmark = pytest.mark.django_db
+
+
+class Killed(BaseException):
+    """What a process does not survive."""
+
+
+def flush_with(persisting: Any) -> Flushed:
+    """A flush whose `persist` is this one."""
+    return write_behind.flush(replace(CANVAS_BUFFER, persist=persisting))
+
+
+def test_a_flush_brings_the_layout_into_postgresql(user: User) -> None:
+    """Row and document agree, the mark is gone, the document has its idle lifetime."""
+    acknowledged = patch(user.pk, a=window())
+    assert services.persist_now() == Flushed(persisted=1)
+    row = Canvas.objects.get(user=user)
+    assert (row.layout, row.revision) == (acknowledged.layout, 1)
+    assert (held(user.pk) or {}).keys() == {"userId", "layout", "revision", "updatedAt"}
+    assert mark(user.pk) is None
+    assert 86_000_000 < ttl_ms(user.pk) <= 86_400_000
+
+
+def test_a_flush_with_nothing_unsaved_asks_postgresql_nothing(
+    user: User, django_assert_num_queries: Any
+) -> None:
+    """0 SQL, as most flushes of a quiet night."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    with django_assert_num_queries(0):
+        assert services.persist_now() == Flushed()
+
+
+def test_a_flush_takes_all_users_in_one_transaction(
+    make_user: Any, django_assert_num_queries: Any
+) -> None:
+    """The number of statements does not grow with the number of users: one shard, one batch."""
+    users = [make_user() for _ in range(40)]
+    same_shard = [user.pk for user in users if user.pk % 8 == users[0].pk % 8]
+    for user_id in same_shard:
+        patch(user_id, a=window())
+    with django_assert_num_queries(7):  # savepoint, stage, copy, upsert, ask, drop, release
+        assert services.persist_now() == Flushed(persisted=len(same_shard))
+
+
+def test_an_edit_during_a_flush_stays_marked(user: User) -> None:
+    """It came after the flush had read: the next one brings it."""
+    patch(user.pk, a=window())
+
+    def edit_then_persist(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+        patch(user.pk, b=window())
+        return persist(documents)
+
+    flush_with(edit_then_persist)
+    assert (in_row(user.pk), live(user.pk)) == ({"a"}, {"a", "b"})
+    assert (mark(user.pk), ttl_ms(user.pk)) == (2, -1)
+    services.persist_now()
+    assert in_row(user.pk) == {"a", "b"}
+    assert mark(user.pk) is None
+
+
+def test_an_edit_between_commit_and_clear_stays_marked(user: User) -> None:
+    """The same, a moment later."""
+    patch(user.pk, a=window())
+
+    def persist_then_edit(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+        revisions = persist(documents)
+        patch(user.pk, b=window())
+        return revisions
+
+    flush_with(persist_then_edit)
+    assert (mark(user.pk), ttl_ms(user.pk)) == (2, -1)
+    services.persist_now()
+    assert in_row(user.pk) == {"a", "b"}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_flusher_that_dies_leaves_everything_to_the_next(user: User, committed: bool) -> None:
+    """Before or after its commit; nothing was cleared, and doing it again is harmless."""
+    patch(user.pk, a=window())
+
+    def die(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+        if committed:
+            persist(documents)
+        raise Killed
+
+    with pytest.raises(Killed):
+        flush_with(die)
+    assert (mark(user.pk), ttl_ms(user.pk)) == (1, -1)
+    services.persist_now()
+    assert in_row(user.pk) == {"a"}
+    assert mark(user.pk) is None
+
+
+def test_a_slow_flush_does_not_undo_a_faster_one(user: User) -> None:
+    """The slow one read revision 1; the fast one has persisted revision 2 by then."""
+    patch(user.pk, a=window())
+
+    def overtaken(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+        patch(user.pk, b=window())
+        services.persist_now()
+        return persist(documents)
+
+    flush_with(overtaken)
+    assert in_row(user.pk) == {"a", "b"}
+    assert Canvas.objects.get(user=user).revision == 2
+    assert mark(user.pk) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flushes_and_edits_all_at_once_lose_nothing(make_user: Any) -> None:
+    """Four flushers beside four writers; one undisturbed flush afterwards brings the rest."""
+    users = [make_user().pk for _ in range(4)]
+    done = threading.Event()
+
+    def write(user_id: int) -> None:
+        for number in range(50):
+            patch(user_id, **{f"a{number}": window()})
+
+    def flush() -> None:
+        while not done.is_set():
+            services.persist_now()
+
+    with running([write] * 4, users), running([flush] * 4) as flushers:
+        pass_on(done, flushers)
+    services.persist_now()
+    for user_id in users:
+        assert in_row(user_id) == {f"a{number}" for number in range(50)}
+        assert (mark(user_id), Canvas.objects.get(user_id=user_id).revision) == (None, 50)
+
+
+def test_a_logout_persists_at_once(user: User) -> None:
+    """Before the session ends, through the signal."""
+    session, _ = session_services.open_session(user)
+    patch(user.pk, a=window())
+    session_services.end_session(user.pk, getattr(session, "sid", session))
+    assert in_row(user.pk) == {"a"}
+    assert mark(user.pk) is None
+
+
+def test_a_logout_persists_only_the_users_own_canvas(make_user: Any) -> None:
+    """Others wait for their flush."""
+    leaving, staying = make_user(), make_user()
+    patch(leaving.pk, a=window())
+    patch(staying.pk, a=window())
+    session_ending.send(sender=None, user_id=leaving.pk)
+    assert (mark(leaving.pk), mark(staying.pk)) == (None, 1)
+
+
+def test_a_logout_with_the_cache_away_goes_through(
+    user: User, cache_away: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing more can be done; the next flush brings what the cache still holds."""
+    patch(user.pk, a=window())
+    with cache_away():
+        session_ending.send(sender=None, user_id=user.pk)
+    assert "waits for the next flush" in caplog.text
+    services.persist_now()
+    assert in_row(user.pk) == {"a"}
+
+
+def test_a_logout_does_not_go_through_when_postgresql_fails(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session must not end with its layout unsaved."""
+
+    def fails(_: Any) -> dict[int, int]:
+        raise OperationalError("the connection is closed")
+
+    patch(user.pk, a=window())
+    monkeypatch.setattr(services, "CANVAS_BUFFER", replace(CANVAS_BUFFER, persist=fails))
+    with pytest.raises(OperationalError):
+        session_ending.send(sender=None, user_id=user.pk)
+    assert mark(user.pk) == 1
+
+
+def test_poison_does_not_keep_the_others_waiting(make_user: Any) -> None:
+    """It stays marked and is told; everybody else is persisted by the same flush."""
+    users = [make_user().pk for _ in range(24)]
+    for user_id in users:
+        patch(user_id, a=window())
+    poison(users[3])
+    assert services.persist_now() == Flushed(persisted=23, refused=1)
+    assert [user_id for user_id in users if mark(user_id)] == [users[3]]
+    assert ttl_ms(users[3]) == -1
+
+
+def test_poison_that_is_healed_is_persisted(user: User) -> None:
+    """The user's next change of that window is enough."""
+    patch(user.pk, a=window())
+    poison(user.pk)
+    services.persist_now()
+    patch(user.pk, a={"title": "Notes"})
+    assert services.persist_now() == Flushed(persisted=1)
+
+
+def test_a_lost_document_is_reported_once(user: User, caplog: pytest.LogCaptureFixture) -> None:
+    """Its mark is all that is left of it."""
+    patch(user.pk, a=window())
+    store().command("UNLINK", CANVAS.key(user.pk))
+    assert services.persist_now() == Flushed(lost=1)
+    assert f"user {user.pk} is gone" in caplog.text
+    assert services.persist_now() == Flushed()
+
+
+def test_a_deleted_user_is_no_trouble(make_user: Any) -> None:
+    """The others are persisted, and nothing of the user stays in the cache."""
+    gone, other = make_user(), make_user()
+    patch(gone.pk, a=window())
+    patch(other.pk, a=window())
+    User.objects.filter(pk=gone.pk).delete()
+    services.persist_now()
+    assert in_row(other.pk) == {"a"}
+    assert mark(gone.pk) is None
+
+
+def test_persisting_named_users_leaves_the_others(make_user: Any) -> None:
+    """As a logout does it."""
+    one, two = make_user().pk, make_user().pk
+    patch(one, a=window())
+    patch(two, a=window())
+    assert services.persist_now([one]) == Flushed(persisted=1)
+    assert (mark(one), mark(two)) == (None, 1)
+
+
+def test_the_number_of_unsaved_canvases_is_known(make_user: Any) -> None:
+    """It is what the loss of the cache would cost."""
+    for _ in range(3):
+        patch(make_user().pk, a=window())
+    assert services.unsaved() == 3
+
+
+def test_progress_is_told(make_user: Any) -> None:
+    """In numbers of canvases that add up to all."""
+    for _ in range(5):
+        patch(make_user().pk, a=window())
+    told: list[int] = []
+    services.persist_now(progress=told.append)
+    assert sum(told) == 5
+
+
+def test_the_task_runs_a_flush(user: User) -> None:
+    """As beat asks for it."""
+    patch(user.pk, a=window())
+    persist_task()
+    assert in_row(user.pk) == {"a"}
+
+
+def test_the_task_waits_while_the_cache_is_away(
+    user: User, cache_away: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning, no failure: the next tick does the work."""
+    with cache_away():
+        persist_task()
+    assert "the cache is away" in caplog.text
+
+
+def poison(user_id: int) -> None:
+    """Put a NUL, which jsonb cannot hold, past all checks into the live document."""
+    document = services.live(user_id)
+    document.layout["microApps"]["a"]["title"] = "\0"
+    store().command("SET", CANVAS.key(user_id), encode(document))
+
+
+@contextmanager
+def running(targets: Sequence[Any], args: Sequence[Any] | None = None) -> Iterator[list[Any]]:
+    """Threads that are joined at the end; what one raises is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded(target: Any, *given: Any) -> None:
+        try:
+            target(*given)
+        except BaseException as error:  # noqa: BLE001  raised again below
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [
+        threading.Thread(target=guarded, args=(target, *([args[i]] if args else [])))
+        for i, target in enumerate(targets)
+    ]
+    for thread in threads:
+        thread.start()
+    yield threads
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def pass_on(done: threading.Event, flushers: list[Any]) -> None:
+    time.sleep(0.5)
+    done.set()

@@ -1,0 +1,82 @@
+"""Servers of the tests' own: a pytest plugin, loaded before pytest-django reads the settings.
+
+`-p tests.servers` (pyproject.toml) starts an embedded PostgreSQL and cache server in a temporary
+folder and points the environment at them. Whatever the environment named before is dropped:
+tests must not touch anybody's data. AEVON_TEST_DATABASE_URL and AEVON_TEST_DRAGONFLY_URL name
+servers that may be used, and filled, instead.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aevon.embedded import CacheServer, PostgresServer, embedded_servers
+from aevon.server import EmbeddedServerError, folder_lock
+
+POSTGRES: PostgresServer | None = None
+CACHE: CacheServer | None = None
+
+FOLDER_PREFIX = "aevon-tests-"
+YOUNG_SECONDS = 60
+PROJECT_PREFIXES = ("AEVON_", "DJANGO_", "JWT_", "AUTH_", "CANVAS_", "CELERY_")
+_running = contextlib.ExitStack()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Start the servers; a wrapper runs before pytest-django's own hook."""
+    options = early_config.known_args_namespace
+    try:
+        if not (options.help or options.version):
+            _start()
+        return (yield)
+    except EmbeddedServerError as error:
+        _running.close()
+        raise pytest.UsageError(str(error)) from error
+    except BaseException:
+        _running.close()  # a conftest that cannot be loaded: there will be no unconfigure
+        raise
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Stop the servers and remove their folder; pytest calls this on Ctrl-C, too."""
+    _running.close()
+
+
+def _start() -> None:
+    global CACHE, POSTGRES  # tests reach the servers by these names
+    _remove_leftovers()
+    database_url = os.environ.get("AEVON_TEST_DATABASE_URL")
+    dragonfly_url = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+    _running.callback(shutil.rmtree, folder, ignore_errors=True)
+    endpoints = _running.enter_context(
+        embedded_servers(folder, postgres=not database_url, cache=not dragonfly_url, durable=False)
+    )
+    POSTGRES, CACHE = endpoints.postgres, endpoints.cache
+    _clear_environment()
+    os.environ["DATABASE_URL"] = database_url or endpoints.database_url or ""
+    os.environ["DRAGONFLY_URL"] = dragonfly_url or endpoints.dragonfly_url or ""
+    os.environ["AEVON_DATA_DIR"] = str(folder)
+
+
+def _clear_environment() -> None:
+    for name in list(os.environ):
+        if name.startswith(PROJECT_PREFIXES) and name != "DJANGO_SETTINGS_MODULE":
+            del os.environ[name]
+
+
+def _remove_leftovers() -> None:
+    """Folders of test runs that were killed; a live run holds its folder's lock."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime < YOUNG_SECONDS:
+            continue  # just made: its owner may not have the lock yet
+        with contextlib.suppress(EmbeddedServerError), folder_lock(folder):
+            shutil.rmtree(folder, ignore_errors=True)

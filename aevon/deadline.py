@@ -5,6 +5,7 @@ and whoever asks meanwhile waits for that one: at most one thread per name, howe
 comes.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,21 +18,8 @@ class Overdue(Exception):
     """The call has not come back in time."""
 
 
-_lock: Final = threading.Lock()
-_running: Final[dict[str, Future[Any]]] = {}
-
-
-def within(name: str, seconds: float, call: Callable[[], Any]) -> Any:
-    """What `call` returns or raises; raises `Overdue` after `seconds`.
-
-    `name` says what is called: two callers of one name share one call. The call's own database
-    connections are given back when it ends.
-    """
-    return started(name, call).result(seconds)
-
-
-class _Call(Future[Any]):
-    """A future whose waiting ends with this module's own exception."""
+class Call(Future[Any]):
+    """A call under way: `result(seconds)` returns or raises what it does, or raises `Overdue`."""
 
     def result(self, timeout: float | None = None) -> Any:
         try:
@@ -42,18 +30,25 @@ class _Call(Future[Any]):
             raise Overdue(f"no answer within {timeout} s") from None
 
 
-def started(name: str, call: Callable[[], Any]) -> Future[Any]:
-    """The call under this name that is under way, or `call`, started now."""
+_lock = threading.Lock()
+_running: Final[dict[str, Call]] = {}
+
+
+def started(name: str, call: Callable[[], Any]) -> Call:
+    """The call under this name that is under way, or `call`, started now in a thread.
+
+    The database connections that it opens are given back when it ends.
+    """
     with _lock:
         running = _running.get(name)
         if running is None:
-            running = _running[name] = _Call()
+            running = _running[name] = Call()
             # Daemon: a frozen server must not keep the process from ending.
             threading.Thread(target=_run, args=(name, running, call), daemon=True).start()
         return running
 
 
-def _run(name: str, future: Future[Any], call: Callable[[], Any]) -> None:
+def _run(name: str, future: Call, call: Callable[[], Any]) -> None:
     try:
         result = call()
     except BaseException as error:  # noqa: BLE001  whatever it is, somebody waits for it
@@ -68,3 +63,13 @@ def _end(name: str) -> None:
     connections.close_all()
     with _lock:
         del _running[name]
+
+
+def _start_afresh() -> None:
+    """In a forked child: the parent's threads are not here, and its lock may have been held."""
+    global _lock  # noqa: PLW0603  one per process is the point
+    _lock = threading.Lock()
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_start_afresh)

@@ -1,5 +1,7 @@
 """Liveness, readiness and metrics: plain views, open to probes, that tell no address or secret."""
 
+import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +24,7 @@ from aevon.cache import CANVAS_DIRTY, CacheError, outbox
 from aevon.cache.connection import store
 from aevon.cache.write_behind import SHARDS
 from aevon.celery import app
-from aevon.deadline import Overdue, started, within
+from aevon.deadline import Call, Overdue, started
 
 # The cache's own time-outs keep it under a second, so that ready() stays below 3.5 s.
 DEADLINE_SECONDS: Final = 2.5
@@ -32,6 +34,9 @@ BREAKER_STATES: Final = ("closed", "half-open", "open")
 AWAY: Final = (
     DjangoDatabaseError, psycopg.Error, CacheError, BrokerError, OSError, Overdue,
 )  # fmt: skip
+
+
+logger = logging.getLogger(__name__)
 
 
 def probe_view(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., Any]:
@@ -65,7 +70,7 @@ def _dependencies() -> dict[str, dict[str, Any]]:
     # All at once, so that the slowest counts and not their sum.
     calls = {name: started(f"ready:{name}", _timed(probe)) for name, probe in probes.items()}
     deadline = time.monotonic() + DEADLINE_SECONDS
-    return {name: _entry(call, deadline) for name, call in calls.items()}
+    return {name: _entry(name, call, deadline) for name, call in calls.items()}
 
 
 def _timed(probe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
@@ -78,12 +83,13 @@ def _timed(probe: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     return run
 
 
-def _entry(call: Any, deadline: float) -> dict[str, Any]:
+def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
     start = time.perf_counter()
     try:
         entry: dict[str, Any] = call.result(max(0.0, deadline - time.monotonic()))
-    except AWAY:
-        # The error may name hosts and users: the log is the place for it, not a probe's answer.
+    except AWAY as error:
+        # The error's own text may name hosts and users.
+        logger.warning("%s is away (%s)", name, type(error).__name__)
         waited_ms = round((time.perf_counter() - start) * 1000, 2)
         return {"status": "down", "latencyMs": waited_ms}
     return entry
@@ -161,15 +167,16 @@ def _breaker() -> Metric:
 
 def _gauges() -> Iterable[Metric]:
     """What must be asked for, as far as it answers in time."""
-    for name, documentation, ask in (
+    asked = [
         ("aevon_cache_outbox_depth", "Entries that wait for the cache.", outbox.depth),
         ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", _unsaved_canvases),
-    ):
-        try:
-            value = within(f"metrics:{name}", DEADLINE_SECONDS, ask)
-        except AWAY:
-            continue
-        yield GaugeMetricFamily(name, documentation, value=value)
+    ]
+    calls = [(name, text, started(f"metrics:{name}", ask)) for name, text, ask in asked]
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    for name, text, call in calls:
+        with contextlib.suppress(*AWAY):
+            value = call.result(max(0.0, deadline - time.monotonic()))
+            yield GaugeMetricFamily(name, text, value=value)
 
 
 def _unsaved_canvases() -> int:

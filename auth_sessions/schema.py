@@ -14,3 +14,34 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:  # noqa: ARG002
         """The security scheme object (OpenAPI 3.0.3, 4.8.27)."""
         return {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+
+def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add `validate/`, which is a plain view and so not found by the generator."""
+    header = {"schema": {"type": "string"}}
+    names = ("X-User-Id", "X-Session-Id", "X-Sovereignty-Class", "X-Permissions")
+    result["paths"]["/api/v1/auth/validate/"] = {
+        "get": {
+            "operationId": "auth_validate_retrieve",
+            "summary": "Validate a token for an API gateway",
+            "description": "For nginx `auth_request`, forward auth of Traefik or Caddy, Envoy "
+            "`ext_authz` over HTTP. `X-Permissions` is comma-separated.",
+            "tags": ["auth"],
+            "security": [{"bearer": []}],
+            "responses": {
+                "204": {
+                    "description": "The caller is in the headers.",
+                    "headers": dict.fromkeys(names, header),
+                },
+                "401": {
+                    "description": "No valid access token of a live session.",
+                    "content": {
+                        "application/problem+json": {
+                            "schema": {"$ref": "#/components/schemas/Problem"}
+                        }
+                    },
+                },
+            },
+        }
+    }
+    return result

@@ -6,6 +6,7 @@ class BeepConfig(AppConfig):
     verbose_name = "BEEP"
 
     def ready(self) -> None:
-        from beep import projection
+        from beep import intents, projection
 
         projection.connect()
+        intents.connect()

@@ -7,12 +7,9 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete
 
-from aevon import intents
 from aevon.cache import CONVO_HISTORY, BoundedList, ListResource, bounded_list, register
-from beep import help as beep_help
 from beep import selectors
 from beep.documents import TurnDocument
-from beep.grammar import HELP
 from beep.models import Conversation, Turn
 
 CONVO: Final = BoundedList(
@@ -25,9 +22,8 @@ CONVO: Final = BoundedList(
 
 
 def connect() -> None:
-    """Register the list, BEEP's own intent, and follow what the admin deletes."""
+    """Register the list and follow what the admin deletes."""
     register(ListResource(CONVO))
-    intents.register(HELP, beep_help.answer)
     post_delete.connect(_turn_deleted, sender=Turn, dispatch_uid="beep:turn-deleted")
     post_delete.connect(_conversation_deleted, sender=Conversation, dispatch_uid="beep:deleted")
 

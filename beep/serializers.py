@@ -48,7 +48,7 @@ class ResolvedSerializer(serializers.Serializer[object]):
     question = serializers.CharField(allow_null=True)
 
 
-class AnswerSerializer(serializers.Serializer[object]):
+class CommandAnswerSerializer(serializers.Serializer[object]):
     """BEEP's answer."""
 
     seq = serializers.IntegerField(help_text="The turn's number: rises by one, never reused.")

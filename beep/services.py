@@ -18,7 +18,7 @@ from beep import context, selectors
 from beep.documents import TurnDocument
 from beep.grammar import Intent
 from beep.models import RESPONSE_MAX, Turn
-from beep.projection import CONVO
+from beep.projection import CONVO, forget_on_commit
 
 ELLIPSIS: Final = "…"
 # JSON escapes in a quoted name can bring what neither PostgreSQL nor UTF-8 can hold.
@@ -185,4 +185,4 @@ def forget(user_id: int) -> None:
             [user_id],
         )
         cursor.execute("DELETE FROM beep_turn WHERE user_id = %s", [user_id])
-        transaction.on_commit(partial(bounded_list.forget, CONVO, [user_id]), robust=True)
+        forget_on_commit(user_id)

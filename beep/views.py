@@ -16,7 +16,7 @@ from aevon.api.exceptions import UnprocessableIdempotency
 from beep import services
 from beep.serializers import (
     IDEMPOTENCY_KEY,
-    AnswerSerializer,
+    CommandAnswerSerializer,
     CommandSerializer,
     HistorySerializer,
     idempotency_key,
@@ -43,7 +43,7 @@ class CommandsView(APIView):
     @extend_schema(
         summary="Give BEEP a command",
         request=CommandSerializer,
-        responses={200: AnswerSerializer},
+        responses={200: CommandAnswerSerializer},
         parameters=[
             OpenApiParameter(
                 IDEMPOTENCY_KEY,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import ErrorDetail, NotFound, ValidationError
+from rest_framework.exceptions import ErrorDetail, NotFound, ParseError, ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -124,7 +124,9 @@ def _caller(request: Request) -> int:
 
 
 def _body(request: Request) -> dict[str, Any]:
-    """The parser takes nothing but an object."""
+    """The parser takes nothing but an object; REST framework does not ask it about no body."""
+    if not int(request.META.get("CONTENT_LENGTH") or 0):
+        raise ParseError("The body is empty; it must be a JSON object.", code="empty_body")
     body: Any = request.data
     return dict(body)
 

@@ -136,7 +136,8 @@ class BufferResource(EntryResource[D]):
             return super(BufferResource, self)._verdict(held, row)
         saved = row.revision if row is not None else 0
         if held.revision > saved:
-            return "unsaved"
+            # Newer, and nobody is going to persist it: PostgreSQL was set back.
+            return "unsaved" if held.dirty_since else "stale"
         clean = msgspec.structs.replace(held, dirty_since=None)
         return "in sync" if clean == (row or self.buffer.empty(held.user_id)) else "stale"
 

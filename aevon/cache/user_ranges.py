@@ -10,7 +10,7 @@ from typing import Final
 from aevon.cache.keyspace import InvalidKey, canonical_user_id
 
 MAX_TEXT_LENGTH: Final = 4096
-_PART: Final = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
+_PART: Final = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from aevon.signals import users_created
 from auth_sessions import demo
 from auth_sessions.models import SessionAnchor, User
+from klepsydra.models import PsycheState
 
 pytestmark = pytest.mark.django_db
 
@@ -25,11 +26,11 @@ def create(*arguments: str) -> dict[str, Any]:
 
 
 def test_users_can_log_in_with_the_password_given() -> None:
-    """`demo1` … `demoN`, each with an anchor."""
+    """`demo1` … `demoN`, each with an anchor and a PsycheState."""
     report = create("--count", "3", "--password", "open sesame")
     assert (report["created"], report["existing"]) == (3, 0)
     assert authenticate(username="demo3", password="open sesame") is not None
-    assert SessionAnchor.objects.count() == 3
+    assert SessionAnchor.objects.count() == PsycheState.objects.count() == 3
 
 
 def test_running_it_again_changes_nobody() -> None:

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection
 from aevon import intents
 from auth_sessions.models import User
 from beep import context, selectors, services
-from beep.help import HELP
+from beep.intents import HELP_TEXT
 from beep.models import RESPONSE_MAX, Conversation, Turn
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, in_threads, recorded, seqs, speak
@@ -83,7 +83,7 @@ def test_a_refused_intent_answers_with_its_reason(user: User, performed: Perform
 
 def test_help_is_answered_by_beep_itself(user: User) -> None:
     """And a following "the second one" finds no list in it."""
-    assert services.command(user.pk, "help").response == HELP
+    assert services.command(user.pk, "help").response == HELP_TEXT
     assert services.command(user.pk, "close the second one").resolved["intent"] is None
 
 

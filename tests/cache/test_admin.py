@@ -11,14 +11,16 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from aevon.cache import PSYCHE, SESSION, outbox, resources, write_behind
-from aevon.cache.admin import panel, pretty
+from aevon.cache import PSYCHE, SESSION, maintenance, outbox, resources, write_behind
+from aevon.cache.admin import CachedStateAdmin, panel, pretty
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from auth_sessions import services
 from auth_sessions.models import Session, SessionAnchor, User
+from canvas.models import AwayEdit
 from tests.cache import ledgers
 from tests.cache.ledgers import POISON, SHEET_RESOURCE, SHEETS, add_notes
+from tests.cache.test_house import APP
 
 pytestmark = pytest.mark.django_db
 OURS = ("cache", "auth_sessions", "klepsydra", "canvas", "beep")
@@ -45,6 +47,24 @@ def member(make_user: Any) -> User:
     store().command("SET", f"session:{user.pk}", "{")  # replaced by the load below
     resources.resource("session").warm([user.pk])
     return user
+
+
+@pytest.fixture
+def everything(member: User, client_for: Any) -> User:
+    """A user with a row of every model, all of it cached and in sync."""
+    client = client_for(member)
+    # In a test's transaction nothing is committed, so nothing is published.
+    maintenance.flush(maintenance.chosen("session"))
+    play = {"instrument": "spinforge", "stake": 1}
+    answers = [
+        client.post("/api/v1/klepsydra/interactions/", play),
+        client.patch("/api/v1/canvas/", {"microApps": {"a": APP}}),
+        client.post("/api/v1/beep/commands/", {"text": "help"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    maintenance.flush(maintenance.chosen("all"))
+    maintenance.warm_up(maintenance.chosen("all"))
+    return member
 
 
 @pytest.fixture
@@ -85,6 +105,53 @@ def test_the_list_of_every_model_opens(staff: Client, model: type[Model]) -> Non
 def test_the_form_of_a_new_row_opens_or_is_refused(staff: Client, model: type[Model]) -> None:
     """Never a server error."""
     assert staff.get(url(model, "add")).status_code in (200, 403)
+
+
+CACHED = [m for m in MODELS if isinstance(admin.site._registry[m], CachedStateAdmin)]
+
+
+def put_in_state(state: str, user: User, settings: Any) -> None:
+    """All four keys of a user in a state that the admin tells apart."""
+    for each in maintenance.chosen("all"):
+        key = each.keyspace.key(user.pk)
+        if state == "corrupt":
+            store().command("SET", key, "{")
+        elif state == "missing":
+            store().command("DEL", key)
+    if state == "cache away":
+        settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.mark.parametrize("state", ["in sync", "corrupt", "missing", "cache away"])
+@pytest.mark.parametrize("model", CACHED, ids=lambda model: model._meta.label)
+def test_the_pages_of_every_cached_model_tell_the_state(
+    staff: Client, everything: User, settings: Any, model: type[Model], state: str
+) -> None:
+    """List and form, for a user with a row of each model."""
+    put_in_state(state, everything, settings)
+    assert state in verdicts(text_of(staff, model, "changelist"))
+    row = model._default_manager.filter(**owner(model, everything)).first()
+    assert row is not None
+    assert f"<strong>{state}</strong>" in text_of(staff, model, "change", row.pk)
+
+
+def owner(model: type[Model], user: User) -> dict[str, Any]:
+    """How to find a user's row."""
+    field = admin.site._registry[model].cache_user_field  # type: ignore[attr-defined]
+    return {field: user.pk}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_the_form_of_every_model_opens_for_a_row(
+    staff: Client, everything: User, model: type[Model]
+) -> None:
+    """Those with nothing cached beside them too."""
+    AwayEdit.objects.create(user=everything, change={"patch": {}})
+    outbox.add(PSYCHE, [everything.pk])
+    row = model._default_manager.first()
+    assert row is not None
+    text_of(staff, model, "change", row.pk)
+    text_of(staff, model, "history", row.pk)
 
 
 def test_every_model_is_in_the_admin() -> None:

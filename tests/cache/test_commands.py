@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
@@ -35,9 +34,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def services(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def services(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' own rows stand behind the keys."""
-    ledgers.create_tables()
     registry = {resource.keyspace.name: resource for resource in ledgers.ALL}
     monkeypatch.setattr(resources, "_registry", registry)
 
@@ -56,12 +54,6 @@ def run(services: None) -> Run:
         return out.getvalue()
 
     return call
-
-
-@pytest.fixture
-def away(settings: Any) -> None:
-    """No cache server answers."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
 
 
 def unsaved(user_id: int, text: str = "unsaved") -> None:

@@ -29,19 +29,7 @@ from tests.cache.ledgers import (
     query,
 )
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def tables(db: None) -> None:
-    """The tests' own rows."""
-    ledgers.create_tables()
-
-
-@pytest.fixture
-def away(settings: Any) -> None:
-    """No cache server answers."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
 
 class Watch:

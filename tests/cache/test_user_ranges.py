@@ -84,6 +84,11 @@ def test_a_million_users_cost_no_memory() -> None:
     assert peak < 100_000
 
 
+def test_ranges_that_touch_become_one() -> None:
+    """A list of a thousand neighbours is one range."""
+    assert parse_users("3,1-2,4").ranges == (range(1, 5),)
+
+
 def test_the_largest_range_has_a_length() -> None:
     """Every user that a key can name."""
     users = parse_users(f"1-{USER_ID_MAX}")

@@ -1,10 +1,13 @@
-"""What BEEP says of itself."""
+"""What BEEP does itself, without another service."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aevon import intents
+from beep.grammar import HELP
+
 # No numbered list: "the second one" after it would point into the help.
-HELP: Final = (
+HELP_TEXT: Final = (
     'I open, close, move and raise micro-apps ("open Notes", "move it left 40", "bring the '
     'second one to front") and list them ("list windows"). I play Folly Instruments ("play '
     'SpinForge with stake 5"), list them with their odds ("list instruments") and tell how you '
@@ -12,6 +15,11 @@ HELP: Final = (
 )
 
 
-def answer(user_id: int, arguments: Mapping[str, Any]) -> str:  # noqa: ARG001  a handler's shape
-    """The answer to the intent `beep.help`."""
-    return HELP
+def connect() -> None:
+    """Register BEEP's own intent."""
+    intents.register(HELP, answer_help)
+
+
+def answer_help(user_id: int, arguments: Mapping[str, Any]) -> str:  # noqa: ARG001  a handler's shape
+    """The answer to `beep.help`, the same for everybody."""
+    return HELP_TEXT

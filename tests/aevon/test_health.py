@@ -1,0 +1,272 @@
+"""Liveness, readiness and metrics, with real servers that are there, away or frozen."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from aevon import deadline
+from aevon.cache import CANVAS_DIRTY, CONVO_HISTORY, add_to_outbox
+from aevon.cache.connection import store
+from aevon.celery import app
+from tests import servers
+
+ROOT = Path(__file__).resolve().parents[2]
+NOWHERE = "redis://:secret-word@127.0.0.1:1/0"
+PATHS = ("/health/live", "/health/ready", "/metrics")
+
+
+@pytest.fixture
+def cache_away(settings: LazySettings) -> None:
+    """Nothing listens where the cache should be."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": NOWHERE}
+
+
+@pytest.fixture
+def broker_away() -> Iterator[None]:
+    """Nothing listens where the broker should be."""
+    there = app.conf.broker_url
+    app.conf.broker_url = NOWHERE
+    app.pool.force_close_all()
+    yield
+    app.conf.broker_url = there
+
+
+@pytest.fixture
+def postgresql_away() -> Iterator[None]:
+    """Nothing listens where PostgreSQL should be; new connections only."""
+    there = connection.settings_dict.copy()
+    connection.settings_dict |= {"HOST": "127.0.0.1", "PORT": "1", "PASSWORD": "secret-word"}
+    yield
+    connection.settings_dict.update(there)
+
+
+def own(server: Any) -> Any:
+    """A server of this test run, to be frozen."""
+    if server is None:
+        pytest.skip("the server is not this test run's own")
+    return server
+
+
+def scraped() -> dict[str, Any]:
+    """The samples of a scrape that have no labels, by name."""
+    response = Client().get("/metrics")
+    assert response.status_code == 200
+    families = text_string_to_metric_families(response.content.decode())
+    return {s.name: s.value for family in families for s in family.samples if not s.labels}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
+def test_only_get_and_head_are_answered(path: str, method: str) -> None:
+    """405 with the methods that are; no form token is asked for."""
+    response = getattr(Client(enforce_csrf_checks=True), method)(path)
+    assert response.status_code == 405
+    assert response["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.django_db(transaction=True)
+def test_a_probe_may_use_head(path: str) -> None:
+    """The status without the body, never from a cache on the way."""
+    response = Client().head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_liveness_asks_no_server(cache_away: None, postgresql_away: None) -> None:
+    """A restart of this process would not bring one back."""
+    response = Client().get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_readiness_has_an_entry_for_each_dependency() -> None:
+    """With what it took, and what the cache server is."""
+    response = Client().get("/health/ready")
+    body = response.json()
+    assert response.status_code == 200
+    assert body["status"] == "ok"
+    assert body["dependencies"].keys() == {"postgresql", "dragonfly", "broker"}
+    assert {each["status"] for each in body["dependencies"].values()} == {"ok"}
+    assert all(0 < each["latencyMs"] < 2_500 for each in body["dependencies"].values())
+    assert body["dependencies"]["dragonfly"]["server"].startswith(("Redis ", "Dragonfly "))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_cache_it_is_degraded(cache_away: None) -> None:
+    """Requests are served from PostgreSQL: 200."""
+    response = Client().get("/health/ready")
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["dependencies"]["dragonfly"]["status"] == "down"
+    assert response.json()["dependencies"]["postgresql"]["status"] == "ok"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_broker_it_is_degraded(broker_away: None) -> None:
+    """Requests are served; what the worker does has to wait."""
+    response = Client().get("/health/ready")
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert response.json()["dependencies"]["broker"]["status"] == "down"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_postgresql_it_is_down(postgresql_away: None) -> None:
+    """503, and the cache's entry still says how that is."""
+    response = Client().get("/health/ready")
+    assert (response.status_code, response.json()["status"]) == (503, "down")
+    assert response.json()["dependencies"]["postgresql"]["status"] == "down"
+    assert response.json()["dependencies"]["dragonfly"]["status"] == "ok"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_tells_no_address_and_no_secret(
+    cache_away: None, broker_away: None, postgresql_away: None, caplog: Any
+) -> None:
+    """Neither to the probe nor to the log."""
+    response = Client().get("/health/ready")
+    assert response.status_code == 503
+    told = response.content.decode() + caplog.text
+    assert "is away" in told
+    assert not [word for word in ("secret-word", "127.0.0.1", "redis://") if word in told]
+
+
+@pytest.mark.parametrize("frozen", ["POSTGRES", "CACHE"])
+@pytest.mark.django_db(transaction=True)
+def test_a_frozen_server_is_down_in_time(frozen: str) -> None:
+    """It takes connections and answers nothing; a second probe does not wait behind the first."""
+    server = own(getattr(servers, frozen))
+    server.pause()
+    try:
+        for _ in range(2):
+            start = time.monotonic()
+            status = Client().get("/health/ready").json()["status"]
+            assert time.monotonic() - start < 3.5
+            assert status == ("down" if frozen == "POSTGRES" else "degraded")
+    finally:
+        server.resume()
+
+
+def test_a_hanging_probe_holds_one_thread_however_often_it_is_asked() -> None:
+    """Those who ask meanwhile share it, and get its answer."""
+    go_on, asked = threading.Event(), []
+
+    def hang() -> str:
+        asked.append(1)
+        go_on.wait(10)
+        return "answer"
+
+    calls = [deadline.started("test", hang) for _ in range(5)]
+    with pytest.raises(deadline.Overdue):
+        calls[0].result(0.01)
+    go_on.set()
+    assert [call.result(5) for call in calls] == ["answer"] * 5
+    assert len(asked) == 1
+
+
+def test_a_call_is_made_anew_once_the_last_has_ended() -> None:
+    """Nothing is remembered; its exception is its waiter's."""
+    assert deadline.started("test", lambda: 1).result(5) == 1
+    with pytest.raises(TimeoutError, match="its own"):
+        deadline.started("test", _fail).result(5)
+    assert deadline.started("test", lambda: 2).result(5) == 2
+
+
+def _fail() -> None:
+    raise TimeoutError("its own")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_tell_what_waits_and_what_is_unsaved() -> None:
+    """Asked at the scrape: the outbox in PostgreSQL, the marks in the cache."""
+    add_to_outbox(CONVO_HISTORY, [1, 2])
+    for user_id in (1, 2, 3):
+        store().command("ZADD", CANVAS_DIRTY.key(user_id % 2), 1, user_id)
+    samples = scraped()
+    assert samples["aevon_cache_outbox_depth"] == 2
+    assert samples["aevon_canvas_unsaved"] == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_hold_what_the_cache_layer_counts() -> None:
+    """And the process's own."""
+    text = Client().get("/metrics").content.decode()
+    assert "# TYPE aevon_cache_loads_total counter" in text
+    assert "process_resident_memory_bytes" in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_the_cache_its_gauge_is_missing(cache_away: None) -> None:
+    """No number is better than a wrong one; the others are there."""
+    samples = scraped()
+    assert "aevon_canvas_unsaved" not in samples
+    assert samples["aevon_cache_outbox_depth"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_postgresql_frozen_its_gauge_is_missing() -> None:
+    """The scrape is answered before a scraper gives up."""
+    server = own(servers.POSTGRES)
+    server.pause()
+    try:
+        start = time.monotonic()
+        samples = scraped()
+        assert time.monotonic() - start < 3.5
+    finally:
+        server.resume()
+    assert "aevon_cache_outbox_depth" not in samples
+    assert samples["aevon_canvas_unsaved"] == 0
+
+
+def breaker_states() -> dict[str, float]:
+    """The breaker's state as scraped."""
+    families = text_string_to_metric_families(Client().get("/metrics").content.decode())
+    family = next(each for each in families if each.name == "aevon_cache_breaker_state")
+    return {sample.labels["state"]: sample.value for sample in family.samples}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_tell_the_state_of_the_breaker(cache_away: None) -> None:
+    """One of three is 1."""
+    assert breaker_states() == {"closed": 1, "half-open": 0, "open": 0}
+    for _ in range(3):
+        store().breaker.failed()
+    assert breaker_states() == {"closed": 0, "half-open": 0, "open": 1}
+
+
+PROCESS = """
+import sys
+import django
+django.setup()
+from aevon.cache.metrics import LOADS
+LOADS.labels("convo_history", "hit").inc(2)
+from django.test import Client
+sys.stdout.write(Client().get("/metrics").content.decode())
+"""
+
+
+def test_processes_that_share_a_folder_are_scraped_together(tmp_path: Path) -> None:
+    """The second process tells what both have counted."""
+    environment = {
+        **os.environ,
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "aevon.settings",
+    }
+    command = [sys.executable, "-c", PROCESS]
+    for expected in (2.0, 4.0):
+        run = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        families = text_string_to_metric_families(run.stdout)
+        loads = next(each for each in families if each.name == "aevon_cache_loads")
+        assert [sample.value for sample in loads.samples] == [expected]

@@ -1,0 +1,423 @@
+"""Sessions over HTTP: opened, rotated, ended, and seen by a gateway."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.db import connections
+from django.test import Client
+from rest_framework.test import APIClient
+
+from aevon.cache import SESSION, resources
+from aevon.cache.connection import store
+from auth_sessions.models import Session, SessionAnchor, User
+
+TOKEN = "/api/v1/auth/token/"
+REFRESH = "/api/v1/auth/token/refresh/"
+LOGOUT = "/api/v1/auth/logout/"
+SESSIONS = "/api/v1/auth/sessions/"
+VALIDATE = "/api/v1/auth/validate/"
+AWAY = "redis://127.0.0.1:1/0"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeUser = Callable[..., User]
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Any) -> None:
+    """Hashing is Django's; these tests are about sessions."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def ada(make_user: MakeUser) -> User:
+    """A user with a password."""
+    return make_user(username="ada", password="lovelace")
+
+
+def log_in(username: str = "ada", password: str = "lovelace") -> Any:
+    """The response to a login."""
+    return APIClient().post(TOKEN, {"username": username, "password": password})
+
+
+def bearer(token: str) -> APIClient:
+    """A client that carries this token."""
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client
+
+
+def validated(token: str) -> int:
+    """What a gateway hears about this token."""
+    return bearer(token).get(VALIDATE).status_code
+
+
+def document(user: User) -> Any:
+    """What Dragonfly holds on the user's sessions."""
+    return resources.held(SESSION, user.pk).value
+
+
+def test_a_login_fills_the_session_key_for_as_long_as_the_token(ada: User) -> None:
+    """The key ends with the token, to the second."""
+    answer = log_in().json()
+    held = document(ada)
+    ends = time.time() + store().command("PTTL", f"session:{ada.pk}") / 1000
+    assert held["sessions"] == {answer["sid"]: answer["expiresAt"]}
+    assert abs(ends - answer["expiresAt"]) <= 1
+    assert list(held) == [
+        "userId", "username", "status", "sovereigntyClass", "permissions", "sessions", "version",
+        "expiresAt",
+    ]  # fmt: skip
+
+
+def test_the_key_lives_to_the_last_of_two_sessions(ada: User, settings: Any) -> None:
+    """A second, longer session moves the end; the first keeps its own."""
+    first = log_in().json()
+    Session.objects.filter(sid=first["sid"]).update(
+        access_expires_at=datetime.now(UTC) + timedelta(seconds=60)
+    )
+    second = log_in().json()
+    held = document(ada)
+    assert held["sessions"][first["sid"]] < held["sessions"][second["sid"]] == held["expiresAt"]
+
+
+@pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("nobody", "lovelace")])
+def test_wrong_credentials_are_401(ada: User, name: str, password: str) -> None:
+    """With a challenge, and without telling which was wrong."""
+    answer = log_in(name, password)
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"].startswith("Bearer")
+    assert answer.json()["detail"] == "No active user has this name and password."
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"username": "ada"},
+        {"username": "ada", "password": 1},
+        {"username": "ada", "password": "x", "isStaff": True},
+        {"username": "a\u0000", "password": "x"},
+        {"username": "x" * 151, "password": "x"},
+    ],
+)
+def test_a_malformed_login_is_400(ada: User, body: Any) -> None:
+    """Missing, of a wrong type, unknown, or too long."""
+    answer = APIClient().post(TOKEN, body)
+    assert answer.status_code == 400
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_logins_over_the_limit_are_429_exactly(ada: User, settings: Any) -> None:
+    """Sixteen at once: as many refused by password as the limit says, the others unseen."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 5
+
+    def attempt(_: int) -> Any:
+        try:
+            return log_in(password="wrong")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(attempt, range(16)))
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert sum(answer.status_code == 401 for answer in answers) == 5
+    assert len(refused) == 11
+    assert all(1 <= int(answer["Retry-After"]) <= 60 for answer in refused)
+
+
+def test_an_address_over_its_limit_is_429_for_every_name(ada: User, settings: Any) -> None:
+    """And the name's own count is given back."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 2
+    assert [log_in(f"n{n}", "x").status_code for n in range(3)] == [401, 401, 429]
+
+
+def test_successful_logins_are_not_counted(ada: User, settings: Any) -> None:
+    """A busy user is not locked out."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
+    assert [log_in().status_code for _ in range(4)] == [200] * 4
+
+
+def test_only_trusted_proxies_name_the_address(ada: User, settings: Any) -> None:
+    """The first entries of X-Forwarded-For are the client's own invention."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 1
+    settings.AEVON_TRUSTED_PROXIES = 1
+
+    def attempt(forwarded: str) -> int:
+        body = {"username": "x", "password": "y"}
+        return APIClient().post(TOKEN, body, headers={"X-Forwarded-For": forwarded}).status_code
+
+    assert [attempt("9.9.9.9, 1.1.1.1"), attempt("8.8.8.8, 1.1.1.1")] == [401, 429]
+    assert attempt("2.2.2.2") == 401
+
+
+def test_a_refresh_rotates_both_tokens(ada: User) -> None:
+    """The new access token is let in and the document follows its expiry."""
+    old = log_in().json()
+    new = APIClient().post(REFRESH, {"refresh": old["refresh"]}).json()
+    assert {old["access"], old["refresh"]}.isdisjoint({new["access"], new["refresh"]})
+    assert validated(new["access"]) == 204
+    assert document(ada)["sessions"] == {old["sid"]: new["expiresAt"]}
+
+
+def test_a_refresh_token_used_twice_ends_its_session(ada: User) -> None:
+    """Thief and victim are both out, at once."""
+    old = log_in().json()
+    new = APIClient().post(REFRESH, {"refresh": old["refresh"]}).json()
+    assert APIClient().post(REFRESH, {"refresh": old["refresh"]}).status_code == 401
+    assert validated(new["access"]) == 401
+    assert APIClient().post(REFRESH, {"refresh": new["refresh"]}).status_code == 401
+    assert Session.objects.get(sid=old["sid"]).end_reason == Session.EndReason.REUSE
+
+
+@pytest.mark.parametrize("which", ["access", "garbage"])
+def test_what_is_no_refresh_token_is_401(ada: User, which: str) -> None:
+    """An access token does not refresh."""
+    token = {"garbage": "x.y.z", **log_in().json()}[which]
+    assert APIClient().post(REFRESH, {"refresh": token}).status_code == 401
+
+
+def test_a_disabled_user_cannot_refresh(ada: User) -> None:
+    """Nor with a good token."""
+    token = log_in().json()["refresh"]
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+    assert APIClient().post(REFRESH, {"refresh": token}).status_code == 401
+
+
+def test_a_logout_ends_this_session_at_once(ada: User) -> None:
+    """The other session lives on, and the document lists only it."""
+    one, other = log_in().json(), log_in().json()
+    assert bearer(one["access"]).post(LOGOUT).status_code == 204
+    assert (validated(one["access"]), validated(other["access"])) == (401, 204)
+    assert list(document(ada)["sessions"]) == [other["sid"]]
+
+
+def test_a_logout_everywhere_ends_all(ada: User) -> None:
+    """The key is gone."""
+    one, other = log_in().json(), log_in().json()
+    assert bearer(one["access"]).post(LOGOUT, {"everywhere": True}).status_code == 204
+    assert (validated(one["access"]), validated(other["access"])) == (401, 401)
+    assert document(ada) is None
+
+
+def test_flushing_the_key_revives_no_ended_session(ada: User) -> None:
+    """PostgreSQL decides anew."""
+    token = log_in().json()["access"]
+    bearer(token).post(LOGOUT)
+    store().command("DEL", f"session:{ada.pk}")
+    assert validated(token) == 401
+
+
+def test_the_list_shows_the_callers_own_sessions(ada: User, make_user: MakeUser) -> None:
+    """Newest first, and which of them this request belongs to."""
+    make_user(username="bob", password="x")
+    log_in("bob", "x")
+    one, other = log_in().json(), log_in().json()
+    listed = bearer(one["access"]).get(SESSIONS).json()["sessions"]
+    shown = [(each["sid"], each["current"]) for each in listed]
+    assert shown == [(other["sid"], False), (one["sid"], True)]
+
+
+def test_one_session_can_end_another(ada: User) -> None:
+    """By its id."""
+    one, other = log_in().json(), log_in().json()
+    assert bearer(one["access"]).delete(f"{SESSIONS}{other['sid']}/").status_code == 204
+    assert (validated(one["access"]), validated(other["access"])) == (204, 401)
+
+
+def test_another_users_session_is_404_and_touches_no_key(ada: User, make_user: MakeUser) -> None:
+    """It lives on, and its key's bytes are the same."""
+    bob = make_user(username="bob", password="x")
+    theirs, mine = log_in("bob", "x").json(), log_in().json()
+    before = store().command("GET", f"session:{bob.pk}")
+    answer = bearer(mine["access"]).delete(f"{SESSIONS}{theirs['sid']}/")
+    assert answer.status_code == 404
+    assert store().command("GET", f"session:{bob.pk}") == before
+    assert validated(theirs["access"]) == 204
+
+
+@pytest.mark.parametrize("sid", ["x", "*", "00000000-0000-0000-0000-000000000000"])
+def test_a_session_that_is_not_there_is_404(ada: User, sid: str) -> None:
+    """Malformed or unknown."""
+    token = log_in().json()["access"]
+    assert bearer(token).delete(f"{SESSIONS}{sid}/").status_code == 404
+
+
+def test_a_gateway_hears_who_is_calling(ada: User) -> None:
+    """In headers, without a body."""
+    ada.user_permissions.add(Permission.objects.get(codename="view_user"))
+    tokens = log_in().json()
+    answer = bearer(tokens["access"]).get(VALIDATE)
+    assert answer.status_code == 204
+    assert answer["X-User-Id"] == str(ada.pk)
+    assert answer["X-Session-Id"] == tokens["sid"]
+    assert answer["X-Sovereignty-Class"] == "INITIATE"
+    assert answer["X-Permissions"] == "auth_sessions.view_user"
+
+
+def test_a_gateways_question_costs_one_round_trip_and_no_sql(
+    ada: User, django_assert_num_queries: Any
+) -> None:
+    """A hit."""
+    client = bearer(log_in().json()["access"])
+    client.get(VALIDATE)
+    before = store().client.info("commandstats")["cmdstat_get"]["calls"]
+    with django_assert_num_queries(0):
+        client.get(VALIDATE)
+    after = store().client.info("commandstats")
+    assert after["cmdstat_get"]["calls"] - before == 1
+
+
+def test_a_strange_permission_cannot_break_the_header(ada: User) -> None:
+    """What a header cannot hold is percent-encoded."""
+    permission = Permission.objects.get(codename="view_user")
+    permission.codename = "a,b\nc é"
+    permission.save()
+    ada.user_permissions.add(permission)
+    answer = bearer(log_in().json()["access"]).get(VALIDATE)
+    assert answer["X-Permissions"] == "auth_sessions.a%2Cb%0Ac%20%C3%A9"
+
+
+def _signed(settings: Any, **changes: Any) -> str:
+    claims = {
+        "typ": "access",
+        "sub": "1",
+        "sid": "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c",
+        "jti": "x",
+        "iss": "aevon",
+        "aud": "aevon",
+        "exp": int(time.time()) + 600,
+        **changes,
+    }
+    return jwt.encode(claims, settings.JWT_SIGNING_KEY, algorithm="HS256")
+
+
+BAD_CLAIMS: list[dict[str, Any]] = [
+    {"exp": 1},
+    {"exp": 10**13},
+    {"exp": "soon"},
+    {"iss": "elsewhere"},
+    {"aud": "elsewhere"},
+    {"typ": "refresh"},
+    {"sub": "one"},
+    {"sub": "01"},
+    {"sub": "1\n"},
+    {"sub": str(2**63)},
+    {"sid": "no-uuid"},
+    {"sid": 5},
+    {},
+]
+
+
+@pytest.mark.parametrize("changes", BAD_CLAIMS)
+@pytest.mark.parametrize("path", [VALIDATE, SESSIONS])
+def test_a_token_with_bad_claims_is_401(settings: Any, changes: Any, path: str) -> None:
+    """Properly signed, and yet not ours: never 500."""
+    answer = bearer(_signed(settings, **changes)).get(path)
+    assert answer.status_code == 401
+    assert "Bearer" in answer["WWW-Authenticate"]
+
+
+def _unsigned(claims: dict[str, Any]) -> str:
+    parts = [{"alg": "none", "typ": "JWT"}, claims]
+    encoded = [base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=") for p in parts]
+    return b".".join([*encoded, b""]).decode()
+
+
+@pytest.mark.parametrize("path", [VALIDATE, SESSIONS])
+def test_a_token_that_is_not_signed_by_us_is_401(ada: User, settings: Any, path: str) -> None:
+    """No token, garbage, `alg: none`, another key, letters beyond ASCII, a huge one."""
+    good = log_in().json()["access"]
+    claims = jwt.decode(good, options={"verify_signature": False})
+    foreign = jwt.encode(claims, "k" * 40, algorithm="HS256")
+    for token in ["", "x", "a.b.c", _unsigned(claims), foreign, good + "x", "é.é.é", "a" * 9000]:
+        headers = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+        answer = Client().get(path, **headers)
+        assert answer.status_code == 401, token[:20]
+        assert "Bearer" in answer["WWW-Authenticate"]
+    assert Client().get(path).status_code == 401
+
+
+def _disable(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def _disable_by_admin_form(user: User) -> None:
+    User.objects.get(pk=user.pk).delete()
+
+
+@pytest.mark.parametrize("change", [_disable, _disable_by_admin_form])
+def test_a_disabled_or_deleted_user_is_refused_at_once(ada: User, change: Any) -> None:
+    """On the very next request."""
+    token = log_in().json()["access"]
+    assert validated(token) == 204
+    change(ada)
+    assert validated(token) == 401
+
+
+def test_a_demoted_user_sees_it_at_once(ada: User) -> None:
+    """Class, own permissions and the group's."""
+    permission = Permission.objects.get(codename="view_user")
+    group = Group.objects.create(name="readers")
+    client = bearer(log_in().json()["access"])
+    seen = []
+    for change in (
+        lambda: ada.groups.add(group),
+        lambda: group.permissions.add(permission),
+        lambda: group.permissions.clear(),
+        lambda: permission.user_set.add(ada),
+        lambda: permission.user_set.clear(),
+        lambda: permission.group_set.add(group),
+        lambda: group.delete(),
+    ):
+        change()
+        seen.append(client.get(VALIDATE)["X-Permissions"])
+    name = "auth_sessions.view_user"
+    assert seen == ["", name, "", name, "", name, ""]
+    ada.sovereignty_class = "ARCHITECT"
+    ada.save()
+    assert client.get(VALIDATE)["X-Sovereignty-Class"] == "ARCHITECT"
+
+
+def test_a_bulk_update_raises_the_version(ada: User) -> None:
+    """The database does, whoever writes; an unrelated column does not count."""
+
+    def version() -> int:
+        return SessionAnchor.objects.get(user=ada).version
+
+    before = version()
+    User.objects.filter(pk=ada.pk).update(first_name="A")
+    assert version() == before
+    User.objects.filter(pk=ada.pk).update(sovereignty_class="SOVEREIGN")
+    assert version() == before + 1
+
+
+def test_deleting_a_user_removes_all_their_keys(ada: User) -> None:
+    """Those of the other services too, and the mark of an unsaved canvas."""
+    client = bearer(log_in().json()["access"])
+    client.get("/api/v1/klepsydra/psyche/")
+    client.post("/api/v1/beep/commands/", {"text": "open Notes"})
+    spaces = ("psyche", "canvas", "session", "convo_history")
+    keys = [f"{space}:{ada.pk}" for space in spaces]
+    assert store().command("EXISTS", *keys) == 4
+    ada.delete()
+    assert store().command("EXISTS", *keys) == 0
+    assert not any(store().command("ZCARD", f"canvas:dirty:{shard}") for shard in range(8))
+
+
+def test_sessions_work_from_postgresql_while_the_cache_is_away(ada: User, settings: Any) -> None:
+    """Login, gateway, refresh, logout."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": AWAY}
+    tokens = log_in().json()
+    assert validated(tokens["access"]) == 204
+    new = APIClient().post(REFRESH, {"refresh": tokens["refresh"]}).json()
+    assert bearer(new["access"]).post(LOGOUT).status_code == 204
+    assert validated(new["access"]) == 401

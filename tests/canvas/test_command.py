@@ -1,0 +1,78 @@
+"""`manage.py canvas_persist`."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from aevon.cache import CANVAS
+from aevon.cache.connection import store
+from auth_sessions.models import User
+from canvas import services
+from tests.canvas.helpers import in_row, patch, window
+from tests.canvas.test_persisting import poison
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command("canvas_persist", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_runs_a_flush_and_sums_up(user: User) -> None:
+    """In words and numbers."""
+    patch(user.pk, a=window())
+    lines = run().splitlines()
+    assert lines[0].split() == ["persisted", "1"]
+    assert [line.split()[0] for line in lines] == [
+        "persisted", "unchanged", "lost", "refused", "Took",
+    ]  # fmt: skip
+    assert in_row(user.pk) == {"a"}
+
+
+def test_the_command_speaks_json(user: User) -> None:
+    """One object and nothing else."""
+    patch(user.pk, a=window())
+    report = json.loads(run("--json"))
+    assert {name: report[name] for name in ("persisted", "unchanged", "lost", "refused")} == {
+        "persisted": 1, "unchanged": 0, "lost": 0, "refused": 0,
+    }  # fmt: skip
+
+
+def test_lost_canvases_end_in_an_error(user: User) -> None:
+    """Somebody should look."""
+    patch(user.pk, a=window())
+    store().command("UNLINK", CANVAS.key(user.pk))
+    with pytest.raises(CommandError, match="1 unsaved canvases are gone"):
+        run()
+
+
+def test_refused_canvases_end_in_an_error(user: User) -> None:
+    """Each time, until somebody heals them."""
+    patch(user.pk, a=window())
+    poison(user.pk)
+    for _ in range(2):
+        with pytest.raises(CommandError, match="1 canvases were refused"):
+            run()
+
+
+def test_a_cache_out_of_reach_is_told_plainly(cache_away: Any) -> None:
+    """One sentence and what to do, no traceback."""
+    with cache_away(), pytest.raises(CommandError, match="The cache cannot be reached"):
+        run()
+
+
+def test_postgresql_out_of_reach_is_told_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence and what to do, no traceback."""
+
+    def fails(**_: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(services, "persist_now", fails)
+    with pytest.raises(CommandError, match="PostgreSQL cannot be reached"):
+        run()

@@ -1,0 +1,290 @@
+"""The cache goes away and comes back: the row takes the changes, the live document follows."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from aevon.cache import CANVAS, CacheUnavailable, Contended, outbox, resources, write_behind
+from aevon.cache.connection import store
+from aevon.cache.tasks import drain_outbox
+from auth_sessions.models import User
+from canvas import journal, services
+from canvas.layout import InvalidLayout
+from canvas.models import AwayEdit, Canvas
+from canvas.projection import CANVAS_BUFFER
+from canvas.services import Flushed
+from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_row_takes_a_change_while_the_cache_is_away(user: User, cache_away: Any) -> None:
+    """Acknowledged with its revision, noted for later, and seen by the next reader."""
+    with cache_away():
+        assert patch(user.pk, a=window()).revision == 1
+        assert patch(user.pk, a={"zIndex": 5}).revision == 2
+        assert live(user.pk) == {"a"}
+    assert Canvas.objects.get(user=user).layout == {"microApps": {"a": window(zIndex=5)}}
+    assert [edit.change for edit in AwayEdit.objects.all()] == [
+        {"patch": {"microApps": {"a": window()}}},
+        {"patch": {"microApps": {"a": {"zIndex": 5}}}},
+    ]
+    assert outbox.depth() == 1
+
+
+def test_a_refused_change_leaves_nothing_behind(user: User, cache_away: Any) -> None:
+    """Neither row nor journal nor outbox."""
+    with cache_away():
+        with pytest.raises(InvalidLayout):
+            patch(user.pk, a={"zIndex": 1})
+        with pytest.raises(services.RevisionMismatch) as mismatch:
+            services.change(user.pk, {"patch": {}}, if_match={"3"})
+    assert mismatch.value.current == 0
+    assert not Canvas.objects.exists()
+    assert not AwayEdit.objects.exists()
+    assert outbox.depth() == 0
+
+
+def test_if_match_is_compared_with_the_row_while_the_cache_is_away(
+    user: User, cache_away: Any
+) -> None:
+    """What the reader was shown is what the writer may name."""
+    Canvas.objects.create(user=user, revision=7)
+    with cache_away():
+        assert services.change(user.pk, {"patch": {}}, if_match={"7"}).revision == 8
+
+
+def test_a_user_who_is_gone_changes_nothing(cache_away: Any) -> None:
+    """The caller hears of it."""
+    with cache_away(), pytest.raises(Canvas.DoesNotExist):
+        patch(10**9, a=window())
+    assert outbox.depth() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_changes_at_once_while_the_cache_is_away_all_survive(user: User, cache_away: Any) -> None:
+    """The row's lock orders them."""
+
+    def work(number: int) -> int:
+        try:
+            return patch(user.pk, **{f"a{number}": window()}).revision
+        finally:
+            connections.close_all()
+
+    with cache_away(), ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(work, range(24))) == list(range(1, 25))
+    assert in_row(user.pk) == {f"a{number}" for number in range(24)}
+
+
+def test_what_was_unsaved_before_and_what_changed_meanwhile_both_survive(
+    user: User, cache_away: Any
+) -> None:
+    """The live document was never persisted; the row never heard of it."""
+    patch(user.pk, before=window(), moved=window())
+    with cache_away():
+        patch(user.pk, meanwhile=window())
+        assert live(user.pk) == {"meanwhile"}
+    drain_outbox()
+    assert live(user.pk) == {"before", "moved", "meanwhile"}
+    assert mark(user.pk) == services.live(user.pk).revision
+    assert not AwayEdit.objects.exists()
+    services.persist_now()
+    assert in_row(user.pk) == {"before", "moved", "meanwhile"}
+
+
+def test_the_same_revision_on_both_sides_is_not_taken_for_the_same(
+    user: User, cache_away: Any
+) -> None:
+    """Live document and row both count to 2, with different content; a flush comes in between."""
+    patch(user.pk, a=window())
+    patch(user.pk, b=window())
+    with cache_away():
+        patch(user.pk, c=window())
+        patch(user.pk, d=window())
+    assert services.persist_now() == Flushed(unchanged=1)
+    assert (mark(user.pk), ttl_ms(user.pk)) == (2, -1)
+    drain_outbox()
+    services.persist_now()
+    assert in_row(user.pk) == {"a", "b", "c", "d"}
+
+
+def test_a_row_that_has_counted_further_does_not_swallow_the_live_document(
+    user: User, cache_away: Any
+) -> None:
+    """The replay's revision is above both, so that the flush is not refused."""
+    patch(user.pk, a=window())
+    with cache_away():
+        for number in range(5):
+            patch(user.pk, b=window(zIndex=number))
+    services.persist_now()
+    drain_outbox()
+    assert services.live(user.pk).revision == 6
+    assert services.persist_now() == Flushed(persisted=1)
+    assert in_row(user.pk) == {"a", "b"}
+
+
+def test_a_change_after_the_return_survives_the_replay(user: User, cache_away: Any) -> None:
+    """It came to the live document before the replay did."""
+    patch(user.pk, a=window())
+    with cache_away():
+        patch(user.pk, b=window())
+    patch(user.pk, c=window())
+    drain_outbox()
+    services.persist_now()
+    assert in_row(user.pk) == {"a", "b", "c"}
+
+
+def test_a_replacement_meanwhile_replaces(user: User, cache_away: Any) -> None:
+    """That is what its user asked for; what changed after it is kept."""
+    patch(user.pk, a=window())
+    with cache_away():
+        put(user.pk, b=window())
+        patch(user.pk, c=window())
+    drain_outbox()
+    assert live(user.pk) == {"b", "c"}
+
+
+def test_a_window_closed_live_and_moved_meanwhile_is_whole(user: User, cache_away: Any) -> None:
+    """Of a patch that does not fit the live document any more, the row has all."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    patch(user.pk, a=None)
+    with cache_away():
+        patch(user.pk, a={"zIndex": 9})
+    drain_outbox()
+    assert services.live(user.pk).layout == {"microApps": {"a": window(zIndex=9)}}
+
+
+def test_an_empty_cache_takes_the_row(user: User, cache_away: Any) -> None:
+    """The server came back without its memory."""
+    with cache_away():
+        patch(user.pk, a=window())
+    store().command("FLUSHDB")
+    drain_outbox()
+    assert live(user.pk) == {"a"}
+    assert outbox.depth() == 0
+
+
+def test_a_saved_document_is_changed_as_the_row_was(user: User, cache_away: Any) -> None:
+    """No stale state is served after the drain."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    with cache_away():
+        patch(user.pk, a={"zIndex": 9})
+    drain_outbox()
+    assert services.live(user.pk).layout["microApps"]["a"]["zIndex"] == 9
+
+
+def test_a_logout_brings_in_what_changed_meanwhile(user: User, cache_away: Any) -> None:
+    """Without waiting for the drain, which then finds nothing to do."""
+    patch(user.pk, a=window())
+    with cache_away():
+        patch(user.pk, b=window())
+    services.persist_at_session_end(user_id=user.pk)
+    assert in_row(user.pk) == {"a", "b"}
+    drain_outbox()
+    assert live(user.pk) == {"a", "b"}
+
+
+def test_a_drain_while_the_cache_is_away_changes_nothing(user: User, cache_away: Any) -> None:
+    """The journal stays for the next one."""
+    with cache_away():
+        patch(user.pk, a=window())
+        drain_outbox()
+    assert AwayEdit.objects.count() == outbox.depth() == 1
+
+
+def test_a_repair_without_journal_removes_what_is_saved(make_user: Any) -> None:
+    """And leaves what is not."""
+    saved, unsaved = make_user().pk, make_user().pk
+    patch(saved, a=window())
+    services.persist_now()
+    patch(unsaved, a=window())
+    resources.resource("canvas").repair([saved, unsaved])
+    assert held(saved) is None
+    assert live(unsaved) == {"a"}
+
+
+def test_a_user_deleted_while_the_cache_is_away_is_forgotten(user: User, cache_away: Any) -> None:
+    """Even what was unsaved: no flush could ever save it."""
+    patch(user.pk, a=window())
+    user_id = user.pk
+    with cache_away():
+        user.delete()
+        resources.forget_users([user_id])
+    drain_outbox()
+    assert held(user_id) is None
+    assert mark(user_id) is None
+
+
+def test_a_repair_under_contention_waits_for_the_next_drain(
+    user: User, cache_away: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drains wait for `CacheUnavailable` and know no other trouble."""
+    with cache_away():
+        patch(user.pk, a=window())
+    monkeypatch.setattr(write_behind, "ATTEMPTS", 0)
+    with pytest.raises(Contended):
+        journal.replay(CANVAS_BUFFER, [user.pk])
+    with pytest.raises(CacheUnavailable):
+        resources.resource("canvas").repair([user.pk])
+    assert AwayEdit.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repair_that_is_rolled_back_is_done_again(user: User, cache_away: Any) -> None:
+    """The edits are deleted with the outbox row or not at all; twice is as once."""
+    patch(user.pk, a=window())
+    with cache_away():
+        patch(user.pk, b=window())
+    with suppress(ZeroDivisionError), transaction.atomic():
+        resources.resource("canvas").repair([user.pk])
+        raise ZeroDivisionError
+    drain_outbox()
+    assert live(user.pk) == {"a", "b"}
+    assert not AwayEdit.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_drains_beside_changes_past_the_cache_neither_block_nor_lose(
+    user: User, cache_away: Any
+) -> None:
+    """Some processes have the cache back, some not yet; nobody waits for a deadlock."""
+    done = threading.Event()
+
+    def drain() -> None:
+        try:
+            while not done.is_set():
+                drain_outbox()
+        finally:
+            connections.close_all()
+
+    def change(number: int) -> None:
+        try:
+            journal.change_row(
+                user.pk, lambda _: {"patch": {"microApps": {f"a{number}": window()}}}
+            )
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as pool:
+        drains = [pool.submit(drain) for _ in range(2)]
+        changes = [pool.submit(change, number) for number in range(40)]
+        [each.result(20) for each in changes]
+        done.set()
+        [each.result(20) for each in drains]
+    drain_outbox()
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {f"a{number}" for number in range(40)}
+
+
+def test_a_document_of_another_user_is_not_served(user: User) -> None:
+    """Somebody copied a key."""
+    patch(user.pk, a=window())
+    raw = store().command("GET", CANVAS.key(user.pk))
+    store().command("SET", CANVAS.key(user.pk + 1), raw)
+    assert services.live(user.pk + 1).revision == 0

@@ -11,7 +11,7 @@ tools = $(setup) tests/requirements.txt
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test coverage bench soak check format clean
+.PHONY: help run demo test coverage bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,18 +25,15 @@ demo: ## tell the story against the running site (USERS=1000 for a crowd)
 	@$(app) && exec $(bin)/python -m aevon.demo --users $(USERS)
 
 test: ## the whole suite, on servers of its own
-	@$(tools) && exec $(bin)/python -m pytest -m "not soak"
+	@$(tools) && exec $(bin)/python -m pytest
 
 coverage: ## the suite again, measured: 95 % of the cache layer and of the services
 	@$(tools)
-	@$(bin)/python -m pytest -q -m "not soak" --cov --cov-report=
+	@$(bin)/python -m pytest -q --cov --cov-report=
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
 bench: ## what the patterns cost beside the bare calls
 	@$(app) && exec $(bin)/python benchmarks/patterns.py
-
-soak: ## the long runs
-	@$(tools) && exec $(bin)/python -m pytest -m soak
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)

@@ -169,7 +169,7 @@ class CacheServer(Server):
     @property
     def url(self) -> str:
         """The value for `DRAGONFLY_URL`."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+        return f"redis://default:{self.password}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
         """Make the folder of the snapshots."""

@@ -32,7 +32,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SECURE_SSL_REDIRECT = not DEVELOPMENT
 # Gateways and probes reach these inside the network, without TLS.
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$", r"^api/v1/auth/validate/$"]
-SECURE_PROXY_SSL_HEADER = None if DEVELOPMENT else ("HTTP_X_FORWARDED_PROTO", "https")
+# Proxies in front that write X-Forwarded-For and -Proto; with none, these are a client's invention.
+AEVON_TRUSTED_PROXIES = env.integer("AEVON_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if AEVON_TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEVELOPMENT else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEVELOPMENT
 DATA_UPLOAD_MAX_MEMORY_SIZE = AEVON_MAX_BODY_BYTES = 256 * 1024
@@ -158,6 +160,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+JWT_ACCESS_SECONDS = env.integer("JWT_ACCESS_SECONDS", 900, minimum=5, maximum=86_400)
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
     "SIGNING_KEY": JWT_SIGNING_KEY,
@@ -165,15 +168,13 @@ SIMPLE_JWT = {
     "AUDIENCE": "aevon",
     "USER_ID_CLAIM": "sub",
     "TOKEN_TYPE_CLAIM": "typ",
-    "ACCESS_TOKEN_LIFETIME": timedelta(
-        seconds=env.integer("JWT_ACCESS_SECONDS", 900, minimum=5, maximum=86_400)
-    ),
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=JWT_ACCESS_SECONDS),
     "REFRESH_TOKEN_LIFETIME": timedelta(
-        seconds=env.integer("JWT_REFRESH_SECONDS", 604_800, minimum=60, maximum=31_536_000)
+        seconds=env.integer(
+            "JWT_REFRESH_SECONDS", 604_800, minimum=JWT_ACCESS_SECONDS, maximum=31_536_000
+        )
     ),
 }
-# Proxies in front that write X-Forwarded-For; 0 means the peer's own address counts.
-AEVON_TRUSTED_PROXIES = env.integer("AEVON_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
 AUTH_LOGIN_ATTEMPTS_PER_USERNAME = env.integer(
     "AUTH_LOGIN_ATTEMPTS_PER_USERNAME", 10, minimum=1, maximum=100_000
 )
@@ -244,12 +245,14 @@ CANVAS_PERSIST_SECONDS = env.integer("CANVAS_PERSIST_SECONDS", 300, minimum=1, m
 
 # --- Logs: never a secret, a token or a layout ----------------------------------------------
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_LEVEL = env.choice("AEVON_LOG_LEVEL", "INFO", LOG_LEVELS)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{levelname:<7} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": env.text("AEVON_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.request": {"level": "ERROR"},
         # It warns at each attempt; the exception that follows says it once.

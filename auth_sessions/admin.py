@@ -1,7 +1,5 @@
 """Users and their sessions in the admin."""
 
-from typing import Any
-
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -12,7 +10,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from aevon.cache import SESSION
-from aevon.cache.admin import CachedStateAdmin
+from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin
 from auth_sessions import services
 from auth_sessions.models import Session, SessionAnchor, User
 
@@ -38,19 +36,6 @@ class UserAdmin(CachedStateAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Groups."""
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """For looking."""
-
-    def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(Session)

@@ -15,7 +15,8 @@ class SessionDocument(Document, frozen=True, kw_only=True):
     user_id: int
     username: str
     status: Literal["active", "disabled"]
-    sovereignty_class: str
+    # A closed set: it goes into a header, and the key can be edited by hand.
+    sovereignty_class: Literal["INITIATE", "SOVEREIGN", "ARCHITECT"]
     permissions: list[str]
     sessions: dict[str, int]
     version: int

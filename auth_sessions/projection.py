@@ -1,14 +1,20 @@
 """How users, sessions and permissions become `session:{userId}`, and what makes it follow them."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, Final
 
 from django.contrib.auth.models import Group
-from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, pre_delete
 
-from aevon.cache import SESSION, EntryResource, Projection, forget_users, register, write_through
+from aevon.cache import (
+    SESSION,
+    EntryResource,
+    Projection,
+    after_commit,
+    forget_users,
+    register,
+    write_through,
+)
 from auth_sessions import selectors
 from auth_sessions.documents import SessionDocument
 from auth_sessions.models import Session, User
@@ -72,4 +78,4 @@ def _follow(user_ids: Iterable[int]) -> None:
 
 def _user_deleted(*, instance: User, **_: Any) -> None:
     """Every keyspace forgets the user, not only this service's."""
-    transaction.on_commit(partial(forget_users, [instance.pk]), robust=True)
+    after_commit(forget_users, [instance.pk])

@@ -1,13 +1,18 @@
 """How turns become `convo_history:{userId}`, and what makes the list follow them."""
 
-from functools import partial
 from typing import Any, Final
 
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete
 
-from aevon.cache import CONVO_HISTORY, BoundedList, ListResource, bounded_list, register
+from aevon.cache import (
+    CONVO_HISTORY,
+    BoundedList,
+    ListResource,
+    after_commit,
+    bounded_list,
+    register,
+)
 from beep import selectors
 from beep.documents import TurnDocument
 from beep.models import Conversation, Turn
@@ -30,7 +35,7 @@ def connect() -> None:
 
 def forget_on_commit(user_id: int) -> None:
     """Remove the list after the commit; at once outside a transaction. Cache away: the outbox."""
-    transaction.on_commit(partial(bounded_list.forget, CONVO, [user_id]), robust=True)
+    after_commit(bounded_list.forget, CONVO, [user_id])
 
 
 def _turn_deleted(*, instance: Turn, origin: Model | QuerySet[Any] | None, **_: Any) -> None:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +12,7 @@ from django.db import IntegrityError, connection, transaction
 from psycopg.errors import ForeignKeyViolation
 
 from aevon import intents
-from aevon.cache import bounded_list, rfc3339
+from aevon.cache import after_commit, bounded_list, rfc3339
 from beep import context, selectors
 from beep.documents import TurnDocument
 from beep.grammar import Intent
@@ -122,7 +121,7 @@ def _execute(user_id: int, text: str, key: str | None = None) -> Answer:
     response = shortened(context.response_for(resolution, said))
     resolved = resolution.as_dict()
     turn = _record(user_id, text, response, resolved, key)
-    transaction.on_commit(partial(bounded_list.push, CONVO, user_id, turn), robust=True)
+    after_commit(bounded_list.push, CONVO, user_id, turn)
     return Answer(turn.seq, response, resolved, turn.at)
 
 

@@ -1,37 +1,15 @@
 """Canvases in the admin: for looking. A row edited here would race the live document."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.contrib.auth import get_user_model
-from django.http import HttpRequest
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 
 from aevon.cache import CANVAS
-from aevon.cache.admin import CachedStateAdmin, pretty
+from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin, pretty
 from canvas.models import AwayEdit, Canvas
 
 
-class LookingAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Read-only."""
-
-    def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, *args: Any) -> bool:
-        """Only along with the user: Django asks here, too, when one is to be deleted."""
-        user = get_user_model()._meta  # noqa: SLF001  public by convention
-        page = request.resolver_match.url_name if request.resolver_match else None
-        with_user = (page or "").startswith(f"{user.app_label}_{user.model_name}_")
-        return with_user and bool(super().has_delete_permission(request, *args))
-
-
 @admin.register(Canvas)
-class CanvasAdmin(CachedStateAdmin, LookingAdmin):
+class CanvasAdmin(CachedStateAdmin, ReadOnlyAdmin):
     """Canvases as last persisted, beside the live ones."""
 
     cache_keyspace = CANVAS
@@ -47,7 +25,7 @@ class CanvasAdmin(CachedStateAdmin, LookingAdmin):
 
 
 @admin.register(AwayEdit)
-class AwayEditAdmin(LookingAdmin):
+class AwayEditAdmin(ReadOnlyAdmin):
     """Changes that wait for the cache to come back."""
 
     search_fields = ("user__username",)

@@ -67,7 +67,7 @@ def replay(buffer: WriteBehind[CanvasDocument], user_ids: Sequence[int]) -> list
 def _replay_one(buffer: WriteBehind[CanvasDocument], user_id: int) -> None:
     with transaction.atomic():
         # The lock makes one replay wait for the other, which leaves it nothing to do.
-        row = Canvas.objects.select_for_update().get(user_id=user_id)
+        row = _locked(user_id)
         edits = list(AwayEdit.objects.filter(user_id=user_id))
         if not edits:
             return

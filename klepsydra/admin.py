@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from aevon.cache import PSYCHE
-from aevon.cache.admin import CachedStateAdmin
-from klepsydra.models import Interaction, PsycheState
+from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin
+from klepsydra.models import Interaction, PsycheState, VersionFloor
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[PsycheState]
@@ -82,7 +82,7 @@ class PsycheStateAdmin(CachedStateAdmin, ModelAdmin):  # type: ignore[misc]  # u
 
 
 @admin.register(Interaction)
-class InteractionAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class InteractionAdmin(ReadOnlyAdmin):
     """For looking: the database refuses changes."""
 
     list_display = (
@@ -102,11 +102,11 @@ class InteractionAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     search_fields = ("user__username", "=idempotency_key")
     show_full_result_count = False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
+@admin.register(VersionFloor)
+class VersionFloorAdmin(ReadOnlyAdmin):
+    """Where a PsycheState that begins again counts on."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
+    list_display = ("user", "version")
+    list_select_related = ("user",)
+    search_fields = ("user__username",)

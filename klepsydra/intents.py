@@ -44,7 +44,7 @@ def status(user_id: int, _arguments: Mapping[str, Any]) -> str:
     now = time.time()
     state = settle(snapshot_of(document), now=now)
     standing = (
-        f"Your luck wave is at {state.sre_wave:+.2f}, your loss streak is {state.loss_streak} "
+        f"Your luck wave is at {state.sre_wave:+z.2f}, your loss streak is {state.loss_streak} "
         f"and your frustration is at {state.frustration_level:.0%}."
     )
     if state.is_throttled:

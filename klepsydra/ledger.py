@@ -1,11 +1,10 @@
 """The one statement of an interaction: raise the PsycheState and record what raised it."""
 
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 
 from aevon.cache import rfc3339
 from klepsydra.documents import Answer, OutcomeDocument, PsycheDocument, outcome_of
@@ -68,7 +67,7 @@ def record(
     """Write a play that was computed from `before`, and what it answers.
 
     One statement: the new state and the record are written both or neither. Raises
-    `StateChanged`, `KeyTaken`.
+    `StateChanged`, and `KeyTaken`, which leaves a transaction of the caller's to roll back.
     """
     outcome = _outcome(play)
     expected = msgspec.structs.replace(before, version=before.version + 1, **_written(play.state))
@@ -90,7 +89,7 @@ def record(
 
 def _execute(parameters: dict[str, Any]) -> tuple[Any, ...] | None:
     try:
-        with _undone_alone(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(_STATEMENT, parameters)
             row: tuple[Any, ...] | None = cursor.fetchone()
     except IntegrityError as error:
@@ -98,11 +97,6 @@ def _execute(parameters: dict[str, Any]) -> tuple[Any, ...] | None:
             raise KeyTaken from None
         raise
     return row
-
-
-def _undone_alone() -> AbstractContextManager[Any]:
-    """Inside a transaction a savepoint, so that a taken key does not spoil the whole of it."""
-    return transaction.atomic() if connection.in_atomic_block else nullcontext()
 
 
 def _constraint(error: IntegrityError) -> str | None:

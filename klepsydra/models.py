@@ -102,6 +102,26 @@ class PsycheState(models.Model):
             self.throttled_until = None
 
 
+class VersionFloor(models.Model):
+    """The versions that a user's PsycheState has used up: one that begins again counts on.
+
+    Otherwise a state that is published late would look newer than the one that replaced it, and
+    two interactions could claim one version. The database keeps it (migration 0002).
+    """
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        primary_key=True,
+        on_delete=models.DO_NOTHING,  # the database cascades
+        db_constraint=False,
+        related_name="+",
+    )
+    version = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.user_id} v{self.version}"
+
+
 class Interaction(models.Model):
     """One interaction with a Folly Instrument, and everything that decided it. Append-only.
 

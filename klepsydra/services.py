@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 
 import msgspec
 from django.db import IntegrityError, connection, transaction
 
-from aevon.cache import cache_aside, write_through
+from aevon.cache import after_commit, cache_aside, write_through
 from klepsydra import engine, ledger, selectors
 from klepsydra.documents import Answer, PsycheDocument, answer_of, snapshot_of
 from klepsydra.instruments import WEIGHT_TOTAL, Instrument, instrument
@@ -125,7 +125,7 @@ def _play(request: _Request, state: PsycheDocument) -> Answer:
     answer = ledger.record(
         state, played, idempotency_key=request.idempotency_key, request_digest=request.digest
     )
-    transaction.on_commit(partial(write_through.publish, PSYCHES, answer.psyche), robust=True)
+    after_commit(write_through.publish, PSYCHES, answer.psyche)
     return answer
 
 

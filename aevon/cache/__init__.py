@@ -5,6 +5,7 @@ from aevon.cache.bounded_list import BoundedList, Recent
 from aevon.cache.codec import CorruptValue, Document, rfc3339
 from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
 from aevon.cache.entries import Projection
+from aevon.cache.failsafe import after_commit
 from aevon.cache.keyspace import (
     CANVAS,
     CANVAS_DIRTY,
@@ -55,6 +56,7 @@ __all__ = [
     "WriteBehind",
     "WrongType",
     "add_to_outbox",
+    "after_commit",
     "bounded_list",
     "cache_aside",
     "canonical_user_id",

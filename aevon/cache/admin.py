@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
+from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
@@ -31,6 +32,23 @@ COLOURS: Final = {
     "stale": "danger",
     "corrupt": "danger",
 }
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+    """For looking; goes only along with its user."""
+
+    def has_add_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def has_change_permission(self, request: HttpRequest, *_: Any) -> bool:  # noqa: ARG002
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, *args: Any) -> bool:
+        """Only along with the user: Django asks here, too, when one is to be deleted."""
+        user = get_user_model()._meta  # noqa: SLF001  public by convention
+        page = request.resolver_match.url_name if request.resolver_match else None
+        with_user = (page or "").startswith(f"{user.app_label}_{user.model_name}_")
+        return with_user and bool(super().has_delete_permission(request, *args))
 
 
 class CachedStateAdmin(_Base):

@@ -64,6 +64,7 @@ def read(blist: BoundedList[E], user_id: int) -> list[E]:
         raws = store().command("LRANGE", blist.keyspace.key(user_id), 0, -1)
         if raws:
             elements = [decode_element(blist, raw) for raw in raws]
+            _require_order(blist, elements)
             blist.count("hit")
             return elements
         blist.count("miss")
@@ -75,6 +76,13 @@ def read(blist: BoundedList[E], user_id: int) -> list[E]:
         blist.count("away")
         return blist.recent([user_id])[user_id].elements
     return rebuild(blist, [user_id])[user_id]
+
+
+def _require_order(blist: BoundedList[E], elements: list[E]) -> None:
+    """Newest first, each once, no more than the limit; raises `CorruptValue`."""
+    numbers = [element.seq for element in elements]
+    if numbers != sorted(set(numbers), reverse=True) or len(numbers) > blist.limit:
+        raise CorruptValue("The list is out of order or too long.")
 
 
 def decode_element(blist: BoundedList[E], raw: bytes) -> E:

@@ -126,7 +126,7 @@ class ReportingClient(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
-            result = super().execute_command(*args, **options)
+            result = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except redis.RedisError as error:
             _report(self.breaker, error)
             raise

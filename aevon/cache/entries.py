@@ -14,8 +14,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aevon.cache import codec, conf, outbox
 from aevon.cache.codec import MISS, CorruptValue
-from aevon.cache.connection import CacheUnavailable, Script, WrongType, store
-from aevon.cache.failsafe import attempt
+from aevon.cache.connection import CacheError, CacheUnavailable, Script, WrongType, store
+from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
 from aevon.cache.metrics import LOADS, PUBLISHES
 
@@ -146,12 +146,17 @@ def get_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D 
     return held
 
 
-def fill(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, D]:
+def fill(
+    projection: Projection[D], found: Mapping[int, Found], *, in_transaction_too: bool = False
+) -> dict[int, D]:
     """The documents of these users from PostgreSQL, put into their entries where that is safe.
 
     Two round trips and one query for all. An entry that somebody else is filling, or that has
-    been written meanwhile, is left alone.
+    been written meanwhile, is left alone; so is every entry inside a transaction, which may read
+    what is rolled back later (`in_transaction_too` for rows that no transaction writes first).
     """
+    if in_transaction() and not in_transaction_too:
+        return projection.read(list(found))
     leases = _lease(projection, found)
     documents = projection.read(list(found))
     calls = [
@@ -189,7 +194,8 @@ def _content(projection: Projection[D], document: D | None) -> tuple[Any, ...]:
 
 
 def publish(projection: Projection[D], document: D) -> str:
-    """Put a committed state in: `stored`, `newer` (a newer one is there), `filled` or `away`.
+    """Put a committed state in: `stored`, `newer` (a newer one is there), `filled`, `full` (the
+    older one was removed) or `away`; `dropped` when the document's end has passed.
 
     One round trip where an entry is there; an empty one is filled from PostgreSQL. When the cache
     is away, the outbox makes it follow. Never raises for the cache's sake.
@@ -205,7 +211,7 @@ def publish(projection: Projection[D], document: D) -> str:
     )
     try:
         result = store().script(call, idempotent=True).decode()
-    except CacheUnavailable:
+    except CacheError:
         outbox.add(projection.keyspace, [user_id])
         result = "away"
     if result == "empty":
@@ -221,7 +227,7 @@ def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:
     try:
         if keys:
             store().pipeline([("UNLINK", key) for key in keys], idempotent=True)
-    except CacheUnavailable:
+    except CacheError:
         outbox.add(projection.keyspace, user_ids)
         return "away"
     return "dropped"

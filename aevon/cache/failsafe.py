@@ -1,7 +1,9 @@
-"""The one place where "the cache is away" is caught: the caller says what it goes on with."""
+"""What keeps trouble with the cache from becoming trouble for the caller."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from django.db import connection, transaction
 
 from aevon.cache.connection import CacheUnavailable
 
@@ -15,3 +17,23 @@ def attempt(call: Callable[[], T], *, away: A) -> T | A:
         return call()
     except CacheUnavailable:
         return away
+
+
+def in_transaction() -> bool:
+    """Whether what this thread reads may yet be rolled back. A test case's own transaction does
+    not count: Django marks it, for `atomic(durable=True)`."""
+    blocks: list[Any] = connection.atomic_blocks
+    return any(not block._from_testcase for block in blocks)  # noqa: SLF001
+
+
+def after_commit(work: Callable[..., object], *args: object) -> None:
+    """Call `work(*args)` after the transaction's commit; at once outside one, never after a
+    rollback. What it raises is logged: the write is committed, and its caller must not hear of
+    a trouble that is not theirs.
+    """
+
+    # A function, because Django's log of a robust hook that failed itself fails on a partial.
+    def hook() -> None:
+        work(*args)
+
+    transaction.on_commit(hook, robust=True)

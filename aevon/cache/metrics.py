@@ -10,7 +10,8 @@ LOADS = Counter(
 )
 PUBLISHES = Counter(
     "aevon_cache_publishes_total",
-    "Publishes after a commit by keyspace and result (stored, newer, empty, away).",
+    "Publishes after a commit by keyspace and result "
+    "(stored, newer, filled, full, away; of a list: stored, rebuilt, away).",
     ["keyspace", "result"],
 )
 FAILURES = Counter(

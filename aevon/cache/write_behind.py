@@ -21,7 +21,7 @@ from django.db import DataError, IntegrityError
 from aevon.cache import codec, entries
 from aevon.cache.connection import CacheUnavailable, Script, store
 from aevon.cache.entries import Found, Projection
-from aevon.cache.keyspace import InternalKeyspace
+from aevon.cache.keyspace import InternalKeyspace, InvalidKey, canonical_user_id
 from aevon.cache.metrics import CANVAS_FLUSHED
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,8 @@ def _open(buffer: WriteBehind[D], user_id: int, held: D | Found) -> D:
     """The document, filled from its row or from the empty document when the entry is not there."""
     if not isinstance(held, Found):
         return held
-    filled = entries.fill(_with_empty(buffer), {user_id: held})
+    # The row follows the document, not the other way round: there is nothing uncommitted in it.
+    filled = entries.fill(_with_empty(buffer), {user_id: held}, in_transaction_too=True)
     return filled[user_id]
 
 
@@ -132,11 +133,20 @@ def _store(buffer: WriteBehind[D], current: D, following: D) -> bool:
     """Document and mark in one round trip. The mark of a lost compare-and-set is harmless: the
     winner has that revision and marks it too."""
     key = buffer.projection.keyspace.key(following.user_id)
-    mark = ("ZADD", buffer.mark_key(following.user_id), "GT", following.revision, following.user_id)
     outcome, _ = store().pipeline(
-        [COMPARE_AND_SET.on(key, current.revision, codec.encode(following)), mark]
+        [
+            COMPARE_AND_SET.on(key, current.revision, codec.encode(following)),
+            _mark(buffer, following),
+        ]
     )
     return bool(outcome == b"stored")
+
+
+def _mark(buffer: WriteBehind[D], document: D) -> tuple[Any, ...]:
+    return (
+        *("ZADD", buffer.mark_key(document.user_id), "GT"),
+        *(document.revision, document.user_id),
+    )
 
 
 @dataclass(slots=True)
@@ -164,12 +174,24 @@ def flush(buffer: WriteBehind[D], *, progress: Callable[[int], None] | None = No
     flushed = Flushed()
     for key in buffer.mark_keys():
         pairs = store().command("ZRANGE", key, 0, -1, "WITHSCORES")
-        marks = {int(user): int(float(score)) for user, score in _pairs(pairs)}
+        marks = _marks(key, pairs)
         for batch in _batches(marks):
             _flush_batch(buffer, batch, flushed)
             if progress is not None:
                 progress(len(batch))
     return flushed
+
+
+def _marks(key: str, pairs: Sequence[bytes]) -> dict[int, int]:
+    """Users and revisions; a member that is no user id is removed, so that it stops nobody."""
+    marks = {}
+    for member, score in _pairs(pairs):
+        try:
+            marks[canonical_user_id(member.decode("ascii", "replace"))] = int(float(score))
+        except InvalidKey:
+            logger.error("A foreign member in %s was removed", key)
+            store().command("ZREM", key, member)
+    return marks
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -207,13 +229,39 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
     _settle(buffer, documents, raws, in_rows)
     done = {user_id: mark for user_id, mark in marks.items() if user_id not in refused}
     lost = [user_id for user_id in gone if in_rows.get(user_id, 0) < marks[user_id]]
-    for user_id in lost:
-        logger.error("The unsaved document of user %d is gone from the cache", user_id)
     # What is lost cannot be persisted any more: its mark goes too.
     _clear(buffer, {u: marks[u] if u in lost else in_rows.get(u, m) for u, m in done.items()})
+    _report_lost(buffer, lost)
+    _overtake(buffer, documents, in_rows)
+    # Users that no longer exist: nothing else would ever end their documents.
+    discard(buffer, [u for u in documents if u not in in_rows and u not in refused])
     for user_id, mark in marks.items():
         persisted = in_rows.get(user_id, 0)
         flushed.add(_verdict(documents.get(user_id), mark, persisted, user_id in refused))
+
+
+def _overtake(
+    buffer: WriteBehind[D], documents: Mapping[int, D], in_rows: Mapping[int, int]
+) -> None:
+    """A live document whose row is ahead (an older snapshot was loaded, or SQL wrote the row)
+    would never be persisted: it goes on from above the row, and waits for the next flush."""
+    behind = [u for u, document in documents.items() if document.revision < in_rows.get(u, 0)]
+    # Looked at again: mostly it is only this flush that is behind, overtaken by another.
+    live: Mapping[int, Any] = entries.peek_many(buffer.projection, behind)
+    for user_id, document in live.items():
+        dirty = getattr(document, "dirty_since", None) is not None
+        if dirty and document.revision < in_rows[user_id]:
+            update(buffer, user_id, lambda document: document, floor=in_rows[user_id])
+
+
+def _report_lost(buffer: WriteBehind[D], user_ids: Sequence[int]) -> None:
+    """Report; and mark again what changed since the flush looked. Such a change starts from the
+    row, so its revision may be below the lost mark, which then went in its stead."""
+    for user_id in user_ids:
+        logger.error("The unsaved document of user %d is gone from the cache", user_id)
+    held: Mapping[int, Any] = entries.peek_many(buffer.projection, user_ids)
+    unsaved = [d for d in held.values() if getattr(d, "dirty_since", None)]
+    store().pipeline([_mark(buffer, document) for document in unsaved], idempotent=True)
 
 
 def _verdict(document: Any, mark: int, persisted: int, refused: bool) -> str:

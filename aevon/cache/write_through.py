@@ -5,14 +5,14 @@ back from readers who have it already.
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, TypeVar
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models.signals import post_delete, post_save
 
 from aevon.cache import entries
 from aevon.cache.entries import Projection, publish
+from aevon.cache.failsafe import after_commit
 
 D = TypeVar("D")
 
@@ -25,13 +25,16 @@ def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> Non
     At once outside a transaction; never after a rollback. A user without rows loses the entry.
     Cache away: the outbox makes it follow. Costs one query and one round trip per user.
     """
-    wanted = sorted(set(user_ids))
-    # Robust: the write is committed, its caller must not hear of a trouble that is not theirs.
-    transaction.on_commit(partial(_follow_rows, projection, wanted), robust=True)
+    after_commit(_follow_rows, projection, sorted(set(user_ids)))
 
 
 def _follow_rows(projection: Projection[D], user_ids: list[int]) -> None:
-    documents = projection.read(user_ids)
+    try:
+        documents = projection.read(user_ids)
+    except Exception:
+        # The rows have changed and cannot be read: what is cached may not stay.
+        entries.drop(projection, user_ids)
+        raise
     for document in documents.values():
         entries.publish(projection, document)
     entries.drop(projection, [user_id for user_id in user_ids if user_id not in documents])

@@ -10,14 +10,23 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- A state that was deleted and begins again must not count through versions that were recorded.
+-- Waits for whoever is deleting the state, and then counts on from there.
 CREATE FUNCTION klepsydra_psyche_begins() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    NEW.version := 1 + COALESCE(
-        (SELECT max(psyche_version) FROM klepsydra_interaction WHERE user_id = NEW.user_id), 0
-    );
+    INSERT INTO klepsydra_versionfloor AS floor (user_id, version) VALUES (NEW.user_id, 1)
+    ON CONFLICT (user_id) DO UPDATE SET version = floor.version + 1
+    RETURNING floor.version INTO NEW.version;
     NEW.updated_at := clock_timestamp();
     RETURN NEW;
+END $$;
+
+-- Before the delete, not after: until then another insert finds the state, and need not wait for
+-- us while we wait for its floor.
+CREATE FUNCTION klepsydra_psyche_ends() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE klepsydra_versionfloor SET version = GREATEST(version, OLD.version)
+    WHERE user_id = OLD.user_id;
+    RETURN OLD;
 END $$;
 
 -- While a cascade is under way the user is gone already; otherwise the foreign key says that the
@@ -37,19 +46,28 @@ FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_changes();
 CREATE TRIGGER psyche_begins BEFORE INSERT ON klepsydra_psychestate
 FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_begins();
 
+CREATE TRIGGER psyche_ends BEFORE DELETE ON klepsydra_psychestate
+FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_ends();
+
 CREATE TRIGGER interaction_stays BEFORE UPDATE OR DELETE ON klepsydra_interaction
 FOR EACH ROW EXECUTE FUNCTION klepsydra_interaction_stays();
 
 ALTER TABLE klepsydra_interaction ADD CONSTRAINT interaction_user_fk
 FOREIGN KEY (user_id) REFERENCES auth_sessions_user (id) ON DELETE CASCADE;
+
+ALTER TABLE klepsydra_versionfloor ADD CONSTRAINT version_floor_user_fk
+FOREIGN KEY (user_id) REFERENCES auth_sessions_user (id) ON DELETE CASCADE;
 """
 
 REMOVE = """
+ALTER TABLE klepsydra_versionfloor DROP CONSTRAINT version_floor_user_fk;
 ALTER TABLE klepsydra_interaction DROP CONSTRAINT interaction_user_fk;
 DROP TRIGGER interaction_stays ON klepsydra_interaction;
+DROP TRIGGER psyche_ends ON klepsydra_psychestate;
 DROP TRIGGER psyche_begins ON klepsydra_psychestate;
 DROP TRIGGER psyche_changes ON klepsydra_psychestate;
 DROP FUNCTION klepsydra_interaction_stays();
+DROP FUNCTION klepsydra_psyche_ends();
 DROP FUNCTION klepsydra_psyche_begins();
 DROP FUNCTION klepsydra_psyche_changes();
 """

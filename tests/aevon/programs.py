@@ -1,14 +1,17 @@
 """Programs that tests start, watch and end."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +40,29 @@ def program(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]
             yield process
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def make_run(
+    folder: Path, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    """A supervisor with its data in `folder`, waiting until it has told where it is."""
+    variables = {"AEVON_DATA_DIR": str(folder), "AEVON_PORT": "0", **variables}
+    stale = told_by(folder)
+    with program("-m", "aevon.run", **variables) as process:
+        eventually(lambda: told_by(folder) not in ({}, stale) or process.poll() is not None)
+        if process.poll() is not None or told_by(folder) in ({}, stale):
+            process.kill()
+            pytest.fail(process.stdout.read() if process.stdout else "")
+        yield process, told_by(folder)
+
+
+def told_by(folder: Path) -> dict[str, Any]:
+    """The content of run.json; empty when there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        told: dict[str, Any] = json.loads((folder / "run.json").read_text())
+        return told
+    return {}
 
 
 def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> bool:

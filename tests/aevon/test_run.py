@@ -1,7 +1,5 @@
 """`make run`, for real: what it tells, what it leaves behind, and what it refuses."""
 
-import contextlib
-import json
 import os
 import signal
 import socket
@@ -16,27 +14,7 @@ from aevon.ports import HOST, NoPortError, free_port, reserved_port
 from aevon.run import stored_logins
 from aevon.server import folder_lock
 
-from .programs import eventually, program, running_in
-
-
-@contextlib.contextmanager
-def make_run(folder, **variables):
-    """A supervisor with its data in `folder`, waiting until it has told where it is."""
-    variables = {"AEVON_DATA_DIR": str(folder), "AEVON_PORT": "0", **variables}
-    stale = told_by(folder)
-    with program("-m", "aevon.run", **variables) as process:
-        eventually(lambda: told_by(folder) not in ({}, stale) or process.poll() is not None)
-        if process.poll() is not None or told_by(folder) in ({}, stale):
-            process.kill()
-            pytest.fail(process.stdout.read())
-        yield process, told_by(folder)
-
-
-def told_by(folder):
-    """The content of run.json; empty when there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        return json.loads((folder / "run.json").read_text())
-    return {}
+from .programs import eventually, make_run, program, running_in
 
 
 def refusal(folder, **variables):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ from tests.beep.lists import (
     recorded,
     seqs,
     speak,
+    wait_until_somebody_waits,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,7 +241,27 @@ def test_a_rebuild_overtaken_by_the_forgetting_brings_nothing_back(user: User) -
     assert cached(user.pk) == []
 
 
-def test_forgetting_waits_for_a_turn_under_way(user: User) -> None:
+def test_forgetting_takes_the_turn_that_it_waited_for(user: User) -> None:
+    """A command was recording when it began: that turn is before the forgetting, and goes too."""
+    speak(user.pk, 1)
+    recording = threading.Event()
+
+    def slow_command() -> None:
+        with transaction.atomic():
+            record(user.pk)
+            recording.set()
+            wait_until_somebody_waits()
+
+    def forget() -> None:
+        recording.wait(5)
+        services.forget(user.pk)
+
+    in_threads([slow_command, forget])
+    assert not Turn.objects.exists()
+    assert speak(user.pk, 1)[0].seq == 3
+
+
+def test_commands_and_forgettings_at_once_leave_one_truth(user: User) -> None:
     """Sixteen commands and four forgettings at once: what is left is what PostgreSQL has."""
     calls: list[Callable[[], Any]] = [partial(services.command, user.pk, "words")] * 16
     calls += [partial(services.forget, user.pk)] * 4 + [partial(evict, user.pk)] * 4

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from django.db import transaction
 
 from aevon import intents
 from auth_sessions.models import User
@@ -63,3 +64,9 @@ def test_a_command_that_failed_can_be_tried_again(user: User, performed: Perform
         services.command(user.pk, "open Notes", idempotency_key="k")
     intents.register("canvas.open", working)
     assert not services.command(user.pk, "open Notes", idempotency_key="k").replayed
+
+
+def test_a_command_with_a_key_refuses_to_be_part_of_a_transaction(user: User) -> None:
+    """Whose rollback would take the turn back, but not what the command did."""
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        services.command(user.pk, "help", idempotency_key="k")

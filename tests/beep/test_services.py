@@ -137,6 +137,7 @@ def test_a_user_who_is_gone_has_no_turn() -> None:
         with pytest.raises(services.UserGone):
             services.command(987_654_321, "open", idempotency_key=idempotency_key)
     assert not Turn.objects.exists()
+    assert cached(987_654_321) == []
 
 
 def test_concurrent_commands_of_a_user_are_recorded_once_each(user: User) -> None:

@@ -42,19 +42,20 @@ def away(settings: Any) -> None:
 
 
 @pytest.fixture
-def server() -> Any:
-    """The embedded cache server, to be stopped or frozen."""
+def server() -> Iterator[Any]:
+    """The embedded cache server, to be stopped or frozen; it runs again afterwards."""
     if servers.CACHE is None:
         pytest.skip("the cache server is not this test run's own")
-    return servers.CACHE
+    yield servers.CACHE
+    servers.CACHE.resume()
+    servers.CACHE.start()
 
 
 @pytest.fixture
-def frozen(server: Any) -> Iterator[Any]:
+def frozen(server: Any) -> Any:
     """The cache server takes connections and answers nothing."""
     server.pause()
-    yield server
-    server.resume()
+    return server
 
 
 @pytest.fixture

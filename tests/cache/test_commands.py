@@ -129,9 +129,10 @@ def test_audit_of_a_sound_cache_succeeds(run: Run) -> None:
     add_notes(1, 2)
     run("cache_warmup")
     report = json.loads(run("cache_audit", "--json"))
-    assert (report["consistency"], report["wrong"]) == (1.0, 0)
+    assert (report["consistency"], report["left"]) == (1.0, 0)
     assert report["services"][0]["inSync"] == 2
-    assert "Consistency: 100.0000 %" in run("cache_audit")
+    assert report["inSync"] == 2
+    assert run("cache_audit").splitlines()[-2].split()[-2:] == ["100.0000", "%"]
 
 
 def test_audit_fails_while_anything_is_stale(run: Run) -> None:
@@ -140,9 +141,9 @@ def test_audit_fails_while_anything_is_stale(run: Run) -> None:
     with pytest.raises(CommandError, match="1 entries are stale or corrupt") as failure:
         run("cache_audit", "--json")
     report = json.loads(failure.value.printed)  # type: ignore[attr-defined]
-    assert (report["consistency"], report["services"][0]["stale"]) == (0.0, 1)
+    assert (report["consistency"], report["stale"], report["left"]) == (0.0, 1, 1)
     assert json.loads(run("cache_audit", "--repair", "--json"))["services"][0]["repaired"] == 1
-    assert json.loads(run("cache_audit", "--json"))["wrong"] == 0
+    assert json.loads(run("cache_audit", "--json"))["left"] == 0
 
 
 def test_audit_never_rounds_up_to_fully_consistent(run: Run) -> None:

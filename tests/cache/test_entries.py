@@ -274,7 +274,7 @@ def test_publish_while_the_cache_is_full(full: None) -> None:
     store().command("CONFIG", "SET", "maxmemory", "0")
     put(KEY, note(7, "old", 1))
     store().command("CONFIG", "SET", "maxmemory", "1")
-    assert publish(NOTES, write(7, "new", 2)) == "away"
+    assert publish(NOTES, write(7, "new", 2)) == "full"
     assert store().command("EXISTS", KEY) == 0
     assert load() == Note(user_id=7, text="new", version=2)
 

@@ -1,11 +1,13 @@
 """What PostgreSQL itself holds of a canvas."""
 
+import threading
 from typing import Any
 
 import pytest
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, connections, transaction
 
 from auth_sessions.models import User
+from canvas import selectors
 from canvas.documents import CanvasDocument, empty
 from canvas.models import AwayEdit, Canvas
 from canvas.persistence import persist
@@ -104,3 +106,34 @@ def test_persist_refuses_to_run_inside_a_transaction(user: User) -> None:
     """A mark cleared before the commit would lose the layout with a rollback."""
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
         persist([document(user, 1)])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_persist_waits_for_a_deletion_under_way(user: User) -> None:
+    """And leaves the user out, instead of failing for everybody in the batch."""
+    deleted, flushed = threading.Event(), []
+
+    def flush() -> None:
+        deleted.wait(5)
+        try:
+            flushed.append(persist([document(user, 1)]))
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=flush)
+    thread.start()
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).delete()
+        deleted.set()
+        thread.join(0.3)
+        assert thread.is_alive()
+    thread.join(5)
+    assert flushed == [{}]
+
+
+def test_every_user_with_a_row_is_known(make_user: Any) -> None:
+    """In order, as the warm-up walks through them."""
+    users = [make_user() for _ in range(3)]
+    for user in users[1:]:
+        Canvas.objects.create(user=user)
+    assert list(selectors.user_ids()) == [user.pk for user in users[1:]]

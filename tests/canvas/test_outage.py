@@ -1,8 +1,9 @@
 """The cache goes away and comes back: the row takes the changes, the live document follows."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from time import sleep
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from aevon.cache.connection import store
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
 from canvas import journal, services
-from canvas.layout import InvalidLayout
+from canvas.documents import CanvasDocument
+from canvas.layout import Change, InvalidLayout
 from canvas.models import AwayEdit, Canvas
+from canvas.persistence import persist
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
@@ -152,11 +155,12 @@ def test_a_window_closed_live_and_moved_meanwhile_is_whole(user: User, cache_awa
     """Of a patch that does not fit the live document any more, the row has all."""
     patch(user.pk, a=window())
     services.persist_now()
-    patch(user.pk, a=None)
+    patch(user.pk, a=None, b=window())
     with cache_away():
         patch(user.pk, a={"zIndex": 9})
     drain_outbox()
-    assert services.live(user.pk).layout == {"microApps": {"a": window(zIndex=9)}}
+    layout = services.live(user.pk).layout
+    assert layout == {"microApps": {"a": window(zIndex=9), "b": window()}}
 
 
 def test_an_empty_cache_takes_the_row(user: User, cache_away: Any) -> None:
@@ -188,6 +192,15 @@ def test_a_logout_brings_in_what_changed_meanwhile(user: User, cache_away: Any) 
     assert in_row(user.pk) == {"a", "b"}
     drain_outbox()
     assert live(user.pk) == {"a", "b"}
+
+
+def test_a_replay_that_another_was_faster_with_does_nothing(user: User, cache_away: Any) -> None:
+    """It waited for the row, and finds the journal empty."""
+    with cache_away():
+        patch(user.pk, a=window())
+    assert journal.replay(CANVAS_BUFFER, [user.pk]) == [user.pk]
+    journal._replay_one(CANVAS_BUFFER, user.pk)
+    assert services.live(user.pk).revision == 2
 
 
 def test_a_drain_while_the_cache_is_away_changes_nothing(user: User, cache_away: Any) -> None:
@@ -280,6 +293,33 @@ def test_drains_beside_changes_past_the_cache_neither_block_nor_lose(
     drain_outbox()
     services.persist_now()
     assert live(user.pk) == in_row(user.pk) == {f"a{number}" for number in range(40)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flush_cannot_come_between_reading_the_row_and_changing_it(user: User) -> None:
+    """It waits, and the row never goes back behind what it persisted."""
+    Canvas.objects.create(user=user, revision=3)
+    newer = CanvasDocument(
+        user_id=user.pk, layout={"microApps": {}}, revision=9, updated_at=None, dirty_since=1.0
+    )
+
+    def flush() -> dict[int, int]:
+        try:
+            return persist([newer])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def plan(_: CanvasDocument) -> Change:
+            flushing.append(pool.submit(flush))
+            sleep(0.3)
+            return {"patch": {}}
+
+        flushing: list[Future[dict[int, int]]] = []
+        assert journal.change_row(user.pk, plan).revision == 4
+        assert flushing[0].result(5) == {user.pk: 0}
+    assert Canvas.objects.get(user=user).revision == 9
 
 
 def test_a_document_of_another_user_is_not_served(user: User) -> None:

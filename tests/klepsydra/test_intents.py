@@ -95,9 +95,10 @@ def test_the_list_of_instruments_can_be_pointed_into(player: User) -> None:
     assert read_enumeration(intents.perform("klepsydra.instruments", player.pk, {})) == names()
 
 
-def test_the_status_tells_the_state_of_this_moment(player: User) -> None:
-    """On a flat wave, calm."""
-    change(player, amplitude=0.0, loss_streak=2)
+@pytest.mark.parametrize("phase", [0.0, 3.1])
+def test_the_status_tells_the_state_of_this_moment(player: User, phase: float) -> None:
+    """On a flat wave, calm; no luck of -0.00."""
+    change(player, amplitude=0.0001, phase=phase, loss_streak=2)
     assert intents.perform("klepsydra.status", player.pk, {}) == (
         "Your luck wave is at +0.00, your loss streak is 2 and your frustration is at 0%."
     )

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from django.db import Error, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from auth_sessions.models import User
-from klepsydra.models import Interaction, PsycheState
-from tests.klepsydra.rows import play, row, sql
+from klepsydra import services
+from klepsydra.models import Interaction, PsycheState, VersionFloor
+from tests.klepsydra.rows import held, in_threads, play, row, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -77,12 +79,15 @@ def test_bulk_update_and_foreign_sql_raise_the_version(player: User) -> None:
 
 
 def test_an_update_moves_the_time_of_update(player: User) -> None:
-    """By the clock, not by the start of the transaction."""
+    """By the clock, not by the start of the transaction; nobody can choose it."""
+    moments = []
     with transaction.atomic():
         for _ in range(2):
             PsycheState.objects.update(loss_streak=1, updated_at=datetime(2000, 1, 1, tzinfo=UTC))
-            moment = PsycheState.objects.get(pk=player.pk).updated_at
-            assert timezone.now() - moment < timedelta(seconds=0.5)
+            moments.append(PsycheState.objects.get(pk=player.pk).updated_at)
+            sql("SELECT pg_sleep(0.02)")
+    assert timedelta(seconds=0.02) <= moments[1] - moments[0] < timedelta(seconds=5)
+    assert abs(timezone.now() - moments[1]) < timedelta(seconds=5)
 
 
 def test_a_play_raises_the_version_by_one(player: User) -> None:
@@ -168,6 +173,46 @@ def test_a_state_that_begins_again_counts_on(player: User) -> None:
     assert row(player.pk)["version"] == 5
 
 
+def test_a_state_that_begins_again_counts_on_from_edits_too(player: User) -> None:
+    """Also within one transaction, and where nothing was played."""
+    state = PsycheState.objects.get(pk=player.pk)
+    for _ in range(4):
+        state.save()
+    with transaction.atomic():
+        state.delete()
+        PsycheState.objects.create(user=player, phase=0.5)
+    assert version(player) == 6
+    assert held(player.pk) == row(player.pk)
+
+
+def test_states_deleted_and_made_at_once_count_on(user: User) -> None:
+    """Neither deadlocks nor counts a version twice."""
+    seen: list[int] = []
+
+    def again(_: int) -> None:
+        with transaction.atomic():
+            PsycheState.objects.filter(pk=user.pk).delete()
+        services.begin([user.pk])
+        seen.extend(PsycheState.objects.filter(pk=user.pk).values_list("version", flat=True))
+
+    def reader(_: int) -> None:
+        before = max(seen, default=0)
+        for now in PsycheState.objects.filter(pk=user.pk).values_list("version", flat=True):
+            assert now >= before
+
+    calls = [partial(call, n) for n in range(40) for call in (again, reader)]
+    in_threads(calls, workers=8)
+    assert version(user) >= max(seen) >= 2
+
+
+def test_the_floor_goes_with_its_user(player: User) -> None:
+    """Nothing is left of a deleted user."""
+    play(player.pk)
+    assert str(VersionFloor.objects.get()) == f"{player.pk} v1"
+    player.delete()
+    assert not VersionFloor.objects.exists()
+
+
 def test_a_new_state_tells_the_version_that_it_got(user: User) -> None:
     """The database returns it."""
     assert PsycheState.objects.create(user=user, phase=0.5).version == 1
@@ -211,3 +256,6 @@ def test_cleaning_ends_a_throttle_with_its_end(player: User) -> None:
     state.throttled_until = timezone.now()
     state.full_clean()
     assert state.throttled_until is None
+    state.is_throttled, state.throttled_until = True, timezone.now()
+    state.full_clean()
+    assert state.throttled_until is not None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
@@ -89,11 +90,11 @@ STEPS: list[Callable[[User], None]] = [
 
 
 @settings(
-    max_examples=60,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(steps=st.lists(st.sampled_from(STEPS), max_size=12))
+@given(steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=20))
 def test_the_cache_holds_the_row_or_nothing(
     make_user: Callable[..., User], steps: list[Callable[[User], None]]
 ) -> None:
@@ -109,6 +110,4 @@ def test_the_cache_holds_the_row_or_nothing(
 
 def as_members(document: Any) -> dict[str, Any]:
     """As the cache holds it."""
-    import msgspec  # noqa: PLC0415
-
     return dict(msgspec.to_builtins(document))

@@ -144,9 +144,11 @@ def test_a_throttled_player_rests(player: User) -> None:
 
 
 @pytest.mark.parametrize("stake", [0, -1, 1_001, 10**30])
-def test_a_stake_out_of_range_changes_nothing(player: User, stake: int) -> None:
-    """The instrument says its limits."""
-    with pytest.raises(StakeOutOfRange):
+def test_a_stake_out_of_range_changes_nothing(
+    player: User, stake: int, django_assert_num_queries: Any
+) -> None:
+    """The instrument says its limits; PostgreSQL is not asked."""
+    with pytest.raises(StakeOutOfRange), django_assert_num_queries(0):
         play(player.pk, stake=stake)
     assert (row(player.pk)["version"], records(player)) == (1, 0)
 

@@ -3,8 +3,10 @@
 -- ARGV[1]  attempts allowed in a window
 -- ARGV[2]  window in ms
 -- returns  0 allowed | ms until the window ends
-local count = tonumber(redis.call('GET', KEYS[1]) or '0')
-if count >= tonumber(ARGV[1]) then
+local held = redis.pcall('GET', KEYS[1])
+local count = type(held) == 'string' and tonumber(held)
+if held and not count then redis.call('DEL', KEYS[1]) end -- not a counter: count anew
+if count and count >= tonumber(ARGV[1]) then
   local left = redis.call('PTTL', KEYS[1])
   if left > 0 then return left end
   redis.call('DEL', KEYS[1])

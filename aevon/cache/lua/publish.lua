@@ -7,7 +7,7 @@
 -- ARGV[2]  its version
 -- ARGV[3]  'PX' | 'PXAT'
 -- ARGV[4]  the number for ARGV[3]
--- returns  'stored' | 'newer' | 'empty'
+-- returns  'stored' | 'newer' | 'empty' | 'full': no memory for it, so the older state is removed
 local held = redis.pcall('GET', KEYS[1])
 if not held then return 'empty' end
 local ok, entry = false, nil
@@ -17,5 +17,9 @@ if not ok or type(entry) ~= 'table' or type(entry['version']) ~= 'number' then
   return 'empty'
 end
 if entry['version'] > tonumber(ARGV[2]) then return 'newer' end
-redis.call('SET', KEYS[1], ARGV[1], ARGV[3], ARGV[4])
+local reply = redis.pcall('SET', KEYS[1], ARGV[1], ARGV[3], ARGV[4])
+if reply['err'] then
+  redis.call('DEL', KEYS[1])
+  return 'full'
+end
 return 'stored'

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import textwrap
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from aevon.cache.user_ranges import UserRanges, parse_users
 
 INTERRUPTED: Final = 130
 PLAIN_LINE_SECONDS: Final = 2.0
+HELP_WIDTH: Final = 78
 HOW_TO_START: Final = "Start `make run` in another terminal, or set {}."
 
 
@@ -54,13 +56,15 @@ class MaintenanceCommand(BaseCommand):
     examples = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(
+        parser = super().create_parser(
             prog_name,
             subcommand,
             formatter_class=_HelpFormatter,
             epilog=f"examples:\n{self.examples}" if self.examples else None,
             **kwargs,
         )
+        parser.description = textwrap.fill(self.help, HELP_WIDTH)
+        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -54,32 +54,30 @@ def _trouble(left: int) -> str:
 
 
 def _data(done: list[Audited], left: int) -> dict[str, Any]:
-    return {
-        "services": [
-            {
-                "service": each.service,
-                **{_camel(verdict): each.counts[verdict] for verdict in VERDICTS},
-                "repaired": each.repaired,
-                "consistency": consistency([each]),
-            }
-            for each in done
-        ],
-        "consistency": consistency(done),
-        "wrong": left,
-    }
+    services = [{"service": each.service, **_members([each])} for each in done]
+    return {**_members(done), "left": left, "services": services}
 
 
-def _camel(verdict: str) -> str:
-    return "inSync" if verdict == "in sync" else verdict
+def _members(done: list[Audited]) -> dict[str, Any]:
+    """The counts of some services together."""
+    counts = {("inSync" if v == "in sync" else v): _sum(done, v) for v in VERDICTS}
+    repaired = sum(each.repaired for each in done)
+    return {**counts, "repaired": repaired, "consistency": consistency(done)}
+
+
+def _sum(done: list[Audited], verdict: Verdict) -> int:
+    return sum(each.counts[verdict] for each in done)
 
 
 def _lines(done: list[Audited]) -> list[str]:
     header = ("", *VERDICTS, "repaired", "consistency")
-    rows = [
-        (each.service, *(each.counts[v] for v in VERDICTS), each.repaired, _percent([each]))
-        for each in done
-    ]
-    return [*columns([header, *rows]), f"Consistency: {_percent(done)}"]
+    named = [*((each.service, [each]) for each in done), ("together", done)]
+    return columns([header, *(_row(name, some) for name, some in named)])
+
+
+def _row(name: str, done: list[Audited]) -> tuple[object, ...]:
+    repaired = sum(each.repaired for each in done)
+    return (name, *(_sum(done, verdict) for verdict in VERDICTS), repaired, _percent(done))
 
 
 def _percent(done: list[Audited]) -> str:

@@ -54,10 +54,15 @@ class Command(MaintenanceCommand):
                 discard_unsaved=options["discard_unsaved"],
                 progress=progress,
             )
-        kept = sum(each.kept for each in done)
+        removed, kept = sum(each.removed for each in done), sum(each.kept for each in done)
         header = ("", "would be removed" if dry_run else "removed", "kept, unsaved")
         return Report(
-            data={"dryRun": dry_run, "services": [asdict(each) for each in done], "kept": kept},
+            data={
+                "dryRun": dry_run,
+                "removed": removed,
+                "kept": kept,
+                "services": [asdict(each) for each in done],
+            },
             lines=columns([header, *((e.service, e.removed, e.kept) for e in done)]),
             trouble=f"{kept:,} canvases could not be persisted and stay." if kept else "",
         )

@@ -54,7 +54,12 @@ class Command(MaintenanceCommand):
             )
         failed = sum(each.failed for each in done)
         return Report(
-            data={"services": [asdict(each) for each in done], "failed": failed},
+            data={
+                "cached": sum(each.cached for each in done),
+                "loaded": sum(each.loaded for each in done),
+                "failed": failed,
+                "services": [asdict(each) for each in done],
+            },
             lines=columns(_table(done)),
             trouble=f"{failed:,} rows could not be cached. Is the cache full?" if failed else "",
         )

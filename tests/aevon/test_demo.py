@@ -1,0 +1,44 @@
+"""The whole site as a client meets it: web, worker, beat and both servers."""
+
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from aevon import demo
+
+from .programs import eventually, make_run, program
+
+
+def test_the_story_holds_against_a_running_site(tmp_path: Path) -> None:
+    """`make demo` finds no difference, for one user and for several at once."""
+    with make_run(tmp_path) as (_, _told):
+        for users in ("1", "5"):
+            with program("-m", "aevon.demo", "--users", users, AEVON_DATA_DIR=str(tmp_path)) as run:
+                said, _ = run.communicate(timeout=120)
+            assert run.returncode == 0, said
+            assert "Everything as the contract says." in said
+
+
+def test_a_layout_reaches_postgresql_by_beat_alone(tmp_path: Path) -> None:
+    """Nobody logs out or asks for a flush: beat and worker bring it there."""
+    with make_run(tmp_path, CANVAS_PERSIST_SECONDS="1") as (_, told):
+        with httpx.Client(base_url=told["url"]) as client:
+            tokens = client.post("/api/v1/auth/token/", json=told["demo"]).json()
+            client.headers["Authorization"] = f"Bearer {tokens['access']}"
+            window = {"microApps": {"w": demo.window(1)}}
+            assert client.patch("/api/v1/canvas/", json=window).status_code == 200
+        with psycopg.connect(told["databaseUrl"], autocommit=True) as database:
+            query = "SELECT layout FROM canvas_canvas"
+            assert eventually(lambda: database.execute(query).fetchall() == [(window,)], seconds=30)
+
+
+def test_the_demo_without_a_site_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, exit code 1."""
+    monkeypatch.setenv("AEVON_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["demo"])
+    assert demo.main() == 1
+    assert "Start `make run`" in capsys.readouterr().out

@@ -1,0 +1,368 @@
+"""Bounded lists: whole elements, in order, each once, at most five."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from aevon.cache import Keyspace, Recent, UnknownKeyspace
+from aevon.cache.bounded_list import forget, push, read, rebuild
+from aevon.cache.connection import store
+from aevon.cache.metrics import LOADS, PUBLISHES
+from aevon.cache.models import Outbox
+from tests.cache.conftest import counted, in_thread
+from tests.cache.ledgers import LINES, Line, add_lines, query
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
+KEY = "convo_history:7"
+
+
+def record(seq: int) -> Line:
+    """A line that PostgreSQL has now."""
+    query("INSERT INTO test_line VALUES (7, %s, %s)", seq, f"line {seq}")
+    return Line(seq=seq, text=f"line {seq}")
+
+
+def held() -> list[int]:
+    """The sequence numbers in the cache."""
+    return [json.loads(raw)["seq"] for raw in store().command("LRANGE", KEY, 0, -1)]
+
+
+def seqs(lines: Sequence[Line]) -> list[int]:
+    """The sequence numbers of some lines."""
+    return [line.seq for line in lines]
+
+
+# --- push --------------------------------------------------------------------------------------
+
+
+def test_element_golden_bytes() -> None:
+    """What is stored is what any language can read."""
+    push(LINES, 7, record(1))
+    assert store().command("LRANGE", KEY, 0, -1) == [b'{"seq":1,"text":"line 1"}']
+
+
+def test_sixth_element() -> None:
+    """The oldest goes; the newest is first."""
+    results = [push(LINES, 7, record(seq)) for seq in range(1, 8)]
+    assert (results[0], set(results[1:])) == ("rebuilt", {"stored"})
+    assert held() == [7, 6, 5, 4, 3]
+
+
+def test_push_is_one_round_trip(trips: Any, django_assert_num_queries: Any) -> None:
+    """Onto a list that is there, and no SQL."""
+    push(LINES, 7, record(1))
+    push(LINES, 7, line := record(2))
+    with trips() as t, django_assert_num_queries(0):
+        push(LINES, 7, replace_text(line, 3))
+    assert (t.count, held()) == (1, [3, 2, 1])
+
+
+def replace_text(line: Line, seq: int) -> Line:
+    """A line that follows, without a row."""
+    return Line(seq=seq, text=line.text)
+
+
+def test_push_renews_the_lifetime(settings: Any) -> None:
+    """Every turn refreshes it."""
+    push(LINES, 7, record(1))
+    store().command("EXPIRE", KEY, 5)
+    push(LINES, 7, record(2))
+    assert store().command("TTL", KEY) > 80_000
+
+
+def test_push_of_the_same_element_again() -> None:
+    """A retry changes nothing."""
+    lines = [record(seq) for seq in (1, 2, 3)]
+    for line in [*lines, lines[1], lines[2], lines[2]]:
+        push(LINES, 7, line)
+    assert held() == [3, 2, 1]
+
+
+def test_push_onto_a_missing_list() -> None:
+    """It is rebuilt: nothing older is missing from it."""
+    add_lines(7, 6)
+    with counted(PUBLISHES, "convo_history", "rebuilt") as more:
+        assert push(LINES, 7, record(7)) == "rebuilt"
+    assert (held(), more()) == ([7, 6, 5, 4, 3], 1)
+
+
+def test_push_over_a_gap() -> None:
+    """The element before is on its way: both are there, once, when either arrives."""
+    push(LINES, 7, record(1))
+    second, third = record(2), record(3)
+    assert push(LINES, 7, third) == "rebuilt"
+    assert push(LINES, 7, second) == "stored"
+    assert held() == [3, 2, 1]
+
+
+def test_late_push_of_what_was_forgotten() -> None:
+    """It does not come back."""
+    late = record(1)
+    query("DELETE FROM test_line")
+    forget(LINES, [7])
+    push(LINES, 7, record(2))
+    push(LINES, 7, late)
+    assert held() == [2]
+
+
+@pytest.mark.parametrize("command", [("SET", KEY, "x"), ("SADD", KEY, "x"), ("LPUSH", KEY, "{")])
+def test_push_onto_something_else(command: tuple[str, ...]) -> None:
+    """It is replaced by a list."""
+    add_lines(7, 2)
+    store().command(*command)
+    assert push(LINES, 7, record(3)) == "rebuilt"
+    assert held() == [3, 2, 1]
+
+
+def test_push_while_the_cache_is_away(away: None) -> None:
+    """It is noted; nothing is raised."""
+    assert push(LINES, 7, record(1)) == "away"
+    assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("convo_history", 7)]
+
+
+def test_push_while_the_cache_is_full(full: None) -> None:
+    """Nothing is raised, and what is read is right. (Redis lets a script write that has deleted
+    before; Dragonfly does not.)"""
+    for seq in (1, 2):
+        push(LINES, 7, record(seq))
+        assert seqs(read(LINES, 7)) == [2, 1][-seq:]
+
+
+# --- read --------------------------------------------------------------------------------------
+
+
+def test_hit(trips: Any, django_assert_num_queries: Any) -> None:
+    """One round trip and no SQL, newest first."""
+    push(LINES, 7, record(1))
+    push(LINES, 7, record(2))
+    with trips() as t, django_assert_num_queries(0), counted(LOADS, "convo_history", "hit") as more:
+        assert read(LINES, 7) == [Line(seq=2, text="line 2"), Line(seq=1, text="line 1")]
+    assert (t.count, more()) == (1, 1)
+
+
+def test_miss() -> None:
+    """The list is rebuilt and equals the one that was lost."""
+    for seq in range(1, 8):
+        push(LINES, 7, record(seq))
+    lost = store().command("LRANGE", KEY, 0, -1)
+    store().command("DEL", KEY)
+    with counted(LOADS, "convo_history", "miss") as more:
+        assert seqs(read(LINES, 7)) == [7, 6, 5, 4, 3]
+    assert (store().command("LRANGE", KEY, 0, -1), more()) == (lost, 1)
+
+
+def test_user_without_elements() -> None:
+    """Nothing, and no key."""
+    assert read(LINES, 7) == []
+    assert store().command("DBSIZE") == 0
+
+
+def test_read_while_the_cache_is_away(away: None) -> None:
+    """PostgreSQL answers."""
+    add_lines(7, 6)
+    with counted(LOADS, "convo_history", "away") as more:
+        assert seqs(read(LINES, 7)) == [6, 5, 4, 3, 2]
+    assert more() == 1
+
+
+UNREADABLE: list[tuple[str, ...]] = [
+    ("SET", KEY, "x"),
+    ("SET", KEY, ""),
+    ("SADD", KEY, "x"),
+    ("RPUSH", KEY, "{"),
+    ("RPUSH", KEY, '{"_lease":"x"}'),
+    ("RPUSH", KEY, '{"seq":99}'),
+    ("RPUSH", KEY, '{"seq":99,"text":5}'),
+    ("RPUSH", KEY, '{"seq":"2","text":"x"}'),
+    ("RPUSH", KEY, '{"seq":2,"text":"line 2"}', "rubbish"),
+]
+
+
+@pytest.mark.parametrize("command", UNREADABLE)
+@pytest.mark.parametrize("rows", [0, 2])
+def test_list_that_cannot_be_read(command: tuple[str, ...], rows: int) -> None:
+    """It is served from PostgreSQL, replaced, and counted."""
+    store().command(*command)
+    add_lines(7, rows)
+    with counted(LOADS, "convo_history", "corrupt") as more:
+        assert seqs(read(LINES, 7)) == [2, 1][:rows]
+    assert more() == 1
+    assert held() == [2, 1][:rows]
+
+
+# --- rebuild and forget ------------------------------------------------------------------------
+
+
+def test_rebuild_of_several(trips: Any, django_assert_num_queries: Any) -> None:
+    """One query before, one after, and one round trip between; who has none gets no key."""
+    for user_id in (7, 8):
+        add_lines(user_id, user_id)
+    with trips() as t, django_assert_num_queries(2):
+        lists = rebuild(LINES, [7, 8, 9])
+    assert (t.count, {u: seqs(lines) for u, lines in lists.items()}) == (
+        1,
+        {7: [7, 6, 5, 4, 3], 8: [8, 7, 6, 5, 4], 9: []},
+    )
+    assert store().command("DBSIZE") == 2
+
+
+def test_rebuild_beside_a_push() -> None:
+    """What was pushed after its SELECT stays."""
+    add_lines(7, 2)
+    waiting = [lambda: push(LINES, 7, record(3))]
+
+    def recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
+        found = LINES.recent(user_ids)
+        while waiting:
+            waiting.pop()()
+        return found
+
+    rebuild(replace(LINES, recent=recent), [7])
+    assert held() == [3, 2, 1]
+
+
+def test_rebuild_beside_a_forget() -> None:
+    """What was forgotten after its SELECT does not come back."""
+    add_lines(7, 3)
+    epoch = [0]
+
+    def recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
+        found = {u: replace(r, epoch=epoch[0]) for u, r in LINES.recent(user_ids).items()}
+        if not epoch[0]:
+            epoch[0] = 1
+            query("DELETE FROM test_line")
+            forget(LINES, [7])
+        return found
+
+    rebuild(replace(LINES, recent=recent), [7])
+    assert store().command("DBSIZE") == 0
+
+
+def test_rebuild_while_the_cache_is_away(away: None) -> None:
+    """The lists are given, and noted for repair."""
+    add_lines(7, 1)
+    assert seqs(rebuild(LINES, [7])[7]) == [1]
+    assert Outbox.objects.count() == 1
+
+
+def test_forget() -> None:
+    """The lists go."""
+    add_lines(7, 1)
+    rebuild(LINES, [7])
+    assert forget(LINES, [7, 8]) == "dropped"
+    assert store().command("DBSIZE") == 0
+
+
+def test_forget_while_the_cache_is_away(away: None) -> None:
+    """It is noted."""
+    assert forget(LINES, [7, 8]) == "away"
+    assert Outbox.objects.count() == 2
+
+
+def test_list_outside_the_registry() -> None:
+    """A pattern refuses a keyspace that nobody registered."""
+    with pytest.raises(UnknownKeyspace):
+        replace(LINES, keyspace=Keyspace("lines", "x", "list", None))
+
+
+# --- concurrency -------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sixteen_callers_beside_evictions() -> None:
+    """Each turn once, in order, at most five, and the list equals PostgreSQL's in the end."""
+
+    def turn() -> None:
+        with transaction.atomic():
+            query("SELECT pg_advisory_xact_lock(7)")
+            seq = query("SELECT coalesce(max(seq), 0) + 1 FROM test_line WHERE user_id = 7")[0][0]
+            line = record(seq)
+        push(LINES, 7, line)
+
+    def work(number: int) -> bool:
+        for _ in range(10):
+            turn()
+            if number == 0:
+                store().command("DEL", KEY)
+        found = held()
+        return found == sorted(set(found), reverse=True) and len(found) <= 5
+
+    with ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(lambda n: in_thread(lambda: work(n))(), range(16)))
+    assert seqs(read(LINES, 7)) == held() == [160, 159, 158, 157, 156]
+
+
+class History(RuleBasedStateMachine):
+    """One list, its rows, pushes that are late, evictions and corruption, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        store().command("FLUSHDB")
+        query("DELETE FROM test_line")
+        self.seq = self.forgotten = 0
+        self.late: list[Line] = []
+
+    @rule()
+    def turn(self) -> None:
+        self.seq += 1
+        push(LINES, 7, record(self.seq))
+
+    @rule()
+    def turn_whose_push_is_late(self) -> None:
+        self.seq += 1
+        self.late.append(record(self.seq))
+
+    @rule()
+    def late_pushes(self) -> None:
+        while self.late:
+            push(LINES, 7, self.late.pop())
+
+    @rule()
+    def forget(self) -> None:
+        self.forgotten = self.seq
+        query("DELETE FROM test_line")
+        forget(LINES, [7])
+
+    @rule()
+    def evict(self) -> None:
+        store().command("DEL", KEY)
+
+    @rule()
+    def corrupt(self) -> None:
+        store().command("LPUSH", KEY, '{"seq":999}')
+
+    @rule()
+    def rebuild(self) -> None:
+        rebuild(LINES, [7])
+
+    @rule()
+    def read(self) -> None:
+        found = seqs(read(LINES, 7))
+        assert found == sorted(set(found), reverse=True)
+        assert len(found) <= 5
+        assert min(found, default=self.forgotten + 1) > self.forgotten
+
+    def teardown(self) -> None:
+        self.late_pushes()
+        last = range(self.seq, self.forgotten, -1)
+        assert seqs(read(LINES, 7)) == list(last)[:5]
+
+
+def test_list_under_random_schedules() -> None:
+    """Whatever happens, the list is the last turns."""
+    run_state_machine_as_test(
+        History,
+        settings=settings(
+            max_examples=50,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,171 @@
+"""What the cache could not be told."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from aevon.cache import CacheUnavailable, outbox, resources, write_through
+from aevon.cache.connection import store
+from aevon.cache.keyspace import CANVAS, PSYCHE
+from aevon.cache.models import Outbox
+from aevon.cache.tasks import drain_outbox
+from tests.cache import ledgers
+from tests.cache.conftest import in_thread
+from tests.cache.entry_states import got, note, put, write
+from tests.cache.ledgers import NOTES
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
+
+
+class Repairs:
+    """Remembers what it was asked to repair."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, list[int]]] = []
+
+    def __call__(self, name: str, user_ids: list[int]) -> None:
+        self.done.append((name, user_ids))
+
+
+def refuse(name: str, user_ids: list[int]) -> None:
+    """A repair while the cache is still away."""
+    raise CacheUnavailable
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' own notes stand for `psyche`."""
+    monkeypatch.setitem(resources._registry, "psyche", ledgers.NOTE_RESOURCE)
+
+
+def test_entry_noted_twice() -> None:
+    """One row per key; users in any order, each once; nobody costs nothing."""
+    outbox.add(PSYCHE, [3, 1, 3])
+    outbox.add(PSYCHE, [1, 2])
+    outbox.add(CANVAS, [1])
+    outbox.add(CANVAS, [])
+    assert outbox.depth() == 4
+    assert str(Outbox.objects.earliest("id")) == "psyche:1"
+
+
+def test_drain() -> None:
+    """Each entry is repaired once, and its row goes."""
+    outbox.add(PSYCHE, [1, 2])
+    outbox.add(CANVAS, [1])
+    repairs = Repairs()
+    assert outbox.drain(repairs) == 3
+    assert sorted((name, sorted(users)) for name, users in repairs.done) == [
+        ("canvas", [1]),
+        ("psyche", [1, 2]),
+    ]
+    assert (outbox.depth(), outbox.drain(repairs)) == (0, 0)
+
+
+def test_drain_in_batches() -> None:
+    """The oldest first."""
+    for user_id in (5, 3, 4):
+        outbox.add(PSYCHE, [user_id])
+        Outbox.objects.filter(user_id=user_id).update(added_at=f"2026-01-0{user_id}T00:00Z")
+    repairs = Repairs()
+    assert outbox.drain(repairs, batch=1) == 3
+    assert repairs.done == [("psyche", [3]), ("psyche", [4]), ("psyche", [5])]
+
+
+def test_drain_of_some_rows() -> None:
+    """The others wait."""
+    outbox.add(PSYCHE, [1, 2, 3])
+    first = Outbox.objects.get(user_id=1).pk
+    assert (outbox.drain(Repairs(), only=[first]), outbox.depth()) == (1, 2)
+    assert outbox.drain(Repairs(), only=[]) == 0
+
+
+def test_drain_while_the_cache_is_away() -> None:
+    """The rows stay."""
+    outbox.add(PSYCHE, [1, 2])
+    with pytest.raises(CacheUnavailable):
+        outbox.drain(refuse)
+    assert outbox.depth() == 2
+
+
+def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
+    """A stale entry is noted while the cache is away, and gone after the drain."""
+    put("psyche:7", note(7, "old", 1))
+    here = settings.AEVON_CACHE
+    settings.AEVON_CACHE = {**here, "URL": "redis://127.0.0.1:1/0"}
+    write_through.publish(NOTES, write(7, "new", 2))
+    drain_outbox()
+    assert outbox.depth() == 1
+    settings.AEVON_CACHE = here
+    drain_outbox()
+    assert (outbox.depth(), store().command("EXISTS", "psyche:7")) == (0, 0)
+    resources.resource("psyche").warm([7])
+    assert got("psyche:7") == note(7, "new", 2)
+
+
+def test_database_that_does_not_take_the_note(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged: the write that it is about has been committed."""
+    with transaction.atomic():
+        ledgers.query("ALTER TABLE cache_outbox RENAME TO away")
+        with transaction.atomic():
+            outbox.add(PSYCHE, [7, 8])
+            transaction.set_rollback(True)
+        ledgers.query("ALTER TABLE away RENAME TO cache_outbox")
+    assert "Could not note 2 psyche entries" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entry_noted_while_it_is_being_repaired() -> None:
+    """It waits for the drain, and is kept for the next one."""
+    outbox.add(PSYCHE, [7])
+    repairing, noted = Event(), Event()
+
+    def repair(name: str, user_ids: list[int]) -> None:
+        repairing.set()
+        assert not noted.wait(0.3)
+
+    def note_again() -> None:
+        repairing.wait(5)
+        outbox.add(PSYCHE, [7])
+        noted.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        draining = threads.submit(in_thread(lambda: outbox.drain(repair, only=[first()])))
+        threads.submit(in_thread(note_again)).result()
+        assert draining.result() == 1
+    assert outbox.depth() == 1
+
+
+def first() -> int:
+    """The oldest row."""
+    return Outbox.objects.earliest("added_at").pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_four_drains_at_once() -> None:
+    """Each entry is repaired by one of them, and none is left."""
+    outbox.add(PSYCHE, range(1, 201))
+    repairs = Repairs()
+    with ThreadPoolExecutor(4) as threads:
+        totals = threads.map(
+            lambda _: in_thread(lambda: outbox.drain(repairs, batch=10))(), range(4)
+        )
+        assert sum(totals) == 200
+    assert sorted(user for _, users in repairs.done for user in users) == list(range(1, 201))
+    assert outbox.depth() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_drain_that_dies() -> None:
+    """Its rows are there for the next one."""
+    outbox.add(PSYCHE, [7])
+
+    def die(name: str, user_ids: list[int]) -> None:
+        connection.close()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        outbox.drain(die)
+    assert outbox.drain(Repairs()) == 1

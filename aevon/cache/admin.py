@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from aevon.cache import inspection, maintenance, outbox, resources
+from aevon.cache import inspection, maintenance, resources
 from aevon.cache.connection import CacheError
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.maintenance import Warmed
@@ -184,9 +184,7 @@ class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         """Repair the selected entries, as the beat task does every two seconds."""
         wanted = list(queryset.values_list("pk", flat=True))
         try:
-            repaired = outbox.drain(
-                lambda name, user_ids: resources.resource(name).repair(user_ids), only=wanted
-            )
+            repaired = resources.repair_waiting(only=wanted)
         except CacheError as error:
             self.message_user(request, f"The cache is away: {error}", "error")
             return

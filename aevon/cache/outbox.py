@@ -6,13 +6,17 @@ waits and writes a new one, so no repair is lost.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db import DatabaseError, connection, transaction
 
+from aevon.cache.connection import CacheError, CacheUnavailable
 from aevon.cache.keyspace import Keyspace
 
 logger = logging.getLogger(__name__)
+
+# Makes the entries of these users follow their rows.
+Repair = Callable[[Sequence[int]], None]
 
 
 def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
@@ -40,34 +44,42 @@ def depth() -> int:
 
 
 def drain(
-    repair: Callable[[str, list[int]], None],
-    *,
-    batch: int = 500,
-    only: Sequence[int] | None = None,
+    repairs: Mapping[str, Repair], *, batch: int = 500, only: Sequence[int] | None = None
 ) -> int:
-    """Repair what waits (of the rows `only`, where given), oldest first; how many entries.
+    """Repair what waits (of the rows `only`, where given), each keyspace oldest first; how many
+    entries.
 
-    `repair(keyspace_name, user_ids)` raises `CacheUnavailable` when the cache is still away: the
-    rows then stay. Several drains may run at once; each takes rows that no other holds.
+    `repairs` by the keyspace's name; one raises `CacheUnavailable` when the cache is still away:
+    the rows then stay. Any other failure is logged and keeps the rows of its keyspace only; so
+    do rows of a keyspace that nobody repairs. Several drains may run at once; each takes rows
+    that no other holds.
     """
+    wanted = None if only is None else list(only)
+    return sum(_drain_keyspace(name, repair, batch, wanted) for name, repair in repairs.items())
+
+
+def _drain_keyspace(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
     total = 0
-    while taken := _drain_batch(repair, batch, None if only is None else list(only)):
-        total += taken
+    try:
+        while taken := _drain_batch(name, repair, batch, only):
+            total += taken
+    except CacheUnavailable:
+        raise
+    except (CacheError, DatabaseError, LookupError, ValueError):
+        logger.exception("The %s entries in the outbox cannot be repaired", name)
     return total
 
 
-def _drain_batch(
-    repair: Callable[[str, list[int]], None], batch: int, only: list[int] | None
-) -> int:
+def _drain_batch(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, keyspace, user_id FROM cache_outbox"
-            " WHERE %s::bigint[] IS NULL OR id = ANY(%s)"
+            "SELECT id, user_id FROM cache_outbox"
+            " WHERE keyspace = %s AND (%s::bigint[] IS NULL OR id = ANY(%s))"
             " ORDER BY added_at LIMIT %s FOR UPDATE SKIP LOCKED",
-            [only, only, batch],
+            [name, only, only, batch],
         )
-        rows = cursor.fetchall()
-        for name in {keyspace for _, keyspace, _ in rows}:
-            repair(name, [user_id for _, keyspace, user_id in rows if keyspace == name])
-        cursor.execute("DELETE FROM cache_outbox WHERE id = ANY(%s)", [[row[0] for row in rows]])
+        if rows := cursor.fetchall():
+            repair([user_id for _, user_id in rows])
+            done = [row_id for row_id, _ in rows]
+            cursor.execute("DELETE FROM cache_outbox WHERE id = ANY(%s)", [done])
         return len(rows)

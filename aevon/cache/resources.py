@@ -240,6 +240,14 @@ def resources() -> list[Resource]:
     return list(_registry.values())
 
 
+def repair_waiting(*, only: Sequence[int] | None = None) -> int:
+    """Repair what waits in the outbox (of its rows `only`, where given); how many entries.
+
+    Raises `CacheUnavailable`.
+    """
+    return outbox.drain({each.keyspace.name: each.repair for each in resources()}, only=only)
+
+
 def forget_users(user_ids: Sequence[int]) -> None:
     """Remove everything the cache holds on users that no longer exist.
 

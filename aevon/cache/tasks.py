@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from aevon.cache import outbox, resources
+from aevon.cache import resources
 from aevon.cache.connection import CacheUnavailable
 
 
@@ -10,6 +10,6 @@ from aevon.cache.connection import CacheUnavailable
 def drain_outbox() -> None:
     """Repair what could not be told to the cache; waits for the next beat while it is away."""
     try:
-        outbox.drain(lambda name, user_ids: resources.resource(name).repair(user_ids))
+        resources.repair_waiting()
     except CacheUnavailable:
         return

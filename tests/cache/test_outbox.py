@@ -1,16 +1,19 @@
 """What the cache could not be told."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 
-from aevon.cache import CacheUnavailable, outbox, resources, write_through
+from aevon.cache import CacheError, CacheUnavailable, outbox, resources, write_through
 from aevon.cache.connection import store
 from aevon.cache.keyspace import CANVAS, PSYCHE
 from aevon.cache.models import Outbox
+from aevon.cache.outbox import Repair
 from aevon.cache.tasks import drain_outbox
 from tests.cache import ledgers
 from tests.cache.conftest import in_thread
@@ -20,19 +23,24 @@ from tests.cache.ledgers import NOTES
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
 
-class Repairs:
+class Repairs(dict[str, Repair]):
     """Remembers what it was asked to repair."""
 
-    def __init__(self) -> None:
+    def __init__(self, *names: str) -> None:
+        super().__init__({name: partial(self.repair, name) for name in names})
         self.done: list[tuple[str, list[int]]] = []
 
-    def __call__(self, name: str, user_ids: list[int]) -> None:
-        self.done.append((name, user_ids))
+    def repair(self, name: str, user_ids: Sequence[int]) -> None:
+        self.done.append((name, list(user_ids)))
 
 
-def refuse(name: str, user_ids: list[int]) -> None:
-    """A repair while the cache is still away."""
-    raise CacheUnavailable
+def failing(error: BaseException) -> Repair:
+    """A repair that raises."""
+
+    def repair(user_ids: Sequence[int]) -> None:
+        raise error
+
+    return repair
 
 
 @pytest.fixture
@@ -55,7 +63,7 @@ def test_drain() -> None:
     """Each entry is repaired once, and its row goes."""
     outbox.add(PSYCHE, [1, 2])
     outbox.add(CANVAS, [1])
-    repairs = Repairs()
+    repairs = Repairs("psyche", "canvas")
     assert outbox.drain(repairs) == 3
     assert sorted((name, sorted(users)) for name, users in repairs.done) == [
         ("canvas", [1]),
@@ -69,7 +77,7 @@ def test_drain_in_batches() -> None:
     for user_id in (5, 3, 4):
         outbox.add(PSYCHE, [user_id])
         Outbox.objects.filter(user_id=user_id).update(added_at=f"2026-01-0{user_id}T00:00Z")
-    repairs = Repairs()
+    repairs = Repairs("psyche")
     assert outbox.drain(repairs, batch=1) == 3
     assert repairs.done == [("psyche", [3]), ("psyche", [4]), ("psyche", [5])]
 
@@ -78,16 +86,37 @@ def test_drain_of_some_rows() -> None:
     """The others wait."""
     outbox.add(PSYCHE, [1, 2, 3])
     first = Outbox.objects.get(user_id=1).pk
-    assert (outbox.drain(Repairs(), only=[first]), outbox.depth()) == (1, 2)
-    assert outbox.drain(Repairs(), only=[]) == 0
+    assert (outbox.drain(Repairs("psyche"), only=[first]), outbox.depth()) == (1, 2)
+    assert outbox.drain(Repairs("psyche"), only=[]) == 0
 
 
 def test_drain_while_the_cache_is_away() -> None:
     """The rows stay."""
     outbox.add(PSYCHE, [1, 2])
     with pytest.raises(CacheUnavailable):
-        outbox.drain(refuse)
+        outbox.drain({"psyche": failing(CacheUnavailable())})
     assert outbox.depth() == 2
+
+
+@pytest.mark.parametrize("error", [CacheError(), DataError(), LookupError(), ValueError()])
+def test_keyspace_that_cannot_be_repaired(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its rows stay and it is logged; the other keyspace is repaired all the same."""
+    outbox.add(PSYCHE, [1, 2])
+    outbox.add(CANVAS, [1])
+    repairs = Repairs("canvas")
+    assert outbox.drain({"psyche": failing(error), **repairs}) == 1
+    assert (repairs.done, outbox.depth()) == ([("canvas", [1])], 2)
+    assert "psyche entries in the outbox cannot be repaired" in caplog.text
+
+
+def test_rows_of_a_keyspace_that_nobody_knows() -> None:
+    """They stay, and keep nobody waiting: a newer version of the code may know it."""
+    outbox.add(PSYCHE, [1])
+    Outbox.objects.update(keyspace="renamed")
+    outbox.add(PSYCHE, [2])
+    assert (outbox.drain(Repairs("psyche"), batch=1), outbox.depth()) == (1, 1)
 
 
 def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
@@ -122,7 +151,7 @@ def test_entry_noted_while_it_is_being_repaired() -> None:
     outbox.add(PSYCHE, [7])
     repairing, noted = Event(), Event()
 
-    def repair(name: str, user_ids: list[int]) -> None:
+    def repair(user_ids: Sequence[int]) -> None:
         repairing.set()
         assert not noted.wait(0.3)
 
@@ -132,7 +161,9 @@ def test_entry_noted_while_it_is_being_repaired() -> None:
         noted.set()
 
     with ThreadPoolExecutor(2) as threads:
-        draining = threads.submit(in_thread(lambda: outbox.drain(repair, only=[first()])))
+        draining = threads.submit(
+            in_thread(lambda: outbox.drain({"psyche": repair}, only=[first()]))
+        )
         threads.submit(in_thread(note_again)).result()
         assert draining.result() == 1
     assert outbox.depth() == 1
@@ -147,7 +178,7 @@ def first() -> int:
 def test_four_drains_at_once() -> None:
     """Each entry is repaired by one of them, and none is left."""
     outbox.add(PSYCHE, range(1, 201))
-    repairs = Repairs()
+    repairs = Repairs("psyche")
     with ThreadPoolExecutor(4) as threads:
         totals = threads.map(
             lambda _: in_thread(lambda: outbox.drain(repairs, batch=10))(), range(4)
@@ -162,10 +193,10 @@ def test_drain_that_dies() -> None:
     """Its rows are there for the next one."""
     outbox.add(PSYCHE, [7])
 
-    def die(name: str, user_ids: list[int]) -> None:
+    def die(user_ids: Sequence[int]) -> None:
         connection.close()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        outbox.drain(die)
-    assert outbox.drain(Repairs()) == 1
+        outbox.drain({"psyche": die})
+    assert outbox.drain(Repairs("psyche")) == 1

@@ -7,7 +7,7 @@ three parts, `service:key:id` (section 4.1). The patterns refuse a keyspace that
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from aevon.cache import conf
 
@@ -80,6 +80,8 @@ class InternalKeyspace:
         return f"{self.service}:{self.name}:{text}"
 
 
+K = TypeVar("K", Keyspace, InternalKeyspace)
+
 PSYCHE = Keyspace("psyche", "klepsydra", "string", _safety_ttl("psyche_ttl_seconds"))
 CANVAS = Keyspace("canvas", "canvas", "string", _safety_ttl("canvas_idle_ttl_seconds"))
 SESSION = Keyspace("session", "auth_sessions", "string", None)
@@ -93,8 +95,8 @@ REGISTRY: Final = {space.name: space for space in (PSYCHE, CANVAS, SESSION, CONV
 INTERNAL: Final = (CANVAS_DIRTY, LOGIN_ATTEMPTS_BY_NAME, LOGIN_ATTEMPTS_BY_ADDRESS)
 
 
-def registered(keyspace: Keyspace) -> Keyspace:
+def registered(keyspace: K) -> K:
     """`keyspace` itself when the registry holds it; raises `UnknownKeyspace` otherwise."""
-    if not any(keyspace is known for known in REGISTRY.values()):
+    if not any(keyspace is known for known in (*REGISTRY.values(), *INTERNAL)):
         raise UnknownKeyspace(f"Not in the keyspace registry: {keyspace!r}")
     return keyspace

@@ -21,7 +21,7 @@ from django.db import DataError, IntegrityError
 from aevon.cache import codec, entries
 from aevon.cache.connection import CacheUnavailable, Script, store
 from aevon.cache.entries import Found, Projection
-from aevon.cache.keyspace import InternalKeyspace, InvalidKey, canonical_user_id
+from aevon.cache.keyspace import InternalKeyspace, InvalidKey, canonical_user_id, registered
 from aevon.cache.metrics import CANVAS_FLUSHED
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ class WriteBehind(Generic[D]):
     dirty: InternalKeyspace
     empty: Callable[[int], D]
     persist: Callable[[Sequence[D]], dict[int, int]]
+
+    def __post_init__(self) -> None:
+        registered(self.dirty)
 
     def mark_key(self, user_id: int) -> str:
         """The index of unsaved documents that this user belongs to."""

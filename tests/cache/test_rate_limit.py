@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from aevon.cache import LOGIN_ATTEMPTS_BY_NAME, InvalidKey, rate_limit
+from aevon.cache import (
+    LOGIN_ATTEMPTS_BY_NAME,
+    InternalKeyspace,
+    InvalidKey,
+    UnknownKeyspace,
+    rate_limit,
+)
 from aevon.cache.connection import reset, store
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -117,3 +123,13 @@ def test_one_round_trip(trips: Any) -> None:
     with trips() as t:
         reserve()
     assert t.count == 1
+
+
+def test_keyspace_outside_the_registry() -> None:
+    """Refused, and nothing is counted."""
+    stranger = InternalKeyspace("auth", "stranger")
+    with pytest.raises(UnknownKeyspace):
+        rate_limit.reserve(stranger, "ada", limit=3, window_seconds=60)
+    with pytest.raises(UnknownKeyspace):
+        rate_limit.give_back(stranger, "ada")
+    assert store().command("DBSIZE") == 0

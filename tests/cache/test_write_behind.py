@@ -14,7 +14,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from aevon.cache import CacheUnavailable, Contended, write_behind
+from aevon.cache import (
+    CacheUnavailable,
+    Contended,
+    InternalKeyspace,
+    UnknownKeyspace,
+    write_behind,
+)
 from aevon.cache.connection import store
 from aevon.cache.metrics import CANVAS_FLUSHED
 from aevon.cache.write_behind import Exposure, Flushed, exposure, flush, flush_users, update
@@ -593,3 +599,9 @@ def test_buffer_under_random_schedules() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_index_outside_the_registry() -> None:
+    """A buffer's marks live under a registered name, or it cannot be made."""
+    with pytest.raises(UnknownKeyspace):
+        replace(SHEETS, dirty=InternalKeyspace("canvas", "dirty"))

@@ -115,8 +115,8 @@ def push(blist: BoundedList[E], user_id: int, element: E) -> str:
 def rebuild(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, list[E]]:
     """Lists from PostgreSQL, merged into the cache where it answers: one query, one round trip.
 
-    A second query finds out who forgot the record meanwhile: their lists are removed again, so
-    that nothing forgotten comes back.
+    A second query finds out from whose record something was forgotten or deleted meanwhile: their
+    lists are removed again, so that nothing of it comes back.
     """
     before = blist.recent(user_ids)
     calls = [
@@ -128,11 +128,19 @@ def rebuild(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, list[E]
         store().pipeline(calls, idempotent=True)
         if calls:
             after = blist.recent(user_ids)
-            changed = [u for u in user_ids if after[u].epoch != before[u].epoch]
-            store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in changed])
+            shrunk = [u for u in user_ids if _shrunk(before[u], after[u], blist.limit)]
+            store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in shrunk])
     except CacheUnavailable:
         outbox.add(blist.keyspace, user_ids)
     return {user_id: recent.elements for user_id, recent in before.items()}
+
+
+def _shrunk(before: Recent[E], after: Recent[E], limit: int) -> bool:
+    """Whether an element was taken out of the record; newer ones that push it out do not count."""
+    left = {element.seq for element in after.elements}
+    oldest = min(left) if len(left) == limit else 0
+    taken = any(each.seq > oldest and each.seq not in left for each in before.elements)
+    return taken or before.epoch != after.epoch
 
 
 def forget(blist: BoundedList[E], user_ids: Sequence[int]) -> str:

@@ -56,6 +56,19 @@ def loads(result: str) -> float:
     return REGISTRY.get_sample_value("aevon_cache_loads_total", labels) or 0.0
 
 
+def rebuild_overtaken_by(change: Callable[[], object], user: User) -> None:
+    """A rebuild that read PostgreSQL before the change and writes the list after it."""
+    overtaken = iter([True])
+
+    def recent(user_ids: Sequence[int]) -> dict[int, Recent[TurnDocument]]:
+        found = selectors.recent(user_ids)
+        if next(overtaken, False):
+            change()
+        return found
+
+    bounded_list.rebuild(dataclasses.replace(CONVO, recent=recent), [user.pk])
+
+
 def test_the_sixth_turn_pushes_out_the_first(user: User) -> None:
     """Five stay in the list, all six in PostgreSQL."""
     speak(user.pk, 6)
@@ -229,15 +242,7 @@ def test_a_rebuild_overtaken_by_the_forgetting_brings_nothing_back(user: User) -
     """PostgreSQL was read before, the list is written after."""
     speak(user.pk, 2)
     evict(user.pk)
-    overtaken = iter([True])
-
-    def recent(user_ids: Sequence[int]) -> dict[int, Recent[TurnDocument]]:
-        found = selectors.recent(user_ids)
-        if next(overtaken, False):
-            services.forget(user.pk)
-        return found
-
-    bounded_list.rebuild(dataclasses.replace(CONVO, recent=recent), [user.pk])
+    rebuild_overtaken_by(partial(services.forget, user.pk), user)
     assert cached(user.pk) == []
 
 
@@ -305,3 +310,23 @@ def test_a_deletion_that_is_rolled_back_leaves_the_list(user: User) -> None:
         user.conversation.delete()
         raise RuntimeError
     assert seqs(cached(user.pk)) == [2, 1]
+
+
+@pytest.mark.parametrize(("deleted", "left"), [(2, [3, 1]), (1, [3, 2])])
+def test_a_rebuild_overtaken_by_a_deletion_brings_nothing_back(
+    user: User, deleted: int, left: list[int]
+) -> None:
+    """One turn of three was deleted after PostgreSQL was read and before the list was written."""
+    speak(user.pk, 3)
+    evict(user.pk)
+    rebuild_overtaken_by(Turn.objects.filter(seq=deleted).delete, user)
+    assert cached(user.pk) == []
+    assert seqs(services.history(user.pk)) == left[::-1]
+
+
+def test_a_rebuild_overtaken_by_new_turns_stays(user: User) -> None:
+    """What newer turns push out has not been taken back."""
+    speak(user.pk, 5)
+    evict(user.pk)
+    rebuild_overtaken_by(partial(record, user.pk), user)
+    assert seqs(cached(user.pk)) == [5, 4, 3, 2, 1]

@@ -13,7 +13,7 @@ from aevon import intents
 from aevon.intents import IntentRefused
 from canvas import services
 from canvas.documents import CanvasDocument
-from canvas.layout import MICRO_APPS_MAX, TITLE_MAX, Z_INDEX_MAX, Change, MicroApp
+from canvas.layout import MICRO_APPS_MAX, TITLE_MAX, Z_INDEX_MAX, Change, MicroApp, merge_patch
 
 WIDTH: Final = 360
 HEIGHT: Final = 240
@@ -72,10 +72,10 @@ def plan_open(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
     patch: Patch = {}
     said = []
     for name in arguments["microApps"]:
-        now = {**apps, **patch}
+        now = merge_patch(apps, patch)
         if found := _matching(name, now):
             app_id = _one_of(found, name, now)
-            patch[app_id] = {**now[app_id], "zIndex": _top(now)}
+            patch[app_id] = {**patch.get(app_id, {}), "zIndex": _top(now)}
             said.append(f"{_written(name)} is open already and in front now.")
         else:
             patch[_new_id(name, now)] = _window(name, now)

@@ -10,6 +10,7 @@ from aevon.intents import IntentRefused
 from auth_sessions.models import User
 from beep.phrases import asks_which, read_enumeration
 from canvas import services
+from canvas.intents import plan_open
 from tests.canvas.helpers import in_row, live, patch, window
 
 pytestmark = pytest.mark.django_db
@@ -188,3 +189,11 @@ def test_contention_is_told_in_a_sentence(user: User, monkeypatch: pytest.Monkey
     monkeypatch.setattr(write_behind, "ATTEMPTS", 0)
     with pytest.raises(IntentRefused, match="changing too fast"):
         do(user, "open", "Notes")
+
+
+def test_opening_what_is_open_changes_only_its_place_in_the_stack(user: User) -> None:
+    """So that with the cache away a drag of the same window is not undone by the replay."""
+    do(user, "open", "Notes", "Ledger")
+    notes = services.live(user.pk).layout["microApps"]
+    patch_of, _ = plan_open(notes, {"microApps": ["Notes", "notes"]})
+    assert patch_of == {"notes": {"zIndex": 4}}

@@ -1,8 +1,8 @@
 """The Celery app and the whole beat schedule: names and periods.
 
-The schedule is copied into the database at beat's start and can be edited in the admin. A task
-that found its period over when a worker picked it up is dropped (`expires`): the next tick does
-the same work.
+The schedule is copied into the database at beat's start and can be edited in the admin
+(aevon/beat.py). A task that waited too long for a worker is dropped (`expire_seconds`, the only
+name that the database knows it by): a later tick does the same work.
 """
 
 import os
@@ -17,16 +17,18 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 OUTBOX_DRAIN_SECONDS = 2
+# At least: the clocks of beat and worker may differ by some seconds.
+EXPIRE_SECONDS = 30
 
 app.conf.beat_schedule = {
     "canvas.persist": {
         "task": "canvas.persist",
         "schedule": float(settings.CANVAS_PERSIST_SECONDS),
-        "options": {"expires": settings.CANVAS_PERSIST_SECONDS},
+        "options": {"expire_seconds": max(EXPIRE_SECONDS, settings.CANVAS_PERSIST_SECONDS)},
     },
     "cache.drain_outbox": {
         "task": "cache.drain_outbox",
         "schedule": float(OUTBOX_DRAIN_SECONDS),
-        "options": {"expires": OUTBOX_DRAIN_SECONDS},
+        "options": {"expire_seconds": EXPIRE_SECONDS},
     },
 }

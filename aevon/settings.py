@@ -151,6 +151,11 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 # --- Identity -------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "auth_sessions.User"
+PASSWORD_HASHERS = [
+    "auth_sessions.hashers.LeanArgon2Hasher",
+    # Passwords from elsewhere; rehashed at the next login.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -231,6 +236,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = None  # no results, so nothing to clean up after them
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_SOFT_TIME_LIMIT = 240
 CELERY_TASK_TIME_LIMIT = 300
@@ -239,7 +245,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "aevon.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CANVAS_PERSIST_SECONDS = env.integer("CANVAS_PERSIST_SECONDS", 300, minimum=1, maximum=86_400)
 

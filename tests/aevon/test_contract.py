@@ -10,7 +10,6 @@ from django.test import Client
 
 from aevon.cache import keyspace
 from aevon.celery import app
-from canvas.tasks import persist
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -99,13 +98,6 @@ def test_every_variable_of_the_settings_is_documented() -> None:
 def test_every_keyspace_is_documented(name: str) -> None:
     """docs/operations.md lists every key."""
     assert re.search(rf"`(?:\w+:)?{name}:\{{", OPERATIONS)
-
-
-def test_the_flush_is_on_the_schedule_under_its_own_name(settings: Any) -> None:
-    """`canvas.persist` every CANVAS_PERSIST_SECONDS, dropped when a later tick has come."""
-    entry = app.conf.beat_schedule["canvas.persist"]
-    assert persist.name == entry["task"] == "canvas.persist"
-    assert entry["schedule"] == settings.CANVAS_PERSIST_SECONDS == entry["options"]["expires"]
 
 
 def test_celery_leaves_a_lost_message_to_the_next_tick() -> None:

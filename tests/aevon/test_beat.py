@@ -1,0 +1,79 @@
+"""The schedule: in the code, in the database, and in the admin's hands."""
+
+from typing import Any
+
+import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from aevon.beat import Scheduler
+from aevon.cache.tasks import drain_outbox
+from aevon.celery import app
+from canvas.tasks import persist
+
+# beat commits, and closes the connection when it likes.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def code_says(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`code_says("canvas.persist", 5.0)`: the code has another period."""
+
+    def say(name: str, seconds: float) -> None:
+        entry = {**app.conf.beat_schedule[name], "schedule": seconds}
+        monkeypatch.setitem(app.conf.beat_schedule, name, entry)
+
+    return say
+
+
+def start() -> Any:
+    """What beat works with after a start: entries by name."""
+    return Scheduler(app=app).schedule
+
+
+def seconds(name: str) -> float:
+    """A period as beat sees it."""
+    return float(start()[name].schedule.run_every.total_seconds())
+
+
+def edit(name: str, every_seconds: int) -> None:
+    """What a person does in the admin."""
+    interval = IntervalSchedule.objects.create(every=every_seconds, period="seconds")
+    row = PeriodicTask.objects.get(name=name)
+    row.interval = interval
+    row.save()
+
+
+def test_a_first_start_writes_the_code_into_the_database(settings: Any) -> None:
+    """Two tasks by their own names, and nothing else."""
+    assert {name: entry.task for name, entry in start().items()} == {
+        "canvas.persist": persist.name,
+        "cache.drain_outbox": drain_outbox.name,
+    }
+    assert seconds("canvas.persist") == settings.CANVAS_PERSIST_SECONDS
+    assert seconds("cache.drain_outbox") == 2
+
+
+def test_a_task_that_waited_too_long_is_dropped(settings: Any) -> None:
+    """The message that beat would send carries its end; a flush's is the next tick."""
+    entries = start()
+    assert entries["canvas.persist"].options["expires"] == settings.CANVAS_PERSIST_SECONDS
+    assert entries["cache.drain_outbox"].options["expires"] == 30
+
+
+def test_what_was_edited_in_the_admin_survives_a_start() -> None:
+    """A period and a task that was switched off."""
+    start()
+    edit("canvas.persist", 42)
+    PeriodicTask.objects.filter(name="cache.drain_outbox").update(enabled=False)
+    assert seconds("canvas.persist") == 42
+    assert list(start()) == ["canvas.persist"]
+
+
+def test_a_new_period_in_the_code_wins(code_says: Any) -> None:
+    """CANVAS_PERSIST_SECONDS was set after somebody had edited the row; and it is set once."""
+    start()
+    edit("canvas.persist", 42)
+    code_says("canvas.persist", 5.0)
+    assert seconds("canvas.persist") == 5
+    edit("canvas.persist", 43)
+    assert seconds("canvas.persist") == 43

@@ -36,6 +36,10 @@ class SessionOver(Exception):
     """The refresh token is no longer good: expired, ended, used before, or its user is disabled."""
 
 
+class _Reused(Exception):
+    """The refresh token was spent before."""
+
+
 @dataclass(frozen=True, slots=True)
 class TooManyLogins(Exception):
     """A login was refused unseen; try again after this many seconds."""
@@ -109,17 +113,17 @@ def refresh(token: str) -> TokenPair:
     """
     try:
         claims = tokens.read_refresh(token)
+        return _rotate(claims)
     except tokens.InvalidToken:
         raise SessionOver from None
-    pair = _rotate(claims)
-    if pair is None:
-        raise SessionOver
-    return pair
+    except _Reused:
+        end_session(claims.user_id, claims.sid, Session.EndReason.REUSE)
+        raise SessionOver from None
 
 
 @transaction.atomic
-def _rotate(claims: tokens.Claims) -> TokenPair | None:
-    """The new pair, or None. No exception: the end of a stolen session must be committed."""
+def _rotate(claims: tokens.Claims) -> TokenPair:
+    """The new pair. Raises `SessionOver`, `_Reused`."""
     session = (
         Session.objects.select_for_update(of=("self",))
         .select_related("user")
@@ -127,10 +131,9 @@ def _rotate(claims: tokens.Claims) -> TokenPair | None:
         .first()
     )
     if session is None or not session.user.is_active:
-        return None
+        raise SessionOver
     if not tokens.belongs(session, claims):
-        _end([session], Session.EndReason.REUSE)
-        return None
+        raise _Reused
     pair = tokens.issue(session.user, session.sid)
     session.refreshed_at = timezone.now()
     for name, value in _expiries(pair).items():

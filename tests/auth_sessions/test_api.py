@@ -18,6 +18,7 @@ from rest_framework.test import APIClient
 from aevon.cache import SESSION, resources
 from aevon.cache.connection import store
 from auth_sessions.models import Session, SessionAnchor, User
+from canvas.models import Canvas
 
 TOKEN = "/api/v1/auth/token/"
 REFRESH = "/api/v1/auth/token/refresh/"
@@ -175,6 +176,17 @@ def test_a_refresh_token_used_twice_ends_its_session(ada: User) -> None:
     assert validated(new["access"]) == 401
     assert APIClient().post(REFRESH, {"refresh": new["refresh"]}).status_code == 401
     assert Session.objects.get(sid=old["sid"]).end_reason == Session.EndReason.REUSE
+
+
+def test_a_refresh_token_used_twice_loses_no_window(ada: User) -> None:
+    """What the session left unsaved is in PostgreSQL before the session ends."""
+    old = log_in().json()
+    client = bearer(old["access"])
+    assert client.patch("/api/v1/canvas/", {"microApps": {}}).status_code == 200
+    APIClient().post(REFRESH, {"refresh": old["refresh"]})
+    assert not Canvas.objects.exists()
+    assert APIClient().post(REFRESH, {"refresh": old["refresh"]}).status_code == 401
+    assert Canvas.objects.get().revision == 1
 
 
 @pytest.mark.parametrize("which", ["access", "garbage"])

@@ -1,15 +1,11 @@
 """What BEEP's endpoints take and give."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
 from rest_framework import serializers
 
 from aevon.api.serializers import StrictCharField, StrictSerializer
-from beep.models import COMMAND_MAX, IDEMPOTENCY_KEY_MAX
-
-IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-_VISIBLE_ASCII: Final = re.compile(rf"[\x21-\x7e]{{1,{IDEMPOTENCY_KEY_MAX}}}")
+from beep.models import COMMAND_MAX
 
 
 class CommandTextField(StrictCharField):
@@ -70,11 +66,3 @@ class HistorySerializer(serializers.Serializer[object]):
     """The last turns, oldest first, at most five."""
 
     turns = TurnSerializer(many=True)
-
-
-def idempotency_key(value: str | None) -> str | None:
-    """The header's value, or None without one. Raises `ValidationError` naming the header."""
-    if value is None or _VISIBLE_ASCII.fullmatch(value):
-        return value
-    message = f"1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters."
-    raise serializers.ValidationError({IDEMPOTENCY_KEY: [message]})

@@ -3,26 +3,18 @@
 from typing import Any, Final
 
 import msgspec
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from aevon.api import idempotency
 from aevon.api.callers import caller
 from aevon.api.exceptions import UnprocessableIdempotency
 from beep import services
-from beep.serializers import (
-    IDEMPOTENCY_KEY,
-    CommandAnswerSerializer,
-    CommandSerializer,
-    HistorySerializer,
-    idempotency_key,
-)
-
-REPLAYED: Final = "Idempotency-Replayed"
+from beep.serializers import CommandAnswerSerializer, CommandSerializer, HistorySerializer
 
 _TURN: Final[dict[str, Any]] = {
     "seq": 8,
@@ -44,22 +36,7 @@ class CommandsView(APIView):
         summary="Give BEEP a command",
         request=CommandSerializer,
         responses={200: CommandAnswerSerializer},
-        parameters=[
-            OpenApiParameter(
-                IDEMPOTENCY_KEY,
-                OpenApiTypes.STR,
-                OpenApiParameter.HEADER,
-                description="1 to 200 visible ASCII characters. A retry with the same key gets "
-                "the first answer; with another command, 422.",
-            ),
-            OpenApiParameter(
-                REPLAYED,
-                OpenApiTypes.STR,
-                OpenApiParameter.HEADER,
-                response=[200],
-                description="`true` when this is the answer to an earlier request.",
-            ),
-        ],
+        parameters=idempotency.PARAMETERS,
         tags=["beep"],
         examples=[
             OpenApiExample("reference", {"text": "close it"}, request_only=True),
@@ -69,7 +46,7 @@ class CommandsView(APIView):
     def post(self, request: Request) -> Response:
         """Resolves "it", "that one", "again", "the second one" against the last turns, carries
         the command out and records the turn. What cannot be resolved gets a question back."""
-        key = idempotency_key(request.headers.get(IDEMPOTENCY_KEY))
+        key = idempotency.key_of(request)
         serializer = CommandSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         text = serializer.validated_data["text"]
@@ -125,4 +102,4 @@ def _answered(answer: services.Answer) -> Response:
         "resolved": answer.resolved,
         "at": answer.at,
     }
-    return Response(body, headers={REPLAYED: "true"} if answer.replayed else None)
+    return Response(body, headers=idempotency.headers(replayed=answer.replayed))

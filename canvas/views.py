@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from aevon.api.callers import caller
 from aevon.api.exceptions import PreconditionFailed, ServiceUnavailable
 from aevon.api.parsers import MergePatchParser, StrictJSONParser
 from canvas import preconditions, services
@@ -77,7 +78,7 @@ class CanvasView(APIView):
     )
     def get(self, request: Request) -> Response:
         """With the revision as `ETag`. The empty layout of revision 0 before the first change."""
-        document = services.live(_caller(request))
+        document = services.live(caller(request).pk)
         header = request.headers.get("If-None-Match")
         if preconditions.names(header, str(document.revision)):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_headers(document))
@@ -118,11 +119,6 @@ class CanvasView(APIView):
         return _change(request, {"patch": _body(request)})
 
 
-def _caller(request: Request) -> int:
-    caller: Any = request.user  # a Principal, not the user that Django's types expect
-    return int(caller.pk)
-
-
 def _body(request: Request) -> dict[str, Any]:
     """The parser takes nothing but an object; REST framework does not ask it about no body."""
     if not int(request.META.get("CONTENT_LENGTH") or 0):
@@ -134,7 +130,7 @@ def _body(request: Request) -> dict[str, Any]:
 def _change(request: Request, change: Change) -> Response:
     if_match = preconditions.strong(request.headers.get("If-Match"))
     with _refusals():
-        return _answer(services.change(_caller(request), change, if_match=if_match))
+        return _answer(services.change(caller(request).pk, change, if_match=if_match))
 
 
 @contextmanager

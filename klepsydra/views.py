@@ -1,32 +1,28 @@
 """KLEPSYDRA's endpoints."""
 
-import re
-from typing import Any, Final, Never
+from typing import Any, Never
 
 import msgspec
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from aevon.api import idempotency
+from aevon.api.callers import caller
 from aevon.api.exceptions import UnprocessableIdempotency
 from klepsydra import examples, services
 from klepsydra.disclosure import disclosed
 from klepsydra.engine import StakeOutOfRange
 from klepsydra.instruments import UnknownInstrument
-from klepsydra.models import IDEMPOTENCY_KEY_MAX
 from klepsydra.serializers import (
     AnswerSerializer,
     InstrumentListSerializer,
     InteractionSerializer,
     PsycheSerializer,
 )
-
-KEY_HEADER: Final = "Idempotency-Key"
-REPLAYED_HEADER: Final = "Idempotency-Replayed"
-_KEY: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
 
 
 class PlayerView(APIView):
@@ -49,7 +45,7 @@ class PsycheView(PlayerView):
     )
     def get(self, request: Request) -> Response:
         """From the cache; a user's first request makes it."""
-        return Response(msgspec.to_builtins(services.psyche(_caller(request))))
+        return Response(msgspec.to_builtins(services.psyche(caller(request).pk)))
 
 
 class InstrumentsView(PlayerView):
@@ -63,7 +59,7 @@ class InstrumentsView(PlayerView):
     )
     def get(self, request: Request) -> Response:
         """Every table that can decide your next play: now, at crest and trough, and out of pity."""
-        return Response(disclosed(services.psyche(_caller(request))))
+        return Response(disclosed(services.psyche(caller(request).pk)))
 
 
 class InteractionsView(PlayerView):
@@ -72,21 +68,7 @@ class InteractionsView(PlayerView):
     @extend_schema(
         summary="Play once",
         request=InteractionSerializer,
-        parameters=[
-            OpenApiParameter(
-                KEY_HEADER,
-                {"type": "string", "pattern": f"^{_KEY.pattern}$"},
-                OpenApiParameter.HEADER,
-                description="A retry with the same key gets the first answer; nothing is played.",
-            ),
-            OpenApiParameter(
-                REPLAYED_HEADER,
-                {"type": "string", "enum": ["true"]},
-                OpenApiParameter.HEADER,
-                description="Present when this is the first answer to the same Idempotency-Key.",
-                response=[200],
-            ),
-        ],
+        parameters=idempotency.PARAMETERS,
         responses={
             200: AnswerSerializer,
             (422, "application/problem+json"): OpenApiResponse(
@@ -104,32 +86,20 @@ class InteractionsView(PlayerView):
         serializer = InteractionSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         played = _play(request, **serializer.validated_data)
-        headers = {REPLAYED_HEADER: "true"} if played.replayed else {}
+        headers = idempotency.headers(replayed=played.replayed)
         return Response(msgspec.to_builtins(played.answer), headers=headers)
 
 
-def _caller(request: Request) -> int:
-    principal: Any = request.user  # rest_framework's types know Django's own users only
-    return int(principal.pk)
-
-
 def _play(request: Request, *, instrument: str, stake: int) -> services.Played:
-    key = _idempotency_key(request)
+    key = idempotency.key_of(request)
     try:
-        return services.play(_caller(request), instrument, stake, idempotency_key=key)
+        return services.play(caller(request).pk, instrument, stake, idempotency_key=key)
     except UnknownInstrument as refusal:
         _refuse("instrument", refusal, "unknown_instrument")
     except StakeOutOfRange as refusal:
         _refuse("stake", refusal, "out_of_range")
     except services.KeyReused:
         raise UnprocessableIdempotency from None
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key: str | None = request.headers.get(KEY_HEADER)
-    if key is not None and not _KEY.fullmatch(key):
-        _refuse(KEY_HEADER, f"1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters.", "invalid")
-    return key
 
 
 def _refuse(field: str, reason: Any, code: str) -> Never:

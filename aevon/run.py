@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from aevon.supervisor import Supervisor, stop_requested
 BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
 LOGINS = ("demo", "admin")
+DEMO_COMMANDS = ("open Notes", "open Clock", "play SpinForge with stake 5")
 
 Login = dict[str, str]
 
@@ -156,12 +158,23 @@ def configure(data_dir: Path, endpoints: Endpoints, port: int) -> None:
     os.environ["AEVON_DATA_DIR"] = str(data_dir)
     os.environ["AEVON_PORT"] = str(port)
     os.environ["PYTHONUNBUFFERED"] = "1"
+    if not env.text("PROMETHEUS_MULTIPROC_DIR"):
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared_counters(data_dir)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aevon.settings")
     if endpoints.database_url:
         os.environ["DATABASE_URL"] = endpoints.database_url
     if endpoints.dragonfly_url:
         os.environ["DRAGONFLY_URL"] = endpoints.dragonfly_url
     os.chdir(BASE_DIR)
+
+
+def shared_counters(data_dir: Path) -> str:
+    """An empty folder through which all processes count together, the worker's too."""
+    folder = data_dir / "metrics"
+    with plain_errors(data_dir):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+    return str(folder)
 
 
 def prepare_database(data_dir: Path) -> dict[str, Login]:
@@ -188,10 +201,20 @@ def prepare_database(data_dir: Path) -> dict[str, Login]:
 
 
 def prepare_demo_data(data_dir: Path) -> dict[str, Login]:
-    """The hook for demo data: the users `demo` and `admin`, and what else shall be there."""
+    """The users `demo` and `admin`; a new `demo` has spoken to BEEP already, so that every
+    service has something to show."""
+    from aevon.cache import CacheUnavailable  # noqa: PLC0415  what reads models comes after setup
+    from beep.services import command  # noqa: PLC0415
+    from canvas.services import persist_now  # noqa: PLC0415
+
     logins = stored_logins(data_dir / "demo.json")
-    ensure_user(logins["demo"])
     ensure_user(logins["admin"], is_staff=True, is_superuser=True)
+    demo, is_new = ensure_user(logins["demo"])
+    if is_new:
+        for text in DEMO_COMMANDS:
+            command(demo, text)
+        with contextlib.suppress(CacheUnavailable):
+            persist_now([demo])
     return logins
 
 
@@ -205,8 +228,9 @@ def stored_logins(path: Path) -> dict[str, Login]:
     return logins
 
 
-def ensure_user(login: Login, **flags: bool) -> None:
-    """Make the user, or give an existing one the password and flags that are announced."""
+def ensure_user(login: Login, **flags: bool) -> tuple[int, bool]:
+    """Make the user, or give an existing one the password that is announced; the user's id, and
+    whether it is new."""
     from django.contrib.auth import get_user_model  # noqa: PLC0415
 
     user, created = get_user_model().objects.get_or_create(
@@ -215,6 +239,7 @@ def ensure_user(login: Login, **flags: bool) -> None:
     if created or not user.check_password(login["password"]):
         user.set_password(login["password"])
         user.save()
+    return user.pk, created
 
 
 def supervise(site: Site, port: int) -> None:

@@ -16,6 +16,18 @@ from aevon.server import folder_lock
 
 from .programs import eventually, make_run, program, running_in
 
+DEMO_DATA = {
+    "klepsydra_psychestate": 1,
+    "klepsydra_interaction": 1,
+    "canvas_canvas": 1,
+    "beep_turn": 3,
+}
+
+
+def count(db, table):
+    """Rows in a table."""
+    return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
 
 def refusal(folder, **variables):
     """What a supervisor that cannot run says last, and its exit code."""
@@ -42,6 +54,8 @@ def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
         with psycopg.connect(told["databaseUrl"]) as db:
             users = db.execute("SELECT username, is_superuser FROM auth_sessions_user ORDER BY 1")
             assert users.fetchall() == [("admin", True), ("demo", False)]
+            counted = {table: count(db, table) for table in DEMO_DATA}
+            assert counted == DEMO_DATA
         with redis.Redis.from_url(told["dragonflyUrl"], protocol=2) as client:
             assert client.ping()
         process.send_signal(signal.SIGINT)

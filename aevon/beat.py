@@ -1,10 +1,14 @@
 """Celery beat's scheduler: the schedule lives in the database, where the admin edits it."""
 
 import hashlib
+import logging
 from typing import Any
 
+from django.db import DatabaseError, InterfaceError
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+
+logger = logging.getLogger(__name__)
 
 
 class Entry(ModelEntry):  # type: ignore[misc]  # django-celery-beat has no types
@@ -33,3 +37,13 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
     """`CELERY_BEAT_SCHEDULER`."""
 
     Entry = Entry
+
+    def all_as_schedule(self) -> dict[str, ModelEntry]:
+        """The rows; while PostgreSQL is away, as last read, because beat must not end of it."""
+        try:
+            return dict(super().all_as_schedule())
+        except (DatabaseError, InterfaceError):
+            if self._schedule is None:
+                raise
+            logger.warning("PostgreSQL is away: the schedule stays as it was")
+            return dict(self._schedule)

@@ -26,6 +26,7 @@ from aevon.supervisor import Supervisor, stop_requested
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
+WEB_THREADS = 2 * (os.cpu_count() or 1) + 1  # per worker; granian warns of more
 LOGINS = ("demo", "admin")
 DEMO_COMMANDS = ("open Notes", "open Clock", "play SpinForge with stake 5")
 
@@ -292,7 +293,7 @@ def commands(port: int) -> dict[str, Sequence[str]]:
     return {
         "web": (
             *(python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", HOST),
-            *("--port", str(port), "--workers", "2", "--blocking-threads", "16"),
+            *("--port", str(port), "--workers", "2", "--blocking-threads", str(WEB_THREADS)),
             *("--workers-kill-timeout", "3", "aevon.wsgi:application"),
         ),
         "worker": (

@@ -1,8 +1,10 @@
 """The schedule: in the code, in the database, and in the admin's hands."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from aevon.beat import Scheduler
@@ -77,3 +79,16 @@ def test_a_new_period_in_the_code_wins(code_says: Any) -> None:
     assert seconds("canvas.persist") == 5
     edit("canvas.persist", 43)
     assert seconds("canvas.persist") == 43
+
+
+def test_beat_outlives_an_outage_of_postgresql() -> None:
+    """The schedule is read anew every five minutes; while that fails, the last one counts."""
+    scheduler = Scheduler(app=app)
+    known = dict(scheduler.schedule)
+    scheduler._last_full_sync -= timedelta(minutes=6)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_celery_beat_periodictask RENAME TO away")
+        try:
+            assert dict(scheduler.schedule) == known
+        finally:
+            cursor.execute("ALTER TABLE away RENAME TO django_celery_beat_periodictask")

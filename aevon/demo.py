@@ -242,7 +242,8 @@ def talk(story: Story, client: httpx.Client, user_id: int) -> None:
     for text in COMMANDS:
         answer = client.post("/api/v1/beep/commands/", json={"text": text})
         told = answer.json().get("response", answer.text)
-        story.console.print(f"    › {text}\n      {told}", markup=False, highlight=False)
+        answered = told.replace("\n", "\n      ")
+        story.console.print(f"    › {text}\n      {answered}", markup=False, highlight=False)
         if answer.status_code != 200:
             story.check("a command succeeds", False, answer.text)
     held = story.held(f"convo_history:{user_id}") or []

@@ -86,6 +86,7 @@ TEMPLATES = [
         },
     }
 ]
+UNFOLD = {"SITE_TITLE": "ΛΞVON OS", "SITE_HEADER": "ΛΞVON OS", "SITE_SYMBOL": "bolt"}
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True

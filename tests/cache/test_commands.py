@@ -476,3 +476,21 @@ def test_ctrl_c_ends_a_process_with_one_line() -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.splitlines() == ["Stopped. What was done so far is complete and consistent."]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_that_has_gone_ends_a_process_without_a_word() -> None:
+    """`manage.py cache_stats | head -1`: exit code 1, no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "manage.py", "cache_stats"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": _database_url()},
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import textwrap
 import time
@@ -77,6 +78,10 @@ class MaintenanceCommand(BaseCommand):
         except SystemExit as end:
             # argparse ends with 2; these commands know 0 and 1.
             sys.exit(1 if end.code == 2 else end.code)
+        except BrokenPipeError:
+            # Whoever read this (`| head`) has gone; the flush at exit must not fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     def handle(self, *_: Any, **options: Any) -> None:
         started = time.monotonic()

@@ -63,8 +63,29 @@ class Resource(Protocol):
         """What PostgreSQL holds, as the plain value the cache would hold; None for nothing."""
 
 
+class _Removable:
+    """Keys that can go at any time, because PostgreSQL has all that is in them."""
+
+    __slots__ = ()
+
+    @property
+    def keyspace(self) -> Keyspace:
+        raise NotImplementedError
+
+    def drop(self, user_ids: Sequence[int]) -> list[int]:
+        self.discard(user_ids)
+        return []
+
+    def discard(self, user_ids: Sequence[int]) -> None:
+        keys = [self.keyspace.key(user_id) for user_id in user_ids]
+        store().pipeline([("UNLINK", key) for key in keys], idempotent=True)
+
+    def repair(self, user_ids: Sequence[int]) -> None:
+        self.discard(user_ids)
+
+
 @dataclass(frozen=True, slots=True)
-class EntryResource(Generic[D]):
+class EntryResource(_Removable, Generic[D]):
     """A write-through or cache-aside document."""
 
     projection: Projection[D]
@@ -78,16 +99,6 @@ class EntryResource(Generic[D]):
 
     def warm(self, user_ids: Sequence[int]) -> int:
         return len(cache_aside.load_many(self.projection, user_ids))
-
-    def drop(self, user_ids: Sequence[int]) -> list[int]:
-        _unlink(self.keyspace, user_ids)
-        return []
-
-    def discard(self, user_ids: Sequence[int]) -> None:
-        _unlink(self.keyspace, user_ids)
-
-    def repair(self, user_ids: Sequence[int]) -> None:
-        _unlink(self.keyspace, user_ids)
 
     def rows(self, user_ids: Sequence[int]) -> set[int]:
         documents = self.projection.read(user_ids)
@@ -143,7 +154,7 @@ class BufferResource(EntryResource[D]):
 
 
 @dataclass(frozen=True, slots=True)
-class ListResource(Generic[D]):
+class ListResource(_Removable, Generic[D]):
     """A bounded list."""
 
     blist: BoundedList[D]
@@ -158,16 +169,6 @@ class ListResource(Generic[D]):
     def warm(self, user_ids: Sequence[int]) -> int:
         lists = bounded_list.rebuild(self.blist, user_ids)
         return sum(1 for elements in lists.values() if elements)
-
-    def drop(self, user_ids: Sequence[int]) -> list[int]:
-        _unlink(self.keyspace, user_ids)
-        return []
-
-    def discard(self, user_ids: Sequence[int]) -> None:
-        _unlink(self.keyspace, user_ids)
-
-    def repair(self, user_ids: Sequence[int]) -> None:
-        _unlink(self.keyspace, user_ids)
 
     def rows(self, user_ids: Sequence[int]) -> set[int]:
         return {u for u, recent in self.blist.recent(user_ids).items() if recent.elements}
@@ -216,10 +217,6 @@ def types(keyspace: Keyspace, user_ids: Sequence[int]) -> dict[int, str]:
     calls = [("TYPE", keyspace.key(user_id)) for user_id in user_ids]
     kinds = store().pipeline(calls, idempotent=True)
     return {u: kind.decode() for u, kind in zip(user_ids, kinds, strict=True)}
-
-
-def _unlink(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
-    store().pipeline([("UNLINK", keyspace.key(u)) for u in user_ids], idempotent=True)
 
 
 _registry: Final[dict[str, Resource]] = {}

@@ -293,7 +293,16 @@ def store() -> Store:
 
 
 def reset() -> None:
-    """Forget the store: in a forked child, whose sockets are the parent's, and on new settings."""
+    """Close this process's store; the next call makes one anew, with the settings in force."""
+    global _store  # noqa: PLW0603
+    with _lock:
+        if _store is not None:
+            _store.pool.disconnect()
+        _store = None
+
+
+def _start_afresh() -> None:
+    """In a forked child: the sockets are the parent's, and its lock may have been held."""
     global _store, _lock  # noqa: PLW0603
     _lock = threading.Lock()
     _store = None
@@ -304,5 +313,5 @@ def _settings_changed(*, setting: str, **_: Any) -> None:
         reset()
 
 
-os.register_at_fork(after_in_child=reset)
+os.register_at_fork(after_in_child=_start_afresh)
 setting_changed.connect(_settings_changed)

@@ -42,10 +42,13 @@ def away(settings: Any) -> None:
 
 
 @pytest.fixture
-def server() -> Iterator[Any]:
-    """The embedded cache server, to be stopped or frozen; it runs again afterwards."""
+def server(settings: Any) -> Iterator[Any]:
+    """The embedded cache server, to be stopped or frozen; it runs again afterwards. Calls have
+    the time-outs of a site, not those of the test run."""
     if servers.CACHE is None:
         pytest.skip("the cache server is not this test run's own")
+    site = {"CONNECT_TIMEOUT_SECONDS": 0.1, "READ_TIMEOUT_SECONDS": 0.25}
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, **site}
     yield servers.CACHE
     servers.CACHE.resume()
     servers.CACHE.start()

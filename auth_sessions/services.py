@@ -145,7 +145,8 @@ def _rotate(claims: tokens.Claims) -> TokenPair:
 def end_session(user_id: int, sid: UUID | str, reason: str = Session.EndReason.LOGOUT) -> bool:
     """End one live session of this user, after what it left unsaved has been persisted.
 
-    False when the user has no such live session: then nothing was touched.
+    False when the user has no such live session: then nothing was touched. What cannot be
+    persisted keeps a session alive, but not one whose refresh token was reused: it may be stolen.
     """
     return _end_sessions(user_id, reason, sid=sid)
 
@@ -159,7 +160,10 @@ def _end_sessions(user_id: int, reason: str, **which: UUID | str) -> bool:
     sessions = list(selectors.sessions_of(user_id).filter(**which))
     if not sessions:
         return False
-    session_ending.send(sender=Session, user_id=user_id)
+    if reason == Session.EndReason.REUSE:
+        session_ending.send_robust(sender=Session, user_id=user_id)
+    else:
+        session_ending.send(sender=Session, user_id=user_id)
     with transaction.atomic():
         _end(sessions, reason)
     return True

@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 from aevon.cache import bounded_list, cache_aside, entries, outbox, write_behind
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
-from aevon.cache.connection import CacheUnavailable, store
+from aevon.cache.connection import CacheError, store
 from aevon.cache.entries import Found, Projection
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.write_behind import WriteBehind
@@ -253,7 +253,7 @@ def forget_users(user_ids: Sequence[int]) -> None:
     for each in resources():
         try:
             each.discard(user_ids)
-        except CacheUnavailable:
+        except CacheError:
             outbox.add(each.keyspace, user_ids)
 
 

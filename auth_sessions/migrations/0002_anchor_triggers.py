@@ -1,8 +1,4 @@
-"""The database raises a user's session anchor, whoever writes what `session:{userId}` shows.
-
-Not followed: new or renamed permissions, which only superusers have without being given them;
-their documents live no longer than an access token.
-"""
+"""The database raises a user's session anchor, whoever writes what `session:{userId}` shows."""
 
 from django.db import migrations
 

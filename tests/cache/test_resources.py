@@ -11,6 +11,7 @@ from django.db import OperationalError
 from aevon.cache import CacheUnavailable, outbox, resources, write_behind
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
+from aevon.cache.models import Outbox
 from aevon.cache.resources import BufferResource, held
 from tests.cache.entry_states import got, note, put
 from tests.cache.ledgers import (
@@ -69,6 +70,16 @@ def test_users_that_are_forgotten_while_the_cache_is_away(only_ours: None, away:
     """Each entry is noted for repair."""
     resources.forget_users([7, 8])
     assert outbox.depth() == 6
+
+
+def test_users_whose_entry_cannot_be_removed(only_ours: None) -> None:
+    """It is noted for repair, and the others go all the same."""
+    put("psyche:7", note(7))
+    put("canvas:dirty:7", "not an index")
+    store().command("LPUSH", "convo_history:7", "{}")
+    resources.forget_users([7])
+    assert store().command("EXISTS", "psyche:7", "convo_history:7") == 0
+    assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("canvas", 7)]
 
 
 # --- what is held ------------------------------------------------------------------------------

@@ -1,0 +1,108 @@
+"""What the tests of sessions read from both sides, and how they write past Django."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from django.conf import settings as django_settings
+from django.contrib.auth.models import Group, Permission
+from django.db import connection, connections, transaction
+
+from aevon.cache import SESSION, cache_aside, resources
+from auth_sessions import selectors, tokens
+from auth_sessions.models import Session, SessionAnchor, User
+from auth_sessions.projection import SESSIONS
+
+T = TypeVar("T")
+
+
+def held(user: User) -> Any:
+    """What Dragonfly holds under the user's key."""
+    return resources.held(SESSION, user.pk).value
+
+
+def row(user: User) -> Any:
+    """What PostgreSQL holds, as the cache should."""
+    return msgspec.to_builtins(SESSIONS.read_one(user.pk))
+
+
+def version(user: User) -> int:
+    """The version of the user's anchor."""
+    return SessionAnchor.objects.get(pk=user.pk).version
+
+
+def session(sid: UUID) -> Session:
+    """The session's row."""
+    return Session.objects.get(sid=sid)
+
+
+def admitted(access: str) -> bool:
+    """Whether a request with this access token would be let in."""
+    claims = tokens.read_access(access)
+    return selectors.admits(cache_aside.load(SESSIONS, claims.user_id), claims.sid)
+
+
+def permission(codename: str) -> Permission:
+    """One of the permissions that Django makes for users."""
+    return Permission.objects.get(codename=codename, content_type__app_label="auth_sessions")
+
+
+def group(name: str, *codenames: str) -> Group:
+    """A new group that may do this."""
+    made = Group.objects.create(name=name)
+    made.permissions.set([permission(codename) for codename in codenames])
+    return made
+
+
+def sql(statement: str, *parameters: Any) -> None:
+    """SQL from elsewhere: no signal is sent."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
+    """What the calls return when eight threads make them."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(in_thread, calls))
+
+
+def behind_a_lock(
+    sid: UUID, calls: Sequence[Callable[[], T]], meanwhile: Callable[[], object] = lambda: None
+) -> list[T]:
+    """What the calls return that have all come as far as the session's row, which is locked by
+    somebody who does something `meanwhile` and then commits."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        with transaction.atomic():
+            Session.objects.select_for_update().get(sid=sid)
+            answers = [pool.submit(in_thread, call) for call in calls]
+            wait_for_waiters(len(calls))
+            meanwhile()
+        return [answer.result() for answer in answers]
+
+
+def in_thread(call: Callable[[], T]) -> T:
+    """What the call returns, in a thread that gives its connection back."""
+    try:
+        return call()
+    finally:
+        connections.close_all()
+
+
+def wait_for_waiters(count: int) -> None:
+    """Until so many others wait for a lock."""
+    end = time.monotonic() + 10
+    waiting = 0
+    while waiting < count:
+        assert time.monotonic() < end, f"{waiting} of {count} wait for a lock"
+        time.sleep(0.01)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            waiting = cursor.fetchone()[0]
+
+
+def away() -> dict[str, Any]:
+    """`AEVON_CACHE` with the cache out of reach."""
+    return {**django_settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}

@@ -1,0 +1,410 @@
+"""`session:{userId}` follows what Django changes: after the commit, and never after a rollback."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import IntegrityError, transaction
+
+from aevon.cache import CANVAS, CONVO_HISTORY, PSYCHE, SESSION, write_through
+from aevon.cache.connection import store
+from aevon.cache.models import Outbox
+from aevon.cache.tasks import drain_outbox
+from auth_sessions import services
+from auth_sessions.models import Session, User
+from auth_sessions.projection import SESSIONS
+from beep import services as beep
+from canvas import services as canvas
+from klepsydra import services as klepsydra
+from tests.auth_sessions.rows import (
+    group,
+    held,
+    in_thread,
+    permission,
+    row,
+    session,
+    version,
+    wait_for_waiters,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeUser = Callable[..., User]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Ada has two sessions, may change users, and is a reader; readers may view users."""
+
+    pk: int
+    first: UUID
+    second: UUID
+
+    @property
+    def ada(self) -> User:
+        """As PostgreSQL has her now."""
+        return User.objects.get(pk=self.pk)
+
+
+@pytest.fixture
+def scene(make_user: MakeUser) -> Scene:
+    """Her document is cached."""
+    ada = make_user(username="ada")
+    group("writers", "delete_user")
+    ada.groups.set([group("readers", "view_user")])
+    ada.user_permissions.set([permission("change_user")])
+    first, _ = services.open_session(ada)
+    second, _ = services.open_session(ada)
+    return Scene(ada.pk, first, second)
+
+
+def readers() -> Group:
+    """Ada's group."""
+    return Group.objects.get(name="readers")
+
+
+def writers() -> Group:
+    """A group that Ada is not in."""
+    return Group.objects.get(name="writers")
+
+
+def saved(**fields: Any) -> Callable[[Scene], None]:
+    """A change: Ada is saved with these fields."""
+
+    def change(scene: Scene) -> None:
+        ada = scene.ada
+        for name, value in fields.items():
+            setattr(ada, name, value)
+        ada.save()
+
+    return change
+
+
+def shortened(scene: Scene) -> None:
+    """A session's access ends earlier."""
+    first = session(scene.first)
+    first.access_expires_at = datetime.now(UTC) + timedelta(seconds=60)
+    first.save()
+
+
+def renamed(given: Permission) -> None:
+    """Another codename."""
+    given.codename = "look"
+    given.save()
+
+
+CHANGES: dict[str, Callable[[Scene], object]] = {
+    "user: class": saved(sovereignty_class="ARCHITECT"),
+    "user: name": saved(username="lovelace"),
+    "user: disabled": saved(is_active=False),
+    "user: superuser": saved(is_superuser=True),
+    "groups: add": lambda s: s.ada.groups.add(writers()),
+    "groups: remove": lambda s: s.ada.groups.remove(readers()),
+    "groups: clear": lambda s: s.ada.groups.clear(),
+    "groups: set": lambda s: s.ada.groups.set([writers()]),
+    "groups: set after clearing": lambda s: s.ada.groups.set([writers()], clear=True),
+    "members: add": lambda s: writers().user_set.add(s.ada),
+    "members: remove": lambda s: readers().user_set.remove(s.ada),
+    "members: clear": lambda s: readers().user_set.clear(),
+    "members: set": lambda s: writers().user_set.set([s.ada]),
+    "members: set to nobody": lambda s: readers().user_set.set([]),
+    "user's permissions: add": lambda s: s.ada.user_permissions.add(permission("add_user")),
+    "user's permissions: remove": lambda s: s.ada.user_permissions.remove(
+        permission("change_user")
+    ),
+    "user's permissions: clear": lambda s: s.ada.user_permissions.clear(),
+    "user's permissions: set": lambda s: s.ada.user_permissions.set([permission("add_user")]),
+    "permission's users: add": lambda s: permission("add_user").user_set.add(s.ada),
+    "permission's users: remove": lambda s: permission("change_user").user_set.remove(s.ada),
+    "permission's users: clear": lambda s: permission("change_user").user_set.clear(),
+    "permission's users: set": lambda s: permission("add_user").user_set.set([s.ada]),
+    "group's permissions: add": lambda s: readers().permissions.add(permission("add_user")),
+    "group's permissions: remove": lambda s: readers().permissions.remove(permission("view_user")),
+    "group's permissions: clear": lambda s: readers().permissions.clear(),
+    "group's permissions: set": lambda s: readers().permissions.set([permission("add_user")]),
+    "permission's groups: add": lambda s: permission("add_user").group_set.add(readers()),
+    "permission's groups: remove": lambda s: permission("view_user").group_set.remove(readers()),
+    "permission's groups: clear": lambda s: permission("view_user").group_set.clear(),
+    "permission's groups: set": lambda s: permission("add_user").group_set.set([readers()]),
+    "group: deleted": lambda s: readers().delete(),
+    "groups: deleted": lambda s: Group.objects.filter(name="readers").delete(),
+    "permission: renamed": lambda s: renamed(permission("view_user")),
+    "permission: deleted": lambda s: permission("view_user").delete(),
+    "permission of her own: deleted": lambda s: permission("change_user").delete(),
+    "permissions: deleted with their model": lambda s: ContentType.objects.get_for_model(
+        User
+    ).delete(),
+    "session: ended": lambda s: services.end_session(s.pk, s.first),
+    "session: saved": shortened,
+    "session: deleted": lambda s: session(s.first).delete(),
+    "sessions: deleted": lambda s: Session.objects.filter(sid=s.first).delete(),
+    "session: opened": lambda s: services.open_session(s.ada),
+}
+
+
+class Undone(Exception):
+    """A transaction thinks better of it."""
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_document_follows_a_change_right_after_its_commit(scene: Scene, what: str) -> None:
+    """Nothing is seen before; afterwards it is the row's document, and another one."""
+    ada = scene.ada
+    before = held(ada)
+    with transaction.atomic():
+        CHANGES[what](scene)
+        assert held(ada) == before
+    assert held(ada) == row(ada) != before
+
+
+def test_the_document_never_follows_a_rollback(scene: Scene) -> None:
+    """Whatever was changed: its bytes stay."""
+    before = store().command("GET", SESSION.key(scene.pk))
+    for what, change in CHANGES.items():
+        with suppress(Undone), transaction.atomic():
+            change(scene)
+            raise Undone
+        assert store().command("GET", SESSION.key(scene.pk)) == before, what
+
+
+def test_the_document_never_follows_the_rollback_of_an_inner_transaction(scene: Scene) -> None:
+    """The outer one commits and changes nothing of it."""
+    before = store().command("GET", SESSION.key(scene.pk))
+    for what, change in CHANGES.items():
+        with transaction.atomic(), suppress(Undone), transaction.atomic():
+            change(scene)
+            raise Undone
+        assert store().command("GET", SESSION.key(scene.pk)) == before, what
+
+
+def test_several_changes_of_one_transaction_are_followed_together(scene: Scene) -> None:
+    """With the version that the last of them made."""
+    ada = scene.ada
+    with transaction.atomic():
+        for what in ("user: class", "groups: add", "group's permissions: clear", "session: ended"):
+            CHANGES[what](scene)
+    assert held(ada) == row(ada)
+    assert held(ada)["version"] == version(ada)
+    assert held(ada)["permissions"] == ["auth_sessions.change_user", "auth_sessions.delete_user"]
+
+
+# --- Whom a change concerns ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "group's permissions: add",
+        "group's permissions: clear",
+        "permission's groups: clear",
+        "members: clear",
+        "group: deleted",
+    ],
+)
+def test_a_change_of_a_group_is_followed_by_all_its_members(
+    scene: Scene, make_user: MakeUser, what: str
+) -> None:
+    """And the document of somebody else keeps its bytes."""
+    bob, stranger = make_user(), make_user()
+    bob.groups.set([readers()])
+    for user in (bob, stranger):
+        services.open_session(user)
+    bobs, other = held(bob), store().command("GET", SESSION.key(stranger.pk))
+    CHANGES[what](scene)
+    assert held(scene.ada) == row(scene.ada)
+    assert held(bob) == row(bob) != bobs
+    assert store().command("GET", SESSION.key(stranger.pk)) == other
+
+
+def test_a_change_of_a_group_reads_all_its_members_in_one_query(
+    scene: Scene, make_user: MakeUser, django_assert_num_queries: Any
+) -> None:
+    """Who they are, and their documents."""
+    users = [make_user() for _ in range(3)]
+    readers().user_set.add(*users)
+    for user in users:
+        services.open_session(user)
+    bulk = Group.permissions.through.objects
+    bulk.create(group=readers(), permission=permission("add_user"))
+    with django_assert_num_queries(1):
+        write_through.publish_on_commit(SESSIONS, [user.pk for user in users])
+    assert all(held(user) == row(user) for user in users)
+    assert "auth_sessions.add_user" in held(users[0])["permissions"]
+
+
+def test_superusers_get_a_new_permission(scene: Scene) -> None:
+    """Without being given it, and lose it with its end."""
+    saved(is_superuser=True)(scene)
+    kind = ContentType.objects.get_for_model(User)
+    new = Permission.objects.create(codename="new", name="New", content_type=kind)
+    assert "auth_sessions.new" in held(scene.ada)["permissions"]
+    new.delete()
+    assert held(scene.ada) == row(scene.ada)
+    assert "auth_sessions.new" not in held(scene.ada)["permissions"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "group's permissions: clear",
+        "permission's groups: clear",
+        "permission: deleted",
+        "group: deleted",
+    ],
+)
+def test_who_joins_a_group_while_it_changes_is_not_missed(
+    scene: Scene, make_user: MakeUser, what: str
+) -> None:
+    """Joining waits for the change's commit, and then shows what the group may do by then."""
+    bob = make_user()
+    services.open_session(bob)
+    group_id = readers().pk
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            CHANGES[what](scene)
+            joining = pool.submit(in_thread, lambda: joined(bob, group_id))
+            if what not in ("permission: deleted", "group: deleted"):
+                wait_for_waiters(1)
+        joining.result()
+    assert held(bob) == row(bob)
+    assert held(bob)["permissions"] == []
+
+
+def joined(user: User, group_id: int) -> None:
+    """The user is a member, unless the group has gone."""
+    with suppress(IntegrityError):
+        user.groups.add(group_id)
+
+
+def test_a_user_without_a_session_gets_no_document(user: User) -> None:
+    """Whatever changes: nobody could use it."""
+    user.sovereignty_class = "ARCHITECT"
+    user.save()
+    user.groups.add(group("readers", "view_user"))
+    readers().permissions.clear()
+    assert held(user) is None
+
+
+# --- Sessions --------------------------------------------------------------------------------
+
+
+def test_the_key_ends_earlier_once_the_longest_session_has_ended(scene: Scene) -> None:
+    """With the access token that is the last one now, to the second."""
+    shortened(scene)
+    services.end_session(scene.pk, scene.second)
+    end = session(scene.first).access_expires_at.timestamp()
+    ttl_ms = store().command("PTTL", SESSION.key(scene.pk))
+    assert abs(time.time() + ttl_ms / 1000 - end) <= 1
+    assert abs(held(scene.ada)["expiresAt"] - end) <= 1
+
+
+def test_the_last_session_takes_the_key_along(scene: Scene) -> None:
+    """A logout of the one leaves it, that of the other does not."""
+    services.end_session(scene.pk, scene.first)
+    assert list(held(scene.ada)["sessions"]) == [str(scene.second)]
+    services.end_session(scene.pk, scene.second)
+    assert store().command("EXISTS", SESSION.key(scene.pk)) == 0
+
+
+def test_sessions_opened_again_are_a_newer_document(scene: Scene) -> None:
+    """The version goes on where the last document's ended."""
+    last = held(scene.ada)["version"]
+    services.end_all_sessions(scene.pk)
+    services.open_session(scene.ada)
+    assert held(scene.ada)["version"] == last + 3
+
+
+def test_a_change_past_django_is_followed_when_it_is_told(scene: Scene) -> None:
+    """An update of a queryset sends no signal; the database has raised the version."""
+    before = held(scene.ada)["version"]
+    User.objects.filter(pk=scene.pk).update(sovereignty_class="SOVEREIGN")
+    write_through.publish_on_commit(SESSIONS, [scene.pk])
+    assert held(scene.ada) == row(scene.ada)
+    assert held(scene.ada)["version"] == before + 1
+
+
+def test_a_change_made_while_the_cache_is_away_is_followed_later(
+    scene: Scene, cache_away: Any
+) -> None:
+    """The older document goes with the outbox."""
+    ada = scene.ada
+    with cache_away():
+        CHANGES["group's permissions: clear"](scene)
+    assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("session", ada.pk)]
+    drain_outbox()
+    assert held(ada) is None
+    assert not Outbox.objects.exists()
+
+
+# --- A user who is deleted -------------------------------------------------------------------
+
+FOUR = {"psyche", "canvas", "session", "convo_history"}
+
+
+@pytest.fixture
+def everywhere(scene: Scene) -> Scene:
+    """Ada is in all four keyspaces; her canvas is saved."""
+    klepsydra.psyche(scene.pk)
+    canvas.change(scene.pk, {"patch": {"microApps": {}}})
+    canvas.persist_now()
+    beep.command(scene.pk, "hello")
+    assert cached(scene.pk) == FOUR
+    return scene
+
+
+def cached(user_id: int) -> set[str]:
+    """The keyspaces that hold something on the user."""
+    spaces = (PSYCHE, CANVAS, SESSION, CONVO_HISTORY)
+    return {s.name for s in spaces if store().command("EXISTS", s.key(user_id))}
+
+
+def test_a_deleted_user_is_forgotten_after_the_commit(everywhere: Scene) -> None:
+    """In all four keyspaces, and not before."""
+    with transaction.atomic():
+        everywhere.ada.delete()
+        assert cached(everywhere.pk) == FOUR
+    assert cached(everywhere.pk) == set()
+    assert not Outbox.objects.exists()
+
+
+def test_a_user_whose_deletion_was_rolled_back_is_not_forgotten(everywhere: Scene) -> None:
+    """Nothing is removed, also where only the inner transaction was undone."""
+    with suppress(Undone), transaction.atomic():
+        everywhere.ada.delete()
+        raise Undone
+    with transaction.atomic(), suppress(Undone), transaction.atomic():
+        everywhere.ada.delete()
+        raise Undone
+    assert cached(everywhere.pk) == FOUR
+    assert held(everywhere.ada) == row(everywhere.ada)
+
+
+def test_users_deleted_together_are_all_forgotten(everywhere: Scene, make_user: MakeUser) -> None:
+    """A queryset's delete; who stays keeps everything."""
+    gone, staying = make_user(), make_user()
+    for user in (gone, staying):
+        services.open_session(user)
+        klepsydra.psyche(user.pk)
+    User.objects.exclude(pk=staying.pk).delete()
+    assert cached(everywhere.pk) == cached(gone.pk) == set()
+    assert cached(staying.pk) == {"psyche", "session"}
+
+
+def test_a_user_deleted_while_the_cache_is_away_is_forgotten_later(
+    everywhere: Scene, cache_away: Any
+) -> None:
+    """The outbox names all four; once it is drained nothing is left."""
+    with cache_away():
+        everywhere.ada.delete()
+    noted = Outbox.objects.filter(user_id=everywhere.pk).values_list("keyspace", flat=True)
+    assert set(noted) == FOUR == cached(everywhere.pk)
+    drain_outbox()
+    assert cached(everywhere.pk) == set()
+    assert not Outbox.objects.exists()

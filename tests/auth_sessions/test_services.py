@@ -1,0 +1,604 @@
+"""Sessions opened, refreshed and ended, below HTTP: what the rows, the key and others hear."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+import pytest
+from django.db import OperationalError, transaction
+from django.utils import timezone
+
+from aevon.cache import LOGIN_ATTEMPTS_BY_ADDRESS, LOGIN_ATTEMPTS_BY_NAME, SESSION
+from aevon.cache.connection import store
+from aevon.cache.models import Outbox
+from aevon.cache.tasks import drain_outbox
+from aevon.signals import session_ending
+from auth_sessions import services, tokens
+from auth_sessions.models import Session, User
+from auth_sessions.services import SessionOver, TooManyLogins, WrongCredentials
+from auth_sessions.tokens import TokenPair
+from tests.auth_sessions.rows import (
+    admitted,
+    behind_a_lock,
+    held,
+    in_threads,
+    row,
+    session,
+    version,
+)
+
+pytestmark = pytest.mark.django_db
+committed = pytest.mark.django_db(transaction=True)
+MakeUser = Callable[..., User]
+Reason = Session.EndReason
+ADDRESS = "192.0.2.1"
+
+
+@contextmanager
+def listening(receiver: Callable[..., None]) -> Iterator[None]:
+    """Somebody hears of sessions that are about to end."""
+    session_ending.connect(receiver)
+    try:
+        yield
+    finally:
+        session_ending.disconnect(receiver)
+
+
+def refreshed(token: str) -> TokenPair | None:
+    """The new pair, or None when the token was no longer good."""
+    with suppress(SessionOver):
+        return services.refresh(token)
+    return None
+
+
+def state(sid: UUID) -> dict[str, Any]:
+    """Everything in the session's row."""
+    return Session.objects.filter(sid=sid).values().get()
+
+
+# --- Opening ---------------------------------------------------------------------------------
+
+
+def test_an_opened_session_keeps_its_tokens_ends_and_no_token(user: User) -> None:
+    """The refresh token's id is there as a digest only."""
+    sid, pair = services.open_session(user, user_agent="curl/8")
+    kept = state(sid)
+    assert kept["access_expires_at"] == pair.access_expires_at
+    assert kept["refresh_expires_at"] == pair.refresh_expires_at
+    assert kept["refresh_digest"] == tokens.digest(tokens.read_refresh(pair.refresh).jti)
+    assert (kept["user_id"], kept["user_agent"], kept["ended_at"]) == (user.pk, "curl/8", None)
+    assert abs(timezone.now() - kept["refreshed_at"]) < timedelta(seconds=5)
+
+
+def test_a_long_user_agent_is_cut(user: User) -> None:
+    """It comes from outside, and refuses no login."""
+    sid, _ = services.open_session(user, user_agent="ü" * 1_000)
+    assert session(sid).user_agent == "ü" * 200
+
+
+@committed
+def test_a_session_whose_opening_was_rolled_back_is_nowhere(user: User) -> None:
+    """Its token lets nobody in."""
+    with transaction.atomic():
+        _, pair = services.open_session(user)
+        transaction.set_rollback(True)
+    assert held(user) is None
+    assert not admitted(pair.access)
+
+
+@committed
+def test_sessions_opened_at_once_are_all_listed(user: User) -> None:
+    """Each raised the version by one, and the key holds the last state."""
+    opened = in_threads([partial(services.open_session, user)] * 16)
+    assert set(held(user)["sessions"]) == {str(sid) for sid, _ in opened}
+    assert held(user) == row(user)
+    assert version(user) == 17
+
+
+# --- Refreshing ------------------------------------------------------------------------------
+
+
+def test_a_refresh_moves_the_sessions_ends_and_nothing_else(user: User) -> None:
+    """It is the same session, under the new token's digest."""
+    sid, pair = services.open_session(user, user_agent="curl/8")
+    past = timezone.now() - timedelta(days=1)
+    Session.objects.update(created_at=past, refreshed_at=past, access_expires_at=past)
+    before = state(sid)
+    new = services.refresh(pair.refresh)
+    after = state(sid)
+    assert after["access_expires_at"] == new.access_expires_at > before["access_expires_at"]
+    assert after["refresh_digest"] == new.refresh_digest != before["refresh_digest"]
+    assert after["refreshed_at"] > before["refreshed_at"]
+    moved = {"access_expires_at", "refresh_expires_at", "refresh_digest", "refreshed_at"}
+    assert {name for name in after if after[name] != before[name]} <= moved
+
+
+def test_a_session_is_refreshed_again_and_again(user: User) -> None:
+    """Each time with the latest token."""
+    sid, pair = services.open_session(user)
+    for _ in range(5):
+        pair = services.refresh(pair.refresh)
+    assert session(sid).ended_at is None
+    assert session(sid).refresh_digest == pair.refresh_digest
+
+
+@committed
+def test_a_token_spent_long_ago_ends_its_session(user: User) -> None:
+    """Not only the one before the latest; the user's other session lives on."""
+    sid, first = services.open_session(user)
+    other, _ = services.open_session(user)
+    latest = services.refresh(services.refresh(services.refresh(first.refresh).refresh).refresh)
+    assert refreshed(first.refresh) is None
+    assert session(sid).end_reason == Reason.REUSE
+    assert list(held(user)["sessions"]) == [str(other)]
+    assert not admitted(latest.access)
+
+
+def test_a_refreshed_access_token_says_the_users_class_of_now(user: User) -> None:
+    """Not that of the login."""
+    _, pair = services.open_session(user)
+    User.objects.filter(pk=user.pk).update(sovereignty_class="ARCHITECT", email="new@example.org")
+    claims = jwt.decode(services.refresh(pair.refresh).access, options={"verify_signature": False})
+    assert (claims["sovereigntyClass"], claims["email"]) == ("ARCHITECT", "new@example.org")
+
+
+def test_a_refresh_token_of_another_users_session_touches_nothing(
+    user: User, make_user: MakeUser
+) -> None:
+    """However well it is signed: it does not even count as used twice."""
+    sid, pair = services.open_session(user)
+    before = state(sid)
+    forged = tokens.issue(make_user(), sid)
+    assert refreshed(forged.refresh) is None
+    assert state(sid) == before
+    assert refreshed(pair.refresh) is not None
+
+
+def test_a_refresh_token_of_no_session_is_refused(user: User) -> None:
+    """It may have been deleted."""
+    assert refreshed(tokens.issue(user, uuid4()).refresh) is None
+
+
+def test_an_ended_session_is_not_refreshed(user: User) -> None:
+    """Its end stays as it was, also for a token that was used before."""
+    sid, first = services.open_session(user)
+    second = services.refresh(first.refresh)
+    services.end_session(user.pk, sid)
+    before = state(sid)
+    assert refreshed(second.refresh) is refreshed(first.refresh) is None
+    assert state(sid) == before
+
+
+def test_a_disabled_users_session_goes_on_once_they_are_enabled(user: User) -> None:
+    """The token that was refused meanwhile is not spent."""
+    sid, pair = services.open_session(user)
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    before = state(sid)
+    assert refreshed(pair.refresh) is None
+    assert state(sid) == before
+    User.objects.filter(pk=user.pk).update(is_active=True)
+    assert refreshed(pair.refresh) is not None
+
+
+@committed
+def test_a_refresh_that_was_rolled_back_spends_no_token(user: User) -> None:
+    """The key is as before, and the old token good."""
+    _, pair = services.open_session(user)
+    before = held(user)
+    with transaction.atomic():
+        services.refresh(pair.refresh)
+        transaction.set_rollback(True)
+    assert held(user) == before
+    assert refreshed(pair.refresh) is not None
+
+
+@committed
+@pytest.mark.parametrize("callers", [2, 8])
+def test_one_refresh_token_used_at_once_wins_once_and_ends_its_session(
+    user: User, callers: int
+) -> None:
+    """The others are told, and what the winner got is good for nothing."""
+    sid, pair = services.open_session(user)
+    answers = behind_a_lock(sid, [partial(refreshed, pair.refresh)] * callers)
+    [winner] = [answer for answer in answers if answer is not None]
+    assert session(sid).end_reason == Reason.REUSE
+    assert held(user) is None
+    assert not admitted(winner.access)
+    assert refreshed(winner.refresh) is None
+
+
+@committed
+def test_two_sessions_refreshed_at_once_are_both_refreshed(user: User) -> None:
+    """They share a key and a version, and nothing else."""
+    pairs = [services.open_session(user)[1] for _ in range(8)]
+    answers = in_threads([partial(refreshed, pair.refresh) for pair in pairs])
+    assert all(answer is not None and admitted(answer.access) for answer in answers)
+    assert held(user) == row(user)
+    assert version(user) == 17
+
+
+@committed
+def test_a_session_ended_during_a_refresh_stays_ended(user: User) -> None:
+    """The refresh waits for the end, and then finds no session."""
+    sid, pair = services.open_session(user)
+    end = partial(services.end_session, user.pk, sid)
+    assert behind_a_lock(sid, [partial(refreshed, pair.refresh)], end) == [None]
+    assert session(sid).end_reason == Reason.LOGOUT
+    assert session(sid).refresh_digest == pair.refresh_digest
+    assert held(user) is None
+
+
+@committed
+def test_a_session_refreshed_during_its_end_ends(user: User) -> None:
+    """The end waits for the refresh, and ends what that has made."""
+    sid, pair = services.open_session(user)
+    new: list[TokenPair] = []
+    end = partial(services.end_session, user.pk, sid)
+    assert behind_a_lock(sid, [end], lambda: new.append(services.refresh(pair.refresh))) == [True]
+    assert not admitted(new[0].access)
+    assert refreshed(new[0].refresh) is None
+    assert held(user) is None
+
+
+# --- Ending ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", Reason.values)
+def test_an_ended_session_says_when_and_why(user: User, reason: str) -> None:
+    """And everything else that it said."""
+    sid, _ = services.open_session(user)
+    before = state(sid)
+    assert services.end_session(user.pk, sid, reason)
+    after = state(sid)
+    assert abs(timezone.now() - after["ended_at"]) < timedelta(seconds=5)
+    assert after == {**before, "ended_at": after["ended_at"], "end_reason": reason}
+
+
+def test_a_session_ends_once(user: User) -> None:
+    """The second time there is none to end: time and reason stay."""
+    sid, _ = services.open_session(user)
+    assert services.end_session(user.pk, str(sid))
+    before = state(sid)
+    assert not services.end_session(user.pk, sid, Reason.ADMIN)
+    assert not services.end_all_sessions(user.pk, Reason.ADMIN)
+    assert state(sid) == before
+
+
+def test_a_session_that_somebody_else_ends_meanwhile_keeps_that_end(user: User) -> None:
+    """Between the reading of the sessions and their end."""
+    sid, _ = services.open_session(user)
+    ended = {"ended_at": timezone.now() - timedelta(seconds=9), "end_reason": Reason.ADMIN}
+    with listening(lambda **_: Session.objects.update(**ended)):
+        services.end_session(user.pk, sid)
+    assert {name: state(sid)[name] for name in ended} == ended
+
+
+def test_all_sessions_of_a_user_end_together(user: User, make_user: MakeUser) -> None:
+    """Those that live; another user's are left alone."""
+    ended, _ = services.open_session(user)
+    services.end_session(user.pk, ended)
+    theirs, _ = services.open_session(make_user())
+    sids = [services.open_session(user)[0] for _ in range(3)]
+    assert services.end_all_sessions(user.pk, Reason.ADMIN)
+    assert {session(sid).end_reason for sid in sids} == {Reason.ADMIN}
+    assert session(ended).end_reason == Reason.LOGOUT
+    assert session(theirs).ended_at is None
+
+
+@committed
+def test_sessions_of_one_user_ended_at_once_all_end(user: User) -> None:
+    """Each by its own, and all of them meanwhile."""
+    sids = [services.open_session(user)[0] for _ in range(8)]
+    calls = [partial(services.end_session, user.pk, sid) for sid in sids]
+    in_threads([*calls, partial(services.end_all_sessions, user.pk)])
+    assert not Session.objects.filter(ended_at=None).exists()
+    assert held(user) is None
+
+
+def nobodys(user: User, other: User) -> dict[str, Callable[[], bool]]:
+    """Ways to end a session that the user does not have."""
+    theirs, _ = services.open_session(other)
+    over, _ = services.open_session(user)
+    past = timezone.now() - timedelta(days=1)
+    Session.objects.filter(sid=over).update(access_expires_at=past, refresh_expires_at=past)
+    return {
+        "another's": lambda: services.end_session(user.pk, theirs),
+        "run out": lambda: services.end_session(user.pk, over),
+        "unknown": lambda: services.end_session(user.pk, uuid4()),
+        "all of none": lambda: services.end_all_sessions(user.pk),
+        "an unknown user's": lambda: services.end_all_sessions(10**9),
+    }
+
+
+@committed
+def test_ending_a_session_that_a_user_does_not_have_touches_nothing(
+    user: User, make_user: MakeUser
+) -> None:
+    """Neither rows, versions nor keys, and nobody hears of it."""
+    other, heard = make_user(), []
+    calls = nobodys(user, other)
+    rows = list(Session.objects.values())
+    keys = [store().command("GET", SESSION.key(each.pk)) for each in (user, other)]
+    versions = (version(user), version(other))
+    with listening(lambda **kwargs: heard.append(kwargs)):
+        assert [what for what, end in calls.items() if end()] == []
+    assert heard == []
+    assert list(Session.objects.values()) == rows
+    assert [store().command("GET", SESSION.key(each.pk)) for each in (user, other)] == keys
+    assert (version(user), version(other)) == versions
+
+
+@committed
+@pytest.mark.parametrize("way", ["one", "all", "reuse"])
+def test_others_hear_of_an_end_before_it_comes(user: User, way: str) -> None:
+    """Once, with the user's id, while the session still lives in both stores."""
+    sid, pair = services.open_session(user)
+    services.refresh(pair.refresh)
+    before, heard = held(user), []
+
+    def hear(*, user_id: int, **_: Any) -> None:
+        heard.append((user_id, session(sid).ended_at, held(user)))
+
+    with listening(hear):
+        if way == "one":
+            services.end_session(user.pk, sid)
+        elif way == "all":
+            services.end_all_sessions(user.pk)
+        else:
+            assert refreshed(pair.refresh) is None
+    assert heard == [(user.pk, None, before)]
+    assert held(user) is None
+
+
+def test_others_hear_once_when_several_sessions_end(user: User) -> None:
+    """What they save is the user's, not the session's."""
+    heard: list[int] = []
+    for _ in range(3):
+        services.open_session(user)
+    with listening(lambda *, user_id, **_: heard.append(user_id)):
+        services.end_all_sessions(user.pk)
+    assert heard == [user.pk]
+
+
+def test_a_stolen_session_ends_whatever_it_loses(user: User) -> None:
+    """A receiver that cannot save is logged; thief and victim are out all the same."""
+    sid, pair = services.open_session(user)
+    new = services.refresh(pair.refresh)
+
+    def fail(**_: Any) -> None:
+        raise OperationalError("not today")
+
+    with listening(fail):
+        assert refreshed(pair.refresh) is None
+    assert session(sid).end_reason == Reason.REUSE
+    assert not admitted(new.access)
+
+
+@committed
+def test_a_user_deleted_during_a_refresh_waits_for_it(user: User) -> None:
+    """Both take the session before the anchor: none is another's deadlock."""
+    sid, pair = services.open_session(user)
+    delete = User.objects.get(pk=user.pk).delete
+    [(deleted, _)] = behind_a_lock(sid, [delete], partial(services.refresh, pair.refresh))
+    assert deleted > 0
+    assert not User.objects.exists()
+    assert held(user) is None
+
+
+@committed
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_session_lives_on_when_its_end_would_lose_something(user: User, everywhere: bool) -> None:
+    """A receiver that cannot save raises: the caller hears it, and nothing has changed."""
+    sid, pair = services.open_session(user)
+    before, document = state(sid), held(user)
+
+    def fail(**_: Any) -> None:
+        raise RuntimeError("not today")
+
+    end = partial(services.end_session, sid=sid) if not everywhere else services.end_all_sessions
+    with listening(fail), pytest.raises(RuntimeError, match="not today"):
+        end(user.pk)
+    assert (state(sid), held(user)) == (before, document)
+    assert admitted(pair.access)
+    assert end(user.pk)
+
+
+@committed
+def test_an_end_that_was_rolled_back_leaves_the_session(user: User) -> None:
+    """In both stores."""
+    sid, pair = services.open_session(user)
+    before = held(user)
+    with transaction.atomic():
+        services.end_session(user.pk, sid)
+        transaction.set_rollback(True)
+    assert held(user) == before
+    assert admitted(pair.access)
+
+
+# --- While the cache is away -----------------------------------------------------------------
+
+
+def opening(user: User) -> tuple[str, Callable[[], object], bool]:
+    """A second session, and then the first one's token."""
+    _, pair = services.open_session(user)
+    return pair.access, lambda: services.open_session(user), True
+
+
+def refreshing(user: User) -> tuple[str, Callable[[], object], bool]:
+    """The old access token stays good until it runs out."""
+    _, pair = services.open_session(user)
+    return pair.access, lambda: services.refresh(pair.refresh), True
+
+
+def reusing(user: User) -> tuple[str, Callable[[], object], bool]:
+    """A spent refresh token comes again."""
+    _, pair = services.open_session(user)
+    new = services.refresh(pair.refresh)
+    return new.access, lambda: refreshed(pair.refresh), False
+
+
+def ending(user: User) -> tuple[str, Callable[[], object], bool]:
+    """One session of two."""
+    services.open_session(user)
+    sid, pair = services.open_session(user)
+    return pair.access, lambda: services.end_session(user.pk, sid), False
+
+
+def ending_all(user: User) -> tuple[str, Callable[[], object], bool]:
+    """Both."""
+    services.open_session(user)
+    _, pair = services.open_session(user)
+    return pair.access, lambda: services.end_all_sessions(user.pk), False
+
+
+@committed
+@pytest.mark.parametrize("prepare", [opening, refreshing, reusing, ending, ending_all])
+def test_what_is_done_while_the_cache_is_away_counts_at_once_and_is_followed_later(
+    user: User, cache_away: Any, prepare: Callable[[User], tuple[str, Callable[[], object], bool]]
+) -> None:
+    """PostgreSQL decides meanwhile; the outbox removes the older document."""
+    access, act, good = prepare(user)
+    older = held(user)
+    with cache_away():
+        act()
+        assert admitted(access) is good
+    assert held(user) == older
+    assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("session", user.pk)]
+    drain_outbox()
+    assert held(user) is None
+    assert admitted(access) is good
+    assert held(user) == row(user) != older
+
+
+@committed
+def test_a_session_opened_while_the_cache_is_away_is_cached_by_its_first_use(
+    user: User, cache_away: Any
+) -> None:
+    """For as long as its token."""
+    with cache_away():
+        sid, pair = services.open_session(user)
+        assert admitted(pair.access)
+    assert admitted(pair.access)
+    assert held(user)["sessions"] == {str(sid): pair.expires_at}
+    end = time.time() + store().command("PTTL", SESSION.key(user.pk)) / 1000
+    assert abs(end - pair.expires_at) <= 1
+
+
+# --- Attempts to log in ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def ada(make_user: MakeUser, settings: Any) -> User:
+    """A user with a password, hashed quickly."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return make_user(username="ada", password="lovelace")
+
+
+def log_in(username: str = "ada", password: str = "wrong", address: str = ADDRESS) -> str:
+    """What comes of an attempt."""
+    try:
+        services.log_in(username=username, password=password, address=address, user_agent="")
+    except (WrongCredentials, TooManyLogins) as refusal:
+        return type(refusal).__name__
+    return "in"
+
+
+def counted(username: str = "ada", address: str = ADDRESS) -> tuple[int, int]:
+    """The attempts that count against a name and an address."""
+    name, place = services._part(username), services._part(address)
+    keys = (LOGIN_ATTEMPTS_BY_NAME.key(name), LOGIN_ATTEMPTS_BY_ADDRESS.key(place))
+    by_name, by_address = (int(store().command("GET", key) or 0) for key in keys)
+    return by_name, by_address
+
+
+def test_a_failed_attempt_counts_against_name_and_address(ada: User) -> None:
+    """For a minute from the first; a name that nobody has counts, too."""
+    assert [log_in(), log_in(), log_in("nobody")] == ["WrongCredentials"] * 3
+    assert (counted(), counted("nobody")) == ((2, 3), (1, 3))
+    lives = [store().command("PTTL", key) for key in store().command("KEYS", "auth:*")]
+    assert len(lives) == 3
+    assert all(55_000 < ttl_ms <= 60_000 for ttl_ms in lives)
+
+
+def test_a_successful_attempt_is_taken_back(ada: User) -> None:
+    """And the failed ones before it stay."""
+    log_in()
+    assert log_in(password="lovelace") == "in"
+    assert counted() == (1, 1)
+
+
+def test_a_disabled_users_attempt_has_failed(ada: User) -> None:
+    """Whatever the password; no session is opened."""
+    User.objects.update(is_active=False)
+    assert log_in(password="lovelace") == "WrongCredentials"
+    assert counted() == (1, 1)
+    assert not Session.objects.exists()
+
+
+def test_a_refused_attempt_is_not_counted(
+    ada: User, settings: Any, django_assert_num_queries: Any
+) -> None:
+    """Nor is the password looked at, be it right: PostgreSQL is not asked."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
+    assert [log_in() for _ in range(4)] == ["WrongCredentials"] * 2 + ["TooManyLogins"] * 2
+    with django_assert_num_queries(0):
+        assert log_in(password="lovelace") == "TooManyLogins"
+    assert counted() == (2, 2)
+
+
+def test_an_attempt_refused_by_address_is_not_counted_against_the_name(
+    ada: User, settings: Any
+) -> None:
+    """Nobody locks a user out from an address that is locked out itself."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 1
+    log_in("nobody")
+    assert [log_in(), log_in()] == ["TooManyLogins"] * 2
+    assert counted() == (0, 1)
+    assert log_in(password="lovelace", address="192.0.2.2") == "in"
+
+
+def test_a_name_is_counted_in_any_spelling(ada: User, settings: Any) -> None:
+    """Capitals give nobody more attempts."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
+    assert [log_in(name) for name in ("ADA", "Ada", "aDa")][2] == "TooManyLogins"
+    assert log_in() == "TooManyLogins"
+
+
+def test_an_attempt_is_counted_under_any_name(ada: User) -> None:
+    """Under a key in three parts that tells the cache no name and no address."""
+    name = "ada:*\r\n{x} ü" * 50
+    assert log_in(name, address=name) == "WrongCredentials"
+    keys = store().command("KEYS", "*")
+    assert len(keys) == 2
+    assert all(key.count(b":") == 2 and b"ada" not in key for key in keys)
+
+
+def test_attempts_begin_anew_after_the_window(ada: User, settings: Any) -> None:
+    """The refusal has said how long that is."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
+    log_in()
+    key = LOGIN_ATTEMPTS_BY_NAME.key(services._part("ada"))
+    store().command("PEXPIRE", key, 1_200)
+    with pytest.raises(TooManyLogins) as refused:
+        services.log_in(username="ada", password="x", address=ADDRESS, user_agent="")
+    assert refused.value.retry_after_seconds == 2
+    store().command("PEXPIRE", key, 1)
+    time.sleep(0.01)
+    assert log_in(password="lovelace") == "in"
+
+
+def test_nobody_is_locked_out_while_the_cache_is_away(
+    ada: User, settings: Any, cache_away: Any
+) -> None:
+    """And nothing is counted afterwards that could not be counted then."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
+    log_in()
+    with cache_away():
+        assert [log_in(), log_in()] == ["WrongCredentials"] * 2
+        assert log_in(password="lovelace") == "in"
+    assert counted() == (1, 1)

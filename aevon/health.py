@@ -20,11 +20,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import CANVAS_DIRTY, CacheError, outbox
+from aevon.cache import CacheError, outbox
 from aevon.cache.connection import store
-from aevon.cache.write_behind import SHARDS
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
+from canvas import services as canvas
 
 # PostgreSQL decides, so it is given time. The others must not make a probe that gives up after a
 # second, as Kubernetes' do, take their outage for one of this process.
@@ -176,7 +176,7 @@ def _gauges() -> Iterable[Metric]:
     """What must be asked for, as far as it answers in time."""
     asked = [
         ("aevon_cache_outbox_depth", "Entries that wait for the cache.", outbox.depth),
-        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", _unsaved_canvases),
+        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", canvas.unsaved),
     ]
     calls = [(name, text, started(f"metrics:{name}", ask)) for name, text, ask in asked]
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -184,8 +184,3 @@ def _gauges() -> Iterable[Metric]:
         with contextlib.suppress(*AWAY):
             value = call.result(max(0.0, deadline - time.monotonic()))
             yield GaugeMetricFamily(name, text, value=value)
-
-
-def _unsaved_canvases() -> int:
-    calls = [("ZCARD", CANVAS_DIRTY.key(shard)) for shard in range(SHARDS)]
-    return sum(store().pipeline(calls, idempotent=True))

@@ -12,7 +12,7 @@ import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
-from aevon.cache import CANVAS, WriteBehind, add_to_outbox, rfc3339, write_behind
+from aevon.cache import CANVAS, Contended, WriteBehind, add_to_outbox, rfc3339, write_behind
 from canvas import selectors
 from canvas.documents import CanvasDocument, Plan, changed
 from canvas.layout import Layout, apply, problems, touched
@@ -32,7 +32,6 @@ def change_row(user_id: int, plan: Plan) -> CanvasDocument:
     Raises `Canvas.DoesNotExist` when there is no such user, and whatever `plan` raises.
     """
     with transaction.atomic():
-        # First, as in the drain that will repair it: outbox, then canvas; or they deadlock.
         add_to_outbox(CANVAS, [user_id])
         row = _locked(user_id)
         before = selectors.document_of(row)
@@ -54,18 +53,28 @@ def _locked(user_id: int) -> Canvas:
 def replay(buffer: WriteBehind[CanvasDocument], user_ids: Sequence[int]) -> list[int]:
     """Repeat the away edits of these users on their live documents; the users who had any.
 
-    Raises `CacheUnavailable` and `Contended`: what is left then stays for another time. An edit
-    is repeated twice, which changes nothing unless the user undid it meanwhile, only when the
-    commit after it fails.
+    Each user's in a transaction of their own: raises `RuntimeError` inside another, because an
+    edit that is repeated again after a rollback would undo what came after it. Raises
+    `CacheUnavailable`, and `Contended` once all others are done: what is left then stays for
+    another time.
     """
     users = selectors.users_with_away_edits(user_ids)
-    for user_id in users:
-        _replay_one(buffer, user_id)
+    contended = [user_id for user_id in users if not _replayed(buffer, user_id)]
+    if contended:
+        raise Contended(f"{len(contended)} live canvases change too fast.")
     return users
 
 
+def _replayed(buffer: WriteBehind[CanvasDocument], user_id: int) -> bool:
+    try:
+        _replay_one(buffer, user_id)
+    except Contended:
+        return False
+    return True
+
+
 def _replay_one(buffer: WriteBehind[CanvasDocument], user_id: int) -> None:
-    with transaction.atomic():
+    with transaction.atomic(durable=True):
         # The lock makes one replay wait for the other, which leaves it nothing to do.
         row = _locked(user_id)
         edits = list(AwayEdit.objects.filter(user_id=user_id))

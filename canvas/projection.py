@@ -10,7 +10,7 @@ from aevon.cache import (
     CANVAS,
     CANVAS_DIRTY,
     BufferResource,
-    CacheUnavailable,
+    CacheError,
     Contended,
     Projection,
     WriteBehind,
@@ -40,8 +40,8 @@ class CanvasResource(BufferResource[CanvasDocument]):
     def repair(self, user_ids: Sequence[int]) -> None:
         try:
             replayed = journal.replay(self.buffer, user_ids)
-        except Contended:
-            raise CacheUnavailable("A live canvas changes too fast to be repaired now.") from None
+        except Contended as error:
+            raise CacheError(f"Not repaired now: {error}") from None
         self._follow_rows([user_id for user_id in user_ids if user_id not in replayed])
 
     def _follow_rows(self, user_ids: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from aevon.cache import codec, outbox
 from aevon.cache.codec import CorruptValue
-from aevon.cache.connection import CacheUnavailable, Script, WrongType, store
+from aevon.cache.connection import CacheError, CacheUnavailable, Script, WrongType, store
 from aevon.cache.keyspace import Keyspace, registered
 from aevon.cache.metrics import LOADS, PUBLISHES
 
@@ -105,7 +105,7 @@ def push(blist: BoundedList[E], user_id: int, element: E) -> str:
         if result == "missing":
             rebuild(blist, [user_id])
             result = "rebuilt"
-    except CacheUnavailable:
+    except CacheError:
         outbox.add(blist.keyspace, [user_id])
         result = "away"
     PUBLISHES.labels(blist.keyspace.name, result).inc()
@@ -130,7 +130,7 @@ def rebuild(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, list[E]
             after = blist.recent(user_ids)
             shrunk = [u for u in user_ids if _shrunk(before[u], after[u], blist.limit)]
             store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in shrunk])
-    except CacheUnavailable:
+    except CacheError:
         outbox.add(blist.keyspace, user_ids)
     return {user_id: recent.elements for user_id, recent in before.items()}
 
@@ -147,7 +147,7 @@ def forget(blist: BoundedList[E], user_ids: Sequence[int]) -> str:
     """Remove the lists, after the record has been forgotten in PostgreSQL: `dropped`, `away`."""
     try:
         store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in user_ids], idempotent=True)
-    except CacheUnavailable:
+    except CacheError:
         outbox.add(blist.keyspace, user_ids)
         return "away"
     return "dropped"

@@ -172,6 +172,8 @@ class Store:
             try:
                 return self.client.execute_command(*call.evalsha)
             except NoScriptError:
+                # An answer: a probe that got it has closed the breaker for what follows.
+                self.breaker.succeeded()
                 return self.client.execute_command(*call.eval)
 
         return self._guarded(run, idempotent=idempotent)
@@ -190,6 +192,8 @@ class Store:
         results = self._send([c.evalsha if isinstance(c, ScriptCall) else c for c in commands])
         unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
         calls = [commands[i] for i in unknown]
+        if calls:
+            self.breaker.succeeded()  # as in `script`
         again = self._send([c.eval for c in calls if isinstance(c, ScriptCall)]) if calls else []
         for i, result in zip(unknown, again, strict=True):
             results[i] = result

@@ -14,7 +14,14 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aevon.cache import codec, conf, outbox
 from aevon.cache.codec import MISS, CorruptValue
-from aevon.cache.connection import CacheError, CacheUnavailable, Script, WrongType, store
+from aevon.cache.connection import (
+    CacheError,
+    CacheUnavailable,
+    Script,
+    ScriptCall,
+    WrongType,
+    store,
+)
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
 from aevon.cache.metrics import LOADS, PUBLISHES
@@ -147,17 +154,22 @@ def get_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D 
 
 
 def fill(
-    projection: Projection[D], found: Mapping[int, Found], *, in_transaction_too: bool = False
+    projection: Projection[D],
+    found: Mapping[int, Found],
+    *,
+    in_transaction_too: bool = False,
+    strict: bool = False,
 ) -> dict[int, D]:
     """The documents of these users from PostgreSQL, put into their entries where that is safe.
 
     Two round trips and one query for all. An entry that somebody else is filling, or that has
     been written meanwhile, is left alone; so is every entry inside a transaction, which may read
     what is rolled back later (`in_transaction_too` for rows that no transaction writes first).
+    With the cache away it fills nothing, or, if `strict`, raises `CacheUnavailable`.
     """
     if in_transaction() and not in_transaction_too:
         return projection.read(list(found))
-    leases = _lease(projection, found)
+    leases = _lease(projection, found, strict=strict)
     documents = projection.read(list(found))
     calls = [
         FILL.on(
@@ -165,11 +177,20 @@ def fill(
         )
         for user_id, lease in leases.items()
     ]
-    attempt(lambda: store().pipeline(calls), away=None)
+    _sent(calls, strict=strict)
     return documents
 
 
-def _lease(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, bytes]:
+def _sent(calls: Sequence[ScriptCall], *, strict: bool) -> list[Any]:
+    """Their results; with the cache away, unless `strict`, as if each had done nothing."""
+    if strict:
+        return store().pipeline(calls)
+    return attempt(lambda: store().pipeline(calls), away=[0] * len(calls))
+
+
+def _lease(
+    projection: Projection[D], found: Mapping[int, Found], *, strict: bool = False
+) -> dict[int, bytes]:
     """Leave leases; the users whose entry is now ours to fill."""
     lifetime_ms = int(conf.current().lease_seconds * 1000)
     leases = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
@@ -183,7 +204,7 @@ def _lease(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, b
         )
         for user_id, lease in leases.items()
     ]
-    taken = attempt(lambda: store().pipeline(calls), away=[0] * len(calls))
+    taken = _sent(calls, strict=strict)
     return {user_id: leases[user_id] for user_id, ok in zip(leases, taken, strict=True) if ok}
 
 

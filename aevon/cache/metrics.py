@@ -19,8 +19,9 @@ FAILURES = Counter(
     "Calls that the cache server did not answer usefully, by kind.",
     ["kind"],
 )
-CANVAS_FLUSHED = Counter(
-    "aevon_canvas_flushed_total",
-    "Canvas documents that a flush looked at, by result (persisted, unchanged, lost, refused).",
-    ["result"],
+FLUSHED = Counter(
+    "aevon_cache_flushed_total",
+    "Write-behind documents that a flush looked at, by keyspace and result "
+    "(persisted, unchanged, lost, refused).",
+    ["keyspace", "result"],
 )

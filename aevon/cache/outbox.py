@@ -1,16 +1,17 @@
 """What the cache could not be told: kept in PostgreSQL until it can.
 
 A row says "this entry may be older than its rows". Whoever finds the cache back repairs the entry
-and then deletes the row, in one transaction that holds the row: an `add` that comes meanwhile
-waits and writes a new one, so no repair is lost.
+and then deletes the row, unless an `add` has written it again meanwhile: so no repair is lost, and
+a repair holds no lock and may commit as it goes.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, Error, connection
 
 from aevon.cache.connection import CacheError, CacheUnavailable
+from aevon.cache.failsafe import in_transaction
 from aevon.cache.keyspace import Keyspace
 
 logger = logging.getLogger(__name__)
@@ -20,8 +21,11 @@ Repair = Callable[[Sequence[int]], None]
 
 
 def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
-    """Note entries to repair. Repeating is harmless. A failing database is logged, not raised:
-    the write that this is about has been committed."""
+    """Note entries to repair. Repeating is harmless.
+
+    Outside a transaction a failing database is logged, not raised: the write that this is about
+    has been committed. Inside one it is raised, because the transaction cannot go on.
+    """
     if not user_ids:
         return
     try:
@@ -32,7 +36,9 @@ def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
                 " ON CONFLICT (keyspace, user_id) DO UPDATE SET added_at = now()",
                 [keyspace.name, sorted(set(user_ids))],
             )
-    except DatabaseError:
+    except Error:
+        if in_transaction():
+            raise
         logger.exception("Could not note %d %s entries to repair", len(user_ids), keyspace.name)
 
 
@@ -51,8 +57,8 @@ def drain(
 
     `repairs` by the keyspace's name; one raises `CacheUnavailable` when the cache is still away:
     the rows then stay. Any other failure is logged and keeps the rows of its keyspace only; so
-    do rows of a keyspace that nobody repairs. Several drains may run at once; each takes rows
-    that no other holds.
+    do rows of a keyspace that nobody repairs. Several drains may run at once: what two of them
+    repair is repaired twice, which is harmless.
     """
     wanted = None if only is None else list(only)
     return sum(_drain_keyspace(name, repair, batch, wanted) for name, repair in repairs.items())
@@ -61,8 +67,9 @@ def drain(
 def _drain_keyspace(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
     total = 0
     try:
-        while taken := _drain_batch(name, repair, batch, only):
-            total += taken
+        # An entry that was noted again meanwhile waits for the next drain.
+        while (repaired := _drain_batch(name, repair, batch, only)) > 0:
+            total += repaired
     except CacheUnavailable:
         raise
     except (CacheError, DatabaseError, LookupError, ValueError):
@@ -71,15 +78,28 @@ def _drain_keyspace(name: str, repair: Repair, batch: int, only: list[int] | Non
 
 
 def _drain_batch(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, user_id FROM cache_outbox"
+            "SELECT id, xmin::text, user_id FROM cache_outbox"
             " WHERE keyspace = %s AND (%s::bigint[] IS NULL OR id = ANY(%s))"
-            " ORDER BY added_at LIMIT %s FOR UPDATE SKIP LOCKED",
+            " ORDER BY added_at LIMIT %s",
             [name, only, only, batch],
         )
-        if rows := cursor.fetchall():
-            repair([user_id for _, user_id in rows])
-            done = [row_id for row_id, _ in rows]
-            cursor.execute("DELETE FROM cache_outbox WHERE id = ANY(%s)", [done])
-        return len(rows)
+        rows = cursor.fetchall()
+    if not rows:
+        return 0
+    repair([user_id for _, _, user_id in rows])
+    return _delete([row_id for row_id, _, _ in rows], [written for _, written, _ in rows])
+
+
+def _delete(ids: list[int], written: list[str]) -> int:
+    """Delete rows as far as they are still those that were read: a later `add` made a new `xmin`,
+    the transaction that wrote the row (PostgreSQL 18, 5.6)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM cache_outbox o"
+            " USING unnest(%s::bigint[], %s::text[]) AS done (id, written)"
+            " WHERE o.id = done.id AND o.xmin = done.written::xid",
+            [ids, written],
+        )
+        return int(cursor.rowcount)

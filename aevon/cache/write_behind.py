@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
@@ -19,10 +19,16 @@ import msgspec
 from django.db import DataError, IntegrityError
 
 from aevon.cache import codec, entries
-from aevon.cache.connection import CacheUnavailable, Script, store
-from aevon.cache.entries import Found, Projection
-from aevon.cache.keyspace import InternalKeyspace, InvalidKey, canonical_user_id, registered
-from aevon.cache.metrics import CANVAS_FLUSHED
+from aevon.cache.connection import CacheUnavailable, Script, ScriptCall, WrongType, store
+from aevon.cache.entries import EMPTY, Found, Projection
+from aevon.cache.keyspace import (
+    InternalKeyspace,
+    InvalidKey,
+    Keyspace,
+    canonical_user_id,
+    registered,
+)
+from aevon.cache.metrics import FLUSHED
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +40,11 @@ DROP_SAVED: Final = Script("drop_saved")
 SHARDS: Final = 8
 FLUSH_BATCH: Final = 500
 ATTEMPTS: Final = 200
+# Tries after which somebody else's lease on a missing document counts as a dead process's.
+PATIENT_ATTEMPTS: Final = 20
 
 D = TypeVar("D", bound=Any)
+T = TypeVar("T")
 
 
 class Contended(Exception):
@@ -84,12 +93,15 @@ def load(buffer: WriteBehind[D], user_id: int) -> D:
     return _open(buffer, user_id, held)
 
 
-def _open(buffer: WriteBehind[D], user_id: int, held: D | Found) -> D:
-    """The document, filled from its row or from the empty document when the entry is not there."""
+def _open(buffer: WriteBehind[D], user_id: int, held: D | Found, *, strict: bool = False) -> D:
+    """The document, filled (see `entries.fill`) from its row or from the empty document when the
+    entry is not there."""
     if not isinstance(held, Found):
         return held
     # The row follows the document, not the other way round: there is nothing uncommitted in it.
-    filled = entries.fill(_with_empty(buffer), {user_id: held}, in_transaction_too=True)
+    filled = entries.fill(
+        _with_empty(buffer), {user_id: held}, in_transaction_too=True, strict=strict
+    )
     return filled[user_id]
 
 
@@ -114,15 +126,27 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
     """
     with _turns[user_id % len(_turns)]:
         for tried in range(ATTEMPTS):
-            held = entries.get(buffer.projection, user_id)
-            if held is None:
-                raise CacheUnavailable("The live document cannot be read.")
-            current = _open(buffer, user_id, held)
+            held = _held(buffer, user_id, patient=tried < PATIENT_ATTEMPTS)
+            current = _open(buffer, user_id, held, strict=True)
             following = _next(current, change(current), floor)
-            if _store(buffer, current, following):
+            store_it = _store_filled if isinstance(held, Found) else _store
+            if store_it(buffer, current, following):
                 return following
             time.sleep(random.uniform(0, 0.0005 * min(tried, 20)))  # noqa: S311  not a secret
     raise Contended
+
+
+def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> D | Found:
+    """What the key holds. Without patience a lease is something to be replaced: whoever left it
+    has died, or is too slow, and cannot fill with it any more."""
+    held = entries.get(buffer.projection, user_id)
+    if held is None:
+        raise CacheUnavailable("The live document cannot be read.")
+    if patient or held != EMPTY:
+        return held
+    raw = store().command("GET", buffer.projection.keyspace.key(user_id))
+    held = entries.understand(buffer.projection, user_id, raw)
+    return Found(corrupt=raw) if raw and held == EMPTY else held
 
 
 def _next(current: D, changed: D, floor: int) -> D:
@@ -135,14 +159,29 @@ def _next(current: D, changed: D, floor: int) -> D:
 def _store(buffer: WriteBehind[D], current: D, following: D) -> bool:
     """Document and mark in one round trip. The mark of a lost compare-and-set is harmless: the
     winner has that revision and marks it too."""
-    key = buffer.projection.keyspace.key(following.user_id)
-    outcome, _ = store().pipeline(
-        [
-            COMPARE_AND_SET.on(key, current.revision, codec.encode(following)),
-            _mark(buffer, following),
-        ]
-    )
+    try:
+        outcome, _ = store().pipeline(
+            [_replace(buffer, current, following), _mark(buffer, following)]
+        )
+    except WrongType:
+        # The document may have been stored, and must not be without its mark.
+        _rebuild_index(buffer, buffer.mark_key(following.user_id))
+        return bool(entries.get(buffer.projection, following.user_id) == following)
     return bool(outcome == b"stored")
+
+
+def _store_filled(buffer: WriteBehind[D], current: D, following: D) -> bool:
+    """As `_store`, in two round trips, for a document that was only just filled: somebody else may
+    hold the lease, and a mark without a document would be taken for a loss."""
+    if store().script(_replace(buffer, current, following)) != b"stored":
+        return False
+    _mark_unsaved(buffer, [following])
+    return True
+
+
+def _replace(buffer: WriteBehind[D], current: D, following: D) -> ScriptCall:
+    key = buffer.projection.keyspace.key(following.user_id)
+    return COMPARE_AND_SET.on(key, current.revision, codec.encode(following))
 
 
 def _mark(buffer: WriteBehind[D], document: D) -> tuple[Any, ...]:
@@ -162,10 +201,10 @@ class Flushed:
     lost: int = 0
     refused: int = 0
 
-    def add(self, result: str) -> None:
+    def add(self, keyspace: Keyspace, result: str) -> None:
         """Count one document, here and in the metrics."""
         setattr(self, result, getattr(self, result) + 1)
-        CANVAS_FLUSHED.labels(result).inc()
+        FLUSHED.labels(keyspace.name, result).inc()
 
 
 def flush(buffer: WriteBehind[D], *, progress: Callable[[int], None] | None = None) -> Flushed:
@@ -176,18 +215,17 @@ def flush(buffer: WriteBehind[D], *, progress: Callable[[int], None] | None = No
     """
     flushed = Flushed()
     for key in buffer.mark_keys():
-        pairs = store().command("ZRANGE", key, 0, -1, "WITHSCORES")
-        marks = _marks(key, pairs)
-        for batch in _batches(marks):
+        for batch in _batches(_marks(buffer, key)):
             _flush_batch(buffer, batch, flushed)
             if progress is not None:
                 progress(len(batch))
     return flushed
 
 
-def _marks(key: str, pairs: Sequence[bytes]) -> dict[int, int]:
+def _marks(buffer: WriteBehind[D], key: str) -> dict[int, int]:
     """Users and revisions; a member that is no user id is removed, so that it stops nobody."""
     marks = {}
+    pairs = _healed(buffer, [key], lambda: store().command("ZRANGE", key, 0, -1, "WITHSCORES"))
     for member, score in _pairs(pairs):
         try:
             marks[canonical_user_id(member.decode("ascii", "replace"))] = int(float(score))
@@ -195,6 +233,37 @@ def _marks(key: str, pairs: Sequence[bytes]) -> dict[int, int]:
             logger.error("A foreign member in %s was removed", key)
             store().command("ZREM", key, member)
     return marks
+
+
+def _healed(buffer: WriteBehind[D], keys: Iterable[str], ask: Callable[[], T]) -> T:
+    """What `ask()` gives; of indexes that somebody replaced by another type, once they are anew."""
+    try:
+        return ask()
+    except WrongType:
+        for key in set(keys):
+            if store().command("TYPE", key) not in (b"zset", b"none"):
+                _rebuild_index(buffer, key)
+        return ask()
+
+
+def _rebuild_index(buffer: WriteBehind[D], key: str) -> None:
+    """Make an index anew from the documents, of which it goes through all."""
+    logger.error("%s was no index and is made anew", key)
+    store().command("UNLINK", key)
+    keyspace = buffer.projection.keyspace
+    found = map(keyspace.user_id, store().scan(f"{keyspace.name}:*"))
+    user_ids = (u for u in found if u is not None and buffer.mark_key(u) == key)
+    while batch := list(islice(user_ids, FLUSH_BATCH)):
+        held: Mapping[int, Any] = entries.peek_many(buffer.projection, batch)
+        _mark_unsaved(buffer, held.values())
+
+
+def _mark_unsaved(buffer: WriteBehind[D], documents: Iterable[Any]) -> None:
+    """Mark the documents that hold something unsaved."""
+    unsaved = [each for each in documents if getattr(each, "dirty_since", None) is not None]
+    marks = [_mark(buffer, each) for each in unsaved]
+    keys = [buffer.mark_key(each.user_id) for each in unsaved]
+    _healed(buffer, keys, lambda: store().pipeline(marks, idempotent=True))
 
 
 def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -210,9 +279,9 @@ def _batches(marks: Mapping[int, int]) -> Iterator[dict[int, int]]:
 def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
     """Persist these users' documents now, at a logout for example. Raises as `flush`."""
     flushed = Flushed()
-    scores = store().pipeline(
-        [("ZSCORE", buffer.mark_key(user_id), user_id) for user_id in user_ids], idempotent=True
-    )
+    keys = [buffer.mark_key(user_id) for user_id in user_ids]
+    calls = [("ZSCORE", key, user_id) for key, user_id in zip(keys, user_ids, strict=True)]
+    scores = _healed(buffer, keys, lambda: store().pipeline(calls, idempotent=True))
     marks = {u: int(float(s)) for u, s in zip(user_ids, scores, strict=True) if s is not None}
     for batch in _batches(marks):
         _flush_batch(buffer, batch, flushed)
@@ -224,7 +293,7 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
     raws = dict(zip(marks, store().command("MGET", *keys), strict=True))
     held: dict[int, Any] = {}
     for user_id, raw in raws.items():
-        held[user_id] = entries.interpret(buffer.projection, user_id, raw)
+        held[user_id] = entries.understand(buffer.projection, user_id, raw)
     documents = {u: document for u, document in held.items() if not isinstance(document, Found)}
     in_rows, refused = _persist(buffer, list(documents.values()))
     if gone := [user_id for user_id in marks if user_id not in documents]:
@@ -240,7 +309,8 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
     discard(buffer, [u for u in documents if u not in in_rows and u not in refused])
     for user_id, mark in marks.items():
         persisted = in_rows.get(user_id, 0)
-        flushed.add(_verdict(documents.get(user_id), mark, persisted, user_id in refused))
+        verdict = _verdict(documents.get(user_id), mark, persisted, user_id in refused)
+        flushed.add(buffer.projection.keyspace, verdict)
 
 
 def _overtake(
@@ -263,8 +333,7 @@ def _report_lost(buffer: WriteBehind[D], user_ids: Sequence[int]) -> None:
     for user_id in user_ids:
         logger.error("The unsaved document of user %d is gone from the cache", user_id)
     held: Mapping[int, Any] = entries.peek_many(buffer.projection, user_ids)
-    unsaved = [d for d in held.values() if getattr(d, "dirty_since", None)]
-    store().pipeline([_mark(buffer, document) for document in unsaved], idempotent=True)
+    _mark_unsaved(buffer, held.values())
 
 
 def _verdict(document: Any, mark: int, persisted: int, refused: bool) -> str:
@@ -349,11 +418,19 @@ class Exposure:
     oldest_since: float | None
 
 
+def count_unsaved(buffer: WriteBehind[D]) -> int:
+    """How many documents are marked: one round trip. Raises `CacheUnavailable`."""
+    calls = [("ZCARD", key) for key in buffer.mark_keys()]
+    return sum(
+        _healed(buffer, buffer.mark_keys(), lambda: store().pipeline(calls, idempotent=True))
+    )
+
+
 def exposure(buffer: WriteBehind[D]) -> Exposure:
     """Count the unsaved documents and find the oldest. Reads every one of them, in batches."""
     unsaved, oldest = 0, None
     for key in buffer.mark_keys():
-        users = [int(user) for user in store().command("ZRANGE", key, 0, -1)]
+        users = list(_marks(buffer, key))
         for start in range(0, len(users), FLUSH_BATCH):
             held: Mapping[int, Any] = entries.peek_many(
                 buffer.projection, users[start : start + FLUSH_BATCH]

@@ -10,13 +10,12 @@ from typing import Any, TypeVar
 from django.db import models
 from django.db.models.signals import post_delete, post_save
 
-from aevon.cache import entries
-from aevon.cache.entries import Projection, publish
+from aevon.cache.entries import Projection, drop, publish
 from aevon.cache.failsafe import after_commit
 
 D = TypeVar("D")
 
-__all__ = ["follow", "publish", "publish_on_commit"]
+__all__ = ["drop", "follow", "publish", "publish_on_commit"]
 
 
 def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> None:
@@ -33,11 +32,11 @@ def _follow_rows(projection: Projection[D], user_ids: list[int]) -> None:
         documents = projection.read(user_ids)
     except Exception:
         # The rows have changed and cannot be read: what is cached may not stay.
-        entries.drop(projection, user_ids)
+        drop(projection, user_ids)
         raise
     for document in documents.values():
-        entries.publish(projection, document)
-    entries.drop(projection, [user_id for user_id in user_ids if user_id not in documents])
+        publish(projection, document)
+    drop(projection, [user_id for user_id in user_ids if user_id not in documents])
 
 
 def follow(

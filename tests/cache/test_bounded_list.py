@@ -197,6 +197,18 @@ def test_list_that_cannot_be_read(command: tuple[str, ...], rows: int) -> None:
     assert held() == [2, 1][:rows]
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3), (2, 3), (3, 3, 2), (6, 5, 4, 3, 2, 1)])
+def test_list_out_of_order(order: tuple[int, ...]) -> None:
+    """Oldest first, twice the same, or one too many: it is replaced by what PostgreSQL has."""
+    add_lines(7, max(order))
+    for seq in order:
+        store().command("RPUSH", KEY, f'{{"seq":{seq},"text":"line {seq}"}}')
+    with counted(LOADS, "convo_history", "corrupt") as more:
+        newest = list(range(max(order), 0, -1))[:5]
+        assert seqs(read(LINES, 7)) == held() == newest
+    assert more() == 1
+
+
 # --- rebuild and forget ------------------------------------------------------------------------
 
 

@@ -270,6 +270,21 @@ def test_server_that_comes_back(server: Any) -> None:
     assert store().breaker.state == "closed"
 
 
+@pytest.mark.parametrize("how", ["script", "pipeline"])
+def test_breaker_closed_by_a_script_that_the_server_forgot(server: Any, how: str) -> None:
+    """The probe is one call; that the server does not know the script is its answer."""
+    call = GIVE_BACK.on("auth:login-name:a")
+    server.pause()
+    for _ in range(3):
+        seconds(lambda: store().command("PING"))
+    server.resume()
+    with redis.Redis.from_url(server.url, protocol=2) as other:
+        other.script_flush()
+    time.sleep(1.05)
+    assert (store().script(call) if how == "script" else store().pipeline([call])) in (0, [0])
+    assert store().breaker.state == "closed"
+
+
 def test_server_restarted_under_open_connections(server: Any) -> None:
     """Connections of before are replaced without an error; scripts are sent anew."""
     with ThreadPoolExecutor(8) as threads:

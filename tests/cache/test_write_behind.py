@@ -22,7 +22,7 @@ from aevon.cache import (
     write_behind,
 )
 from aevon.cache.connection import store
-from aevon.cache.metrics import CANVAS_FLUSHED
+from aevon.cache.metrics import FLUSHED
 from aevon.cache.write_behind import Exposure, Flushed, exposure, flush, flush_users, update
 from tests.cache.conftest import counted, in_thread
 from tests.cache.entry_states import between, got, put
@@ -356,7 +356,7 @@ def test_mark_without_a_document(caplog: pytest.LogCaptureFixture) -> None:
     """What the cache's memory lost is counted and reported; the mark goes."""
     save_row("saved", 3)
     store().command("ZADD", MARKS, 5, 7)
-    with counted(CANVAS_FLUSHED, "lost") as more:
+    with counted(FLUSHED, "canvas", "lost") as more:
         assert flush(SHEETS) == Flushed(lost=1)
     assert (more(), marks()) == (1, {})
     assert "unsaved document of user 7 is gone" in caplog.text
@@ -396,6 +396,77 @@ def test_change_after_a_loss_before_the_flush() -> None:
     assert row() == ("new", 4)
 
 
+def test_marks_that_come_in_the_wrong_order() -> None:
+    """The higher revision stays: two processes may be overtaken between script and mark."""
+    older, newer = edit("a"), edit("b")
+    store().pipeline([write_behind._mark(SHEETS, each) for each in (newer, older)])
+    assert marks() == {"7": 2}
+
+
+def test_lease_of_a_dead_reader() -> None:
+    """A change does not wait for its end; nothing is marked before it is stored, or lost."""
+    save_row("saved", 3)
+    put(KEY, {"_lease": "dead"}, "PX", 60_000)
+    assert edit("new").revision == 4
+    assert (marks(), flush(SHEETS), row()) == ({"7": 4}, Flushed(persisted=1), ("new", 4))
+
+
+def test_change_refused_behind_a_lease() -> None:
+    """No mark is left of what was never stored."""
+    put(KEY, {"_lease": "alive"}, "PX", 60_000)
+    tried = []
+
+    def refuse_the_second(sheet: Sheet) -> Sheet:
+        tried.append(sheet)
+        if len(tried) > 1:
+            raise ValueError("no")
+        return sheet
+
+    with pytest.raises(ValueError, match="no"):
+        update(SHEETS, 7, refuse_the_second)
+    assert marks() == {}
+
+
+def test_lease_of_a_reader_that_is_only_slow() -> None:
+    """A change takes its lease away, and it fills nothing any more."""
+    slow = replace(SHEETS, projection=between(SHEETS.projection, lambda: edit("new")))
+    save_row("saved", 3)
+    assert write_behind.load(slow, 7).text == "saved"
+    assert write_behind.load(SHEETS, 7).text == "new"
+
+
+BROKEN: dict[str, Callable[[], object]] = {
+    "change": lambda: edit("c", 15),
+    "first change": lambda: edit("c", 23),
+    "flush": lambda: flush(SHEETS),
+    "flush of one": lambda: flush_users(SHEETS, [7]),
+    "exposure": lambda: exposure(SHEETS),
+    "count": lambda: write_behind.count_unsaved(SHEETS),
+}
+
+
+@pytest.mark.parametrize("first", BROKEN)
+def test_index_of_another_type(first: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is made anew from the documents by whoever meets it; nothing unsaved is forgotten."""
+    edit("a", 7)
+    edit("b", 15)
+    store().command("SET", MARKS, "no index")
+    BROKEN[first]()
+    flush(SHEETS)
+    texts = {7: "a", 15: "c" if first == "change" else "b"}
+    assert {user_id: row(user_id)[0] for user_id in texts} == texts  # type: ignore[index]
+    assert marks() == {}
+    assert f"{MARKS} was no index" in caplog.text
+
+
+def test_foreign_member_of_an_index() -> None:
+    """It is no user: whoever counts the unsaved does not stumble over it."""
+    edit("a")
+    store().command("ZADD", MARKS, 1, "somebody")
+    assert exposure(SHEETS).unsaved == 1
+    assert marks() == {"7": 1}
+
+
 def test_corrupt_document_that_was_marked() -> None:
     """It counts as lost: there is nothing to persist."""
     edit("a")
@@ -407,7 +478,7 @@ def test_poison_document(caplog: pytest.LogCaptureFixture) -> None:
     """The others are persisted; the one PostgreSQL refuses stays, marked and reported."""
     for user_id in (7, 15, 23):
         edit(POISON if user_id == 15 else "good", user_id)
-    with counted(CANVAS_FLUSHED, "refused") as more:
+    with counted(FLUSHED, "canvas", "refused") as more:
         assert flush(replace(SHEETS, persist=_all_or_none)) == Flushed(persisted=2, refused=1)
     assert (row(7), row(15), row(23), marks()) == (("good", 1), None, ("good", 1), {"15": 1})
     assert (more(), store().command("TTL", "canvas:15")) == (1, -1)

@@ -2,14 +2,21 @@
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from time import sleep
 from typing import Any
 
 import pytest
 from django.db import connections, transaction
 
-from aevon.cache import CANVAS, CacheUnavailable, Contended, outbox, resources, write_behind
+from aevon.cache import (
+    CANVAS,
+    CacheError,
+    CacheUnavailable,
+    Contended,
+    outbox,
+    resources,
+    write_behind,
+)
 from aevon.cache.connection import store
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
@@ -237,29 +244,52 @@ def test_a_user_deleted_while_the_cache_is_away_is_forgotten(user: User, cache_a
 def test_a_repair_under_contention_waits_for_the_next_drain(
     user: User, cache_away: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Drains wait for `CacheUnavailable` and know no other trouble."""
+    """A trouble of this canvas alone, which keeps no other keyspace waiting."""
     with cache_away():
         patch(user.pk, a=window())
     monkeypatch.setattr(write_behind, "ATTEMPTS", 0)
     with pytest.raises(Contended):
         journal.replay(CANVAS_BUFFER, [user.pk])
-    with pytest.raises(CacheUnavailable):
+    with pytest.raises(CacheError) as trouble:
         resources.resource("canvas").repair([user.pk])
+    assert not isinstance(trouble.value, CacheUnavailable)
     assert AwayEdit.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_repair_that_is_rolled_back_is_done_again(user: User, cache_away: Any) -> None:
-    """The edits are deleted with the outbox row or not at all; twice is as once."""
-    patch(user.pk, a=window())
+def test_an_edit_is_not_repeated_because_another_users_failed(
+    make_user: Any, cache_away: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ada moved her window on since; that Bob's canvas is contended must not move it back."""
+    ada, bob = make_user(), make_user()
+    with cache_away():
+        for user in (ada, bob):
+            patch(user.pk, a=window(zIndex=1))
+    replay_one = journal._replay_one
+
+    def contended_for_bob(buffer: Any, user_id: int) -> None:
+        if user_id == bob.pk:
+            raise Contended
+        replay_one(buffer, user_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_replay_one", contended_for_bob)
+        drain_outbox()
+    patch(ada.pk, a={"zIndex": 5})
+    drain_outbox()
+    layouts = [services.live(user.pk).layout["microApps"] for user in (ada, bob)]
+    assert [apps["a"]["zIndex"] for apps in layouts] == [5, 1]
+    assert (AwayEdit.objects.count(), outbox.depth()) == (0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repair_inside_a_transaction_is_refused(user: User, cache_away: Any) -> None:
+    """Its rollback would bring back edits that the live document has already."""
     with cache_away():
         patch(user.pk, b=window())
-    with suppress(ZeroDivisionError), transaction.atomic():
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
         resources.resource("canvas").repair([user.pk])
-        raise ZeroDivisionError
-    drain_outbox()
-    assert live(user.pk) == {"a", "b"}
-    assert not AwayEdit.objects.exists()
+    assert held(user.pk) is None
 
 
 @pytest.mark.django_db(transaction=True)

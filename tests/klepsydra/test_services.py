@@ -222,6 +222,16 @@ def test_an_entry_edited_by_hand_does_not_reach_the_ledger(
     assert (after["phase"], after["amplitude"]) == (before["phase"], before["amplitude"])
     assert not answer.outcome.pity
     assert after["frustrationLevel"] < 0.2
+    assert held(player.pk) == after
+
+
+def test_a_version_edited_by_hand_does_not_reach_a_stored_answer(player: User) -> None:
+    """What a retry is told is what the row became."""
+    play(player.pk)
+    edit(player.pk, version=1)
+    first = play(player.pk, idempotency_key="k").answer
+    assert play(player.pk, idempotency_key="k").answer == first
+    assert first.psyche.version == row(player.pk)["version"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("raw", [b"", b"junk", b"[]", b"{}", b'{"_lease":"x"}', b"\xff", b"null"])

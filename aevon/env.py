@@ -8,6 +8,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -86,6 +87,19 @@ def _generated(path: Path) -> str:
     with os.fdopen(descriptor, "w") as file:
         file.write(value)
     return value
+
+
+def broker_url(url: str) -> str:
+    """A Dragonfly URL as Celery's broker library understands it: with the same database behind a
+    socket, and with the same checking of certificates, which it leaves out unless it is told."""
+    address, _, options = url.partition("?")
+    query = dict(parse_qsl(options))
+    if address.startswith("unix://"):
+        address = address.replace("unix", "redis+socket", 1)
+        query = {"virtual_host" if name == "db" else name: value for name, value in query.items()}
+    if address.startswith("rediss://"):
+        query = {"ssl_cert_reqs": "required", **query}
+    return f"{address}?{urlencode(query)}" if query else address
 
 
 def running(data_dir: Path) -> dict[str, Any]:

@@ -28,6 +28,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
 WEB_THREADS = 2 * (os.cpu_count() or 1) + 1  # per worker; granian warns of more
 LOGINS = ("demo", "admin")
+# Marks the accounts that are this program's to give a password.
+DEMO_EMAIL = "made-by-make-run@example.org"
 DEMO_COMMANDS = ("open Notes", "open Clock", "play SpinForge with stake 5")
 
 Login = dict[str, str]
@@ -117,7 +119,7 @@ def run() -> None:
         with plain_errors(data_dir):
             # What a run that was killed left behind tells lies by now.
             (data_dir / "run.json").unlink(missing_ok=True)
-            logins = prepare_database(data_dir)
+            logins = prepare_database(data_dir, ours=not outside_database)
         site = Site(
             url=f"http://{HOST}:{port}",
             data_dir=data_dir,
@@ -178,8 +180,8 @@ def shared_counters(data_dir: Path) -> str:
     return str(folder)
 
 
-def prepare_database(data_dir: Path) -> dict[str, Login]:
-    """Migrate and make the demo data; returns the log-ins by name."""
+def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
+    """Migrate and make the demo data; returns the log-ins by name. `ours`: an embedded one."""
     import django  # noqa: PLC0415  # the settings read the environment that was only now set
 
     django.setup()
@@ -189,7 +191,7 @@ def prepare_database(data_dir: Path) -> dict[str, Login]:
     say("Migrating the database …")
     try:
         call_command("migrate", verbosity=0, interactive=False)
-        return prepare_demo_data(data_dir)
+        return prepare_demo_data(data_dir, ours=ours)
     except DatabaseError as error:
         raise CannotRunError(f"PostgreSQL refused: {first_line(error)}") from error
     finally:
@@ -201,7 +203,7 @@ def prepare_database(data_dir: Path) -> dict[str, Login]:
                 close_pool()
 
 
-def prepare_demo_data(data_dir: Path) -> dict[str, Login]:
+def prepare_demo_data(data_dir: Path, *, ours: bool) -> dict[str, Login]:
     """The users `demo` and `admin`; a new `demo` has spoken to BEEP already, so that every
     service has something to show."""
     from aevon.cache import CacheUnavailable  # noqa: PLC0415  what reads models comes after setup
@@ -209,8 +211,8 @@ def prepare_demo_data(data_dir: Path) -> dict[str, Login]:
     from canvas.services import persist_now  # noqa: PLC0415
 
     logins = stored_logins(data_dir / "demo.json")
-    ensure_user(logins["admin"], is_staff=True, is_superuser=True)
-    demo, is_new = ensure_user(logins["demo"])
+    ensure_user(logins["admin"], ours=ours, is_staff=True, is_superuser=True)
+    demo, is_new = ensure_user(logins["demo"], ours=ours)
     if is_new:
         for text in DEMO_COMMANDS:
             command(demo, text)
@@ -229,14 +231,22 @@ def stored_logins(path: Path) -> dict[str, Login]:
     return logins
 
 
-def ensure_user(login: Login, **flags: bool) -> tuple[int, bool]:
+def ensure_user(login: Login, *, ours: bool, **flags: bool) -> tuple[int, bool]:
     """Make the user, or give an existing one the password that is announced; the user's id, and
-    whether it is new."""
+    whether it is new.
+
+    Raises `CannotRunError` for somebody else's user, in a database that is not `ours`.
+    """
     from django.contrib.auth import get_user_model  # noqa: PLC0415
 
     user, created = get_user_model().objects.get_or_create(
-        username=login["username"], defaults={"is_active": True, **flags}
+        username=login["username"], defaults={"is_active": True, "email": DEMO_EMAIL, **flags}
     )
+    if not (created or ours or user.email == DEMO_EMAIL):
+        raise CannotRunError(
+            f"The database has a user {user.username} that `make run` did not make: set "
+            "DATABASE_URL to a database of its own."
+        )
     if created or not user.check_password(login["password"]):
         user.set_password(login["password"])
         user.save()

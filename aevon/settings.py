@@ -22,7 +22,8 @@ DRAGONFLY_URL = env.text("DRAGONFLY_URL", RUNNING.get("dragonflyUrl", ""))
 DEBUG = False
 SECRET_KEY = env.secret("DJANGO_SECRET_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
 JWT_SIGNING_KEY = env.secret("JWT_SIGNING_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
-ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
+LOCAL_HOSTS = "localhost,127.0.0.1,[::1]" + (",testserver" if DEVELOPMENT else "")
+ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", LOCAL_HOSTS)
 CSRF_TRUSTED_ORIGINS = env.names("AEVON_CSRF_TRUSTED_ORIGINS", "")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -224,9 +225,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Celery (aevon/celery.py holds the schedule) --------------------------------------------
 
-CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", AEVON_CACHE["URL"]).replace(
-    "unix://", "redis+socket://", 1
-)
+CELERY_BROKER_URL = env.broker_url(env.text("CELERY_BROKER_URL", AEVON_CACHE["URL"]))
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "celery:broker:",
     "visibility_timeout": 600,

@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from aevon.cache import SESSION
-from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin
+from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin, may_change
 from auth_sessions import services
 from auth_sessions.models import Session, SessionAnchor, User
 
@@ -50,7 +50,11 @@ class SessionAdmin(CachedStateAdmin, ReadOnlyAdmin):
     exclude = ("refresh_digest",)
     actions = ("end_selected",)
 
-    @admin.action(description="End the selected sessions")
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may end sessions, and not only look at them."""
+        return may_change(request, Session)
+
+    @admin.action(description="End the selected sessions", permissions=["end"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         """The users are refused on their next request."""
         ended = sum(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
-from django.contrib.auth import get_user_model
+from django.contrib.auth import get_permission_codename, get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
@@ -49,6 +49,13 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         page = request.resolver_match.url_name if request.resolver_match else None
         with_user = (page or "").startswith(f"{user.app_label}_{user.model_name}_")
         return with_user and bool(super().has_delete_permission(request, *args))
+
+
+def may_change(request: HttpRequest, model: type[Model]) -> bool:
+    """Whether the user may change rows of the model, in whatever way the admin offers."""
+    options = model._meta  # noqa: SLF001  public by convention
+    name = get_permission_codename("change", options)
+    return request.user.has_perm(f"{options.app_label}.{name}")
 
 
 class CachedStateAdmin(_Base):
@@ -102,8 +109,15 @@ class CachedStateAdmin(_Base):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        mine = {name: self.get_action(name) for name in ("warm_the_cache", "flush_from_the_cache")}
-        return {**super().get_actions(request), **mine}
+        found: dict[str, Any] = super().get_actions(request)
+        if self.has_operate_permission(request):
+            names = ("warm_the_cache", "flush_from_the_cache")
+            found |= {name: self.get_action(name) for name in names}
+        return found
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may do something about the rows' entries: not who may only look."""
+        return may_change(request, self.model)
 
     @admin.action(description="Warm the cache")
     def warm_the_cache(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -179,7 +193,11 @@ class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
-    @admin.action(description="Repair now")
+    def has_repair_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may do more than look."""
+        return may_change(request, Outbox)
+
+    @admin.action(description="Repair now", permissions=["repair"])
     def repair_now(self, request: HttpRequest, queryset: QuerySet[Outbox]) -> None:
         """Repair the selected entries, as the beat task does every two seconds."""
         wanted = list(queryset.values_list("pk", flat=True))

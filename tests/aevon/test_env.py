@@ -1,6 +1,7 @@
 """The environment's values: typed, bounded, and named when wrong."""
 
 import os
+import ssl
 import stat
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Connection
 
 from aevon import env
 
@@ -88,3 +90,25 @@ def test_production_without_a_secret_is_one_line(missing: str, tmp_path: Path) -
     assert done.returncode == 1
     assert missing in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://u:p%40@h:1/2", "redis://u:p%40@h:1/2"),
+        ("unix:///run/df.sock", "redis+socket:///run/df.sock"),
+        ("unix://u:p@/run/df.sock?db=3", "redis+socket://u:p@/run/df.sock?virtual_host=3"),
+        ("rediss://:p@h:1/0", "rediss://:p@h:1/0?ssl_cert_reqs=required"),
+        ("rediss://h/0?ssl_cert_reqs=none", "rediss://h/0?ssl_cert_reqs=none"),
+    ],
+)
+def test_the_broker_is_where_the_cache_is(url: str, expected: str) -> None:
+    """The same server and database, written as kombu wants them."""
+    assert env.broker_url(url) == expected
+
+
+def test_the_brokers_certificate_is_checked() -> None:
+    """kombu itself would not, and would send the password to anybody."""
+    assert Connection(env.broker_url("rediss://:p@h:1/0")).ssl == {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED
+    }

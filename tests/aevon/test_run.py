@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import redis
 
+from aevon.embedded import embedded_servers
 from aevon.ports import HOST, NoPortError, free_port, reserved_port
 from aevon.run import stored_logins
 from aevon.server import folder_lock
@@ -113,6 +114,23 @@ def test_outside_server_that_is_away_is_said(tmp_path, name, url, sentence):
     assert said.startswith(sentence)
     assert "hidden" not in said
     assert code == 1
+
+
+def test_somebody_elses_admin_keeps_the_password(tmp_path):
+    """In a database from outside a user of that name is not taken over: it is refused."""
+    with embedded_servers(tmp_path / "theirs", cache=False, durable=False) as theirs:
+        url = theirs.database_url
+        with make_run(tmp_path / "first", DATABASE_URL=url):
+            pass
+        with make_run(tmp_path / "second", DATABASE_URL=url):
+            pass  # made by `make run`: another folder's passwords
+        with psycopg.connect(url) as db:
+            db.execute("UPDATE auth_sessions_user SET email = 'ada@example.org', password = 'x'")
+        said, code = refusal(tmp_path / "third", DATABASE_URL=url)
+        with psycopg.connect(url) as db:
+            passwords = db.execute("SELECT DISTINCT password FROM auth_sessions_user").fetchall()
+    assert said.startswith("The database has a user admin that `make run` did not make")
+    assert (code, passwords) == (1, [("x",)])
 
 
 def test_wrong_port_setting_is_said(tmp_path):

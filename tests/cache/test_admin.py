@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
@@ -324,3 +325,31 @@ def test_json_for_people_keeps_its_letters() -> None:
     """And what is not there is called nothing."""
     assert pretty({"a": "Λ"}) == '{\n  "a": "Λ"\n}'
     assert pretty(None) == "nothing"
+
+
+@pytest.fixture
+def onlooker(make_user: Any) -> Client:
+    """The browser of somebody who may look at everything and change nothing."""
+    looker: User = make_user(is_staff=True)
+    looker.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    client = Client()
+    client.force_login(looker)
+    return client
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_who_may_only_look_is_offered_no_action(onlooker: Client, model: type[Model]) -> None:
+    """Neither Django's own nor ours."""
+    page = onlooker.get(url(model, "changelist"))
+    assert page.status_code == 200
+    assert not page.context["cl"].model_admin.get_actions(page.wsgi_request)
+
+
+def test_who_may_only_look_ends_no_session_and_flushes_nothing(
+    onlooker: Client, member: User
+) -> None:
+    """Also with a request that no page offered."""
+    act(onlooker, Session, "end_selected", Session.objects.get(user=member))
+    act(onlooker, User, "flush_from_the_cache", member)
+    assert Session.objects.get(user=member).ended_at is None
+    assert store().command("EXISTS", f"session:{member.pk}") == 1

@@ -31,6 +31,10 @@ SESSIONS: Final = Projection(
 )
 
 
+# Signals after the change. A clear from the other side tells only before it whom it concerned.
+DONE: Final = ("post_add", "post_remove", "post_clear")
+
+
 def connect() -> None:
     """Register the resource and follow everything that the document shows."""
     register(EntryResource(SESSIONS))
@@ -50,27 +54,27 @@ def _membership_changed(
     *, instance: Any, action: str, reverse: bool, pk_set: set[int] | None, **_: Any
 ) -> None:
     """A user's groups or permissions changed, from either side of the relation."""
-    if not reverse:
-        _follow([instance.pk])
-    elif action == "pre_clear":
+    if reverse and action == "pre_clear":
         _lock(instance)
         _follow(instance.user_set.values_list("pk", flat=True))
-    else:
-        _follow(pk_set or ())
+    elif action in DONE:
+        _follow((pk_set or ()) if reverse else [instance.pk])
 
 
 def _group_changed(
     *, instance: Any, action: str, reverse: bool, pk_set: set[int] | None, **_: Any
 ) -> None:
     """What a group may do changed, from either side of the relation."""
-    if not reverse:
-        groups: Iterable[int] = [instance.pk]
-    elif action == "pre_clear":
+    if reverse and action == "pre_clear":
         _lock(instance)
-        groups = list(instance.group_set.values_list("pk", flat=True))
-    else:
-        groups = pk_set or ()
-    _follow(User.objects.filter(groups__in=groups).values_list("pk", flat=True))
+        _follow_members(instance.group_set.values_list("pk", flat=True))
+    elif action in DONE:
+        _follow_members((pk_set or ()) if reverse else [instance.pk])
+
+
+def _follow_members(groups: Iterable[int]) -> None:
+    members = User.objects.filter(groups__in=list(groups)).values_list("pk", flat=True)
+    _follow(members.distinct())
 
 
 def _group_deleted(*, instance: Group, **_: Any) -> None:

@@ -467,6 +467,16 @@ def test_a_permission_that_comes_or_goes_raises_the_superusers(scene: Scene) -> 
     assert rises(scene, lambda _: new.delete()) == (0, 0, 1)
 
 
+def test_users_of_before_the_triggers_get_an_anchor(scene: Scene) -> None:
+    """A site that was migrated in two steps; who has one keeps it."""
+    second = import_module("auth_sessions.migrations.0003_permissions_are_followed")
+    sql("DELETE FROM auth_sessions_sessionanchor WHERE user_id = %s", scene.ada.pk)
+    bobs = version(scene.bob)
+    sql(second.BACKWARDS)
+    sql(second.FORWARDS)
+    assert (version(scene.ada), version(scene.bob)) == (1, bobs)
+
+
 def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
     """Backwards nothing of them is left; forwards they are there again."""
     first = import_module("auth_sessions.migrations.0002_anchor_triggers")

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 
 from aevon.cache import CANVAS, CONVO_HISTORY, PSYCHE, SESSION, write_through
 from aevon.cache.connection import store
+from aevon.cache.metrics import PUBLISHES
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
 from auth_sessions import services
@@ -34,6 +35,7 @@ from tests.auth_sessions.rows import (
     version,
     wait_for_waiters,
 )
+from tests.cache.conftest import counted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeUser = Callable[..., User]
@@ -221,6 +223,14 @@ def test_a_change_of_a_group_is_followed_by_all_its_members(
     assert held(scene.ada) == row(scene.ada)
     assert held(bob) == row(bob) != bobs
     assert store().command("GET", SESSION.key(stranger.pk)) == other
+
+
+@pytest.mark.parametrize("what", ["group's permissions: add", "permission's groups: clear"])
+def test_a_change_of_a_group_is_published_once_for_each_member(scene: Scene, what: str) -> None:
+    """Not before it and after it."""
+    with counted(PUBLISHES, "session", "stored") as more:
+        CHANGES[what](scene)
+    assert more() == 1
 
 
 def test_a_change_of_a_group_reads_all_its_members_in_one_query(

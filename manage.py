@@ -22,7 +22,8 @@ def main() -> None:
     except ImproperlyConfigured as error:
         sys.exit(f"Wrong setting: {error}")
     except KeyboardInterrupt:
-        sys.exit("Stopped. What was done so far is complete and consistent.")
+        sys.stderr.write("Stopped. What was done so far is complete and consistent.\n")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ it speaks a dialect that an old Python can read, and imports nothing that is not
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,8 @@ NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 def main(requirements: str) -> None:
     """Make the environment ready for `requirements`; harmless and quick when it is."""
+    if is_installed(requirements) and works(str(PYTHON)):
+        return
     python = suitable_python()
     try:
         VENV.mkdir(exist_ok=True)
@@ -38,7 +39,7 @@ def suitable_python() -> str:
     if sys.version_info >= OLDEST:
         return sys.executable
     for name in NEWER_NAMES:
-        if shutil.which(name):
+        if works(name):
             return name
     sys.exit(
         "Python 3.11 or later is needed, and "
@@ -49,12 +50,25 @@ def suitable_python() -> str:
     )
 
 
+def works(python: str) -> bool:
+    """Whether this Python runs, with pip, and is new enough: a name on the path may be a shim for
+    one that is not there, and a virtual environment may have been made by an older one."""
+    check = "import pip, sys; sys.exit(sys.version_info < " + repr(OLDEST) + ")"
+    quiet = subprocess.DEVNULL
+    try:
+        return subprocess.call([python, "-c", check], stdout=quiet, stderr=quiet) == 0  # noqa: S603
+    except OSError:
+        return False
+
+
 def ensure_venv(python: str) -> None:
-    """Create the virtual environment, also over one whose Python has gone."""
-    if PYTHON.exists() and subprocess.call([str(PYTHON), "-c", "import pip"]) == 0:  # noqa: S603
+    """Create the virtual environment, also over one whose Python has gone or is too old."""
+    if works(str(PYTHON)):
         return
     for stamp in VENV.glob("installed-*"):
         stamp.unlink()
+    for old in VENV.glob("bin/*"):
+        old.unlink()  # venv would leave the old Python's
     print("Creating the virtual environment ...", flush=True)
     if subprocess.call([python, "-m", "venv", str(VENV)]):  # noqa: S603
         sys.exit(

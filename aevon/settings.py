@@ -31,8 +31,8 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVELOPMENT
 SECURE_SSL_REDIRECT = not DEVELOPMENT
-# Gateways and probes reach these inside the network, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$", r"^api/v1/auth/validate/$"]
+# Gateways ask inside the network, without TLS.
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/auth/validate/$"]
 # Proxies in front that write X-Forwarded-For and -Proto; with none, these are a client's invention.
 AEVON_TRUSTED_PROXIES = env.integer("AEVON_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if AEVON_TRUSTED_PROXIES else None
@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "beep",
 ]
 MIDDLEWARE = [
+    "aevon.health.ProbesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "aevon.api.middleware.ProblemMiddleware",
@@ -259,12 +260,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "{levelname:<7} {name}: {message}", "style": "{"}},
-    "filters": {"outages": {"()": "aevon.logs.OutageInOneLine"}},
+    "filters": {"short": {"()": "aevon.logs.InOneLine"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "plain",
-            "filters": ["outages"],
+            "filters": ["short"],
         }
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -1,11 +1,9 @@
-"""Where each service answers."""
+"""Where each service answers. Probes are answered before: aevon/health.py."""
 
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
-
-from aevon import health
 
 api_v1 = [
     path("auth/", include("auth_sessions.urls")),
@@ -24,9 +22,6 @@ urlpatterns = [
         name="docs",
     ),
     path("admin/", admin.site.urls),
-    path("health/live", health.live, name="live"),
-    path("health/ready", health.ready, name="ready"),
-    path("metrics", health.metrics, name="metrics"),
 ]
 handler400 = "aevon.api.problems.bad_request"
 handler403 = "aevon.api.problems.permission_denied"

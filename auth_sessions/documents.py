@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from aevon.cache import Document
+from aevon.cache import Document, Version
 
 
 class SessionDocument(Document, frozen=True, kw_only=True):
@@ -19,5 +19,5 @@ class SessionDocument(Document, frozen=True, kw_only=True):
     sovereignty_class: Literal["INITIATE", "SOVEREIGN", "ARCHITECT"]
     permissions: list[str]
     sessions: dict[str, int]
-    version: int
+    version: Version
     expires_at: int

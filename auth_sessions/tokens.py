@@ -9,7 +9,7 @@ from uuid import UUID
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
-from aevon.cache import InvalidKey, canonical_user_id
+from aevon.cache import canonical_user_id
 from auth_sessions.models import Session, User
 
 
@@ -86,10 +86,11 @@ def _read(text: str, kind: type[Token]) -> Claims:
             sid=str(UUID(claims["sid"])),
             jti=str(claims["jti"]),
         )
-    # simplejwt lets a non-numeric or an enormous `exp` through as ValueError or OverflowError.
-    except (TokenError, InvalidKey, KeyError, TypeError, AttributeError) as error:
+    # simplejwt lets a non-numeric or an enormous `exp` through as ValueError, OverflowError or
+    # OSError, depending on how enormous. InvalidKey is a ValueError.
+    except (TokenError, KeyError, TypeError, AttributeError) as error:
         raise InvalidToken from error
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise InvalidToken from error
 
 

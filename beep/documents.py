@@ -1,12 +1,12 @@
 """What Dragonfly holds in the list `convo_history:{userId}`."""
 
-from aevon.cache import Document
+from aevon.cache import Document, Version
 
 
 class TurnDocument(Document, frozen=True, kw_only=True):
     """One turn. `at` is RFC 3339 in UTC with microseconds."""
 
-    seq: int
+    seq: Version
     command: str
     response: str
     at: str

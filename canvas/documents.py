@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from aevon.cache import Document, rfc3339
+from aevon.cache import VERSION_MAX, Document, rfc3339
 from canvas.layout import Change, InvalidLayout, Layout, apply, empty_layout, problems, touched
 
 
@@ -20,7 +20,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
 
     user_id: int
     layout: Layout
-    revision: Annotated[int, msgspec.Meta(ge=0)]
+    revision: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
     updated_at: str | None
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
 

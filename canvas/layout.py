@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 MICRO_APPS_MAX: Final = 500
-ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+# Not the name that a JavaScript reader cannot use as a member.
+ID: Final = re.compile(r"(?!__proto__\Z)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 COORDINATE_MAX: Final = 1_000_000
 SIDE_MAX: Final = 100_000
 Z_INDEX_MAX: Final = 2**31
@@ -111,20 +112,20 @@ def problems(layout: Any, ids: Collection[str] | None = None) -> list[Problem]:
 
 
 def _layout_problems(layout: Any, ids: Collection[str] | None) -> Iterator[Problem]:
-    yield from _LAYOUT(layout, "layout")
+    yield from _LAYOUT(layout, "")
     apps = layout.get("microApps") if isinstance(layout, dict) else None
     if not isinstance(apps, dict):
         return
     if len(apps) > MICRO_APPS_MAX:
         detail = f"At most {MICRO_APPS_MAX} micro-apps fit on a canvas."
-        yield Problem("layout.microApps", "too_many", detail)
+        yield Problem("microApps", "too_many", detail)
         return
     for app_id in apps.keys() if ids is None else apps.keys() & ids:
         yield from _micro_app_problems(app_id, apps[app_id])
 
 
 def _micro_app_problems(app_id: str, app: Any) -> Iterator[Problem]:
-    path = f"layout.microApps.{app_id}"
+    path = f"microApps.{app_id}"
     if not ID.fullmatch(app_id):
         yield Problem(path, "invalid_id", "An id is 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'.")
         return
@@ -142,14 +143,19 @@ def _object(**members: Check) -> Check:
             yield Problem(path, "not_an_object", "This must be an object.")
             return
         for name in sorted(value.keys() - members.keys()):
-            yield Problem(f"{path}.{name}", "unknown_member", "This member is not known.")
+            yield Problem(_member(path, name), "unknown_member", "This member is not known.")
         for name, member in members.items():
             if name in value:
-                yield from member(value[name], f"{path}.{name}")
+                yield from member(value[name], _member(path, name))
             else:
-                yield Problem(f"{path}.{name}", "required", "This member is required.")
+                yield Problem(_member(path, name), "required", "This member is required.")
 
     return check
+
+
+def _member(path: str, name: str) -> str:
+    """A dotted path; "" is the layout itself, which is the whole body of a request."""
+    return f"{path}.{name}" if path else name
 
 
 def _text(shortest: int, longest: int) -> Check:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from aevon.cache import Document
+from aevon.cache import Document, Version
 from klepsydra.engine import PsycheSnapshot
 from klepsydra.instruments import Tier
 from klepsydra.models import COUNT_MAX, PERIOD_MAX_SECONDS, PERIOD_MIN_SECONDS
@@ -29,7 +29,7 @@ class PsycheDocument(Document, frozen=True):
     loss_streak: Count
     frustration_level: Unit
     is_throttled: bool
-    version: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    version: Version
     updated_at: Time
     throttled_until: Time | None
     frustration_at: Time

@@ -85,15 +85,15 @@ def play(user_id: int, slug: str, stake: int, *, idempotency_key: str | None = N
     try:
         if connection.in_atomic_block:
             # A miss would fill the entry with what this transaction has not committed yet.
-            return Played(_play_from_row(request, seen=None))
-        seen = psyche(user_id)
-        return Played(_play_from_cache(request, seen) or _play_from_row(request, seen=seen))
+            return Played(_play_from_row(request))
+        return Played(_play_from_cache(request) or _play_from_row(request))
     except ledger.KeyTaken:
         return Played(_first_answer(request), replayed=True)
 
 
-def _play_from_cache(request: _Request, state: PsycheDocument) -> Answer | None:
+def _play_from_cache(request: _Request) -> Answer | None:
     """None where the cached state is not, or cannot be, the row's."""
+    state = psyche(request.user_id)
     try:
         return _play(request, state)
     except engine.StakeOutOfRange:
@@ -103,17 +103,13 @@ def _play_from_cache(request: _Request, state: PsycheDocument) -> Answer | None:
 
 
 @transaction.atomic
-def _play_from_row(request: _Request, *, seen: PsycheDocument | None) -> Answer:
-    """`seen` is what the cache held before."""
+def _play_from_row(request: _Request) -> Answer:
     state = selectors.read_locked(request.user_id)
     if state is None:
         _begin(request.user_id)
         state = selectors.read_locked(request.user_id)
     if state is None:
         raise NoSuchUser(f"User {request.user_id} was deleted meanwhile.")
-    if seen is not None and seen.version > state.version:
-        # Nobody committed it (the row is locked), and it would outlast every publish.
-        write_through.drop(PSYCHES, [request.user_id])
     return _play(request, state)
 
 

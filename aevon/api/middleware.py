@@ -41,7 +41,12 @@ class ProblemMiddleware:
         except APIException as refusal:
             drain(request.environ["wsgi.input"], still_coming(request))
             return problems.from_exception(refusal)
-        return as_problem(request, self.get_response(request))
+        response = as_problem(request, self.get_response(request))
+        if not request.META.get("HTTP_EXPECT"):
+            # What a view answered without reading, a 401 for example. Left in the connection, the
+            # rest of the body would be taken for the next request.
+            drain(request._stream, settings.AEVON_MAX_BODY_BYTES)  # noqa: SLF001
+        return response
 
     def process_exception(self, request: WSGIRequest, exception: Exception) -> HttpResponse | None:
         """Outages, and oversized forms, in views that are not REST framework's."""
@@ -101,7 +106,7 @@ def still_coming(request: WSGIRequest) -> int:
 
 
 def drain(stream: IO[bytes], length: int) -> None:
-    """Discard up to `length` bytes, and not more than `DRAINED_MAX_BYTES`.
+    """Discard what is left of a stream, up to `length` and not more than `DRAINED_MAX_BYTES`.
 
     Closing at once resets the connection, and the client never reads the answer. A WSGI
     application may not send `Connection: close` (PEP 3333): past the bound the server closes.

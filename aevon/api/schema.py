@@ -13,7 +13,7 @@ FIELD_ERROR: dict[str, Any] = {
         "field": {
             "type": "string",
             "description": 'Dotted path of the member; "" is the whole body.',
-            "example": "layout.microApps.a.position.x",
+            "example": "microApps.a.position.x",
         },
         "code": {"type": "string", "example": "unknown_member"},
         "detail": {"type": "string"},

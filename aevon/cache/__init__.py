@@ -2,7 +2,7 @@
 
 from aevon.cache import bounded_list, cache_aside, rate_limit, write_behind, write_through
 from aevon.cache.bounded_list import BoundedList, Recent
-from aevon.cache.codec import CorruptValue, Document, rfc3339
+from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
 from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
 from aevon.cache.entries import Projection
 from aevon.cache.failsafe import after_commit
@@ -38,6 +38,7 @@ __all__ = [
     "LOGIN_ATTEMPTS_BY_NAME",
     "PSYCHE",
     "SESSION",
+    "VERSION_MAX",
     "BoundedList",
     "BufferResource",
     "CacheError",
@@ -53,6 +54,7 @@ __all__ = [
     "Projection",
     "Recent",
     "UnknownKeyspace",
+    "Version",
     "WriteBehind",
     "WrongType",
     "add_to_outbox",

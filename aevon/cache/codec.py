@@ -7,9 +7,13 @@ nothing else is a miss for every reader.
 
 import functools
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+
+# RFC 8259, 6: the largest integer that every reader, Lua's among them, holds exactly.
+VERSION_MAX: Final = 2**53 - 1
+Version = Annotated[int, msgspec.Meta(ge=1, le=VERSION_MAX)]
 
 D = TypeVar("D", bound=msgspec.Struct)
 

@@ -216,7 +216,8 @@ def _content(projection: Projection[D], document: D | None) -> tuple[Any, ...]:
 
 def publish(projection: Projection[D], document: D) -> str:
     """Put a committed state in: `stored`, `newer` (a newer one is there), `filled`, `full` (the
-    older one was removed) or `away`; `dropped` when the document's end has passed.
+    older one was removed) or `away`; `dropped` when the document's end has passed, or when what
+    is there is newer than PostgreSQL.
 
     One round trip where an entry is there; an empty one is filled from PostgreSQL. When the cache
     is away, the outbox makes it follow. Never raises for the cache's sake.
@@ -238,8 +239,20 @@ def publish(projection: Projection[D], document: D) -> str:
     if result == "empty":
         fill(projection, {user_id: EMPTY})
         result = "filled"
+    elif result == "newer" and _is_impossible(projection, user_id):
+        result = drop(projection, [user_id])
     PUBLISHES.labels(projection.keyspace.name, result).inc()
     return str(result)
+
+
+def _is_impossible(projection: Projection[D], user_id: int) -> bool:
+    """Whether the entry is newer than its row: nobody committed that, and it would outlast every
+    publish. The entry is read first, because its row can only have become newer since."""
+    held: Any = (get_many(projection, [user_id]) or {}).get(user_id, EMPTY)
+    if isinstance(held, Found):
+        return False
+    row = projection.read_one(user_id)
+    return row is None or projection.version(row) < projection.version(held)
 
 
 def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:

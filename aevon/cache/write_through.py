@@ -15,7 +15,7 @@ from aevon.cache.failsafe import after_commit
 
 D = TypeVar("D")
 
-__all__ = ["drop", "follow", "publish", "publish_on_commit"]
+__all__ = ["follow", "publish", "publish_on_commit"]
 
 
 def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> None:

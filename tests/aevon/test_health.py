@@ -66,6 +66,15 @@ def scraped() -> dict[str, Any]:
     return {s.name: s.value for family in families for s in family.samples if not s.labels}
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", PATHS)
+def test_probes_come_by_address_and_without_tls(path: str, settings: Any) -> None:
+    """As an orchestrator sends them, in production too."""
+    settings.SECURE_SSL_REDIRECT = True
+    settings.ALLOWED_HOSTS = ["aevon.example.org"]
+    assert Client(headers={"Host": "10.1.2.3:8000"}).get(path).status_code == 200
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
 def test_only_get_and_head_are_answered(path: str, method: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.db import OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -68,6 +69,12 @@ def test_a_broker_that_is_away_is_one_line(told: Any, error: Exception) -> None:
     line = "ERROR   aevon.tests: Could not do it (no broker)\n"
     assert told(error) == line
     assert told(RuntimeError("Couldn't apply scheduled task"), error) == line * 2
+
+
+def test_a_foreign_host_is_one_line(told: Any) -> None:
+    """Scanners send it all day."""
+    line = told(DisallowedHost("Invalid HTTP_HOST header: 'x'."))
+    assert line == "ERROR   aevon.tests: Could not do it (Invalid HTTP_HOST header: 'x'.)\n"
 
 
 def test_a_deadlock_is_no_outage(told: Any) -> None:

@@ -204,9 +204,21 @@ def test_reader_that_cannot_read_postgresql() -> None:
 @pytest.mark.parametrize(("held", "stored"), [(1, "stored"), (2, "stored"), (3, "newer")])
 def test_publish_over_a_state(held: int, stored: str) -> None:
     """The same or a lower version is replaced, a higher one stays."""
+    write(7, "held", held)
     put(KEY, note(7, "held", held))
     assert publish(NOTES, Note(user_id=7, text="new", version=2)) == stored
     assert got(KEY)["text"] == ("held" if stored == "newer" else "new")
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_publish_over_a_state_newer_than_postgresql(rows: int) -> None:
+    """Nobody committed it: it goes, or it would outlast every publish."""
+    put(KEY, note(7, "forged", 1000))
+    if rows:
+        write(7, "new", 2)
+    assert publish(NOTES, Note(user_id=7, text="new", version=2)) == "dropped"
+    assert got(KEY) is None
+    assert (load() is not None) == bool(rows)
 
 
 def test_publish_renews_the_lifetime() -> None:

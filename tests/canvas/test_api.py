@@ -128,15 +128,15 @@ def test_if_none_match_of_the_current_revision_is_304(client: APIClient, header:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    ({"microApps": {"a": {"zIndex": 1.5}}}, "layout.microApps.a.zIndex"),
-    ({"microApps": {"new": window(type=None)}}, "layout.microApps.new.type"),
-    ({"microApps": {"a": {"position": {"x": 1_000_001}}}}, "layout.microApps.a.position.x"),
-    ({"microApps": {"a b": window()}}, "layout.microApps.a b"),
-    ({"microApps": None}, "layout.microApps"),
-    ({"microApps": []}, "layout.microApps"),
-    ({"userId": 1}, "layout.userId"),
-    ({"revision": 9}, "layout.revision"),
-    ({"microApps": {f"b{n}": window() for n in range(500)}}, "layout.microApps"),
+    ({"microApps": {"a": {"zIndex": 1.5}}}, "microApps.a.zIndex"),
+    ({"microApps": {"new": window(type=None)}}, "microApps.new.type"),
+    ({"microApps": {"a": {"position": {"x": 1_000_001}}}}, "microApps.a.position.x"),
+    ({"microApps": {"a b": window()}}, "microApps.a b"),
+    ({"microApps": None}, "microApps"),
+    ({"microApps": []}, "microApps"),
+    ({"userId": 1}, "userId"),
+    ({"revision": 9}, "revision"),
+    ({"microApps": {f"b{n}": window() for n in range(500)}}, "microApps"),
 ]
 
 

@@ -123,7 +123,7 @@ BAD_MICRO_APPS: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("members", "field", "code"), BAD_MICRO_APPS)
 def test_a_bad_member_is_named(members: dict[str, Any], field: str, code: str) -> None:
     """By its path, and nothing else is complained about."""
-    assert found(layout(a=window(**members))) == [(f"layout.microApps.a.{field}", code)]
+    assert found(layout(a=window(**members))) == [(f"microApps.a.{field}", code)]
 
 
 @pytest.mark.parametrize("member", ["type", "title", "position", "size", "zIndex"])
@@ -131,23 +131,23 @@ def test_a_missing_member_is_named(member: str) -> None:
     """There are no defaults: a new micro-app must be complete."""
     app = window()
     del app[member]
-    assert found(layout(a=app)) == [(f"layout.microApps.a.{member}", "required")]
+    assert found(layout(a=app)) == [(f"microApps.a.{member}", "required")]
 
 
 @pytest.mark.parametrize("app_id", ["", "a" * 65, "a b", "a/b", "a\n", "ä", "*", "{x}"])
 def test_a_bad_id_is_refused(app_id: str) -> None:
     """Ids are plain: they stand in paths and in commands."""
-    assert found(layout(**{app_id: window()})) == [(f"layout.microApps.{app_id}", "invalid_id")]
+    assert found(layout(**{app_id: window()})) == [(f"microApps.{app_id}", "invalid_id")]
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ([], ("layout", "not_an_object")),
-        ({}, ("layout.microApps", "required")),
-        ({"microApps": []}, ("layout.microApps", "not_an_object")),
-        ({"microApps": {"a": 1}}, ("layout.microApps.a", "not_an_object")),
-        ({"microApps": {}, "userId": 1}, ("layout.userId", "unknown_member")),
+        ([], ("", "not_an_object")),
+        ({}, ("microApps", "required")),
+        ({"microApps": []}, ("microApps", "not_an_object")),
+        ({"microApps": {"a": 1}}, ("microApps.a", "not_an_object")),
+        ({"microApps": {}, "userId": 1}, ("userId", "unknown_member")),
     ],
 )
 def test_a_layout_of_another_shape_is_refused(value: Any, expected: tuple[str, str]) -> None:
@@ -159,13 +159,13 @@ def test_more_than_five_hundred_micro_apps_are_one_problem() -> None:
     """500 fit; of 501 not every single one is complained about."""
     apps: dict[str, Any] = {f"a{n}": window() for n in range(500)}
     assert found(layout(**apps)) == []
-    assert found(layout(**apps, one_more=1)) == [("layout.microApps", "too_many")]
+    assert found(layout(**apps, one_more=1)) == [("microApps", "too_many")]
 
 
 def test_only_the_ids_given_are_looked_at() -> None:
     """What was there before and is not touched does not stand in a change's way."""
     value = layout(a=window(zIndex=0.5), b=window(title=1))
-    assert found(value, "b", "gone") == [("layout.microApps.b.title", "invalid_text")]
+    assert found(value, "b", "gone") == [("microApps.b.title", "invalid_text")]
 
 
 @given(st.dictionaries(st.text(max_size=3), values) | values)

@@ -122,7 +122,7 @@ def test_an_invalid_change_changes_nothing(user: User) -> None:
     """Neither document nor mark nor revision."""
     patch(user.pk, a=window())
     before = held(user.pk)
-    with pytest.raises(InvalidLayout, match=r"layout\.microApps\.a\.zIndex"):
+    with pytest.raises(InvalidLayout, match=r"microApps\.a\.zIndex"):
         patch(user.pk, a={"zIndex": "top"})
     assert held(user.pk) == before
     assert mark(user.pk) == 1
@@ -200,3 +200,16 @@ def test_a_hundred_patches_at_once_all_survive(user: User) -> None:
     assert live(user.pk) == {f"a{number}" for number in range(100)}
     services.persist_now()
     assert in_row(user.pk) == live(user.pk)
+
+
+@pytest.mark.parametrize("revision", ["1e309", "9" * 400, str(2**63 - 1), str(2**53), "-1", "1.5"])
+def test_an_impossible_revision_is_no_document(user: User, revision: str) -> None:
+    """It is replaced by the row's, and the next change is saved."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    members = f'"userId":{user.pk},"layout":{{"microApps":{{}}}},"updatedAt":null'
+    store().command("SET", CANVAS.key(user.pk), f'{{{members},"revision":{revision}}}')
+    assert patch(user.pk, b=window()).revision == 2
+    assert services.persist_now() == services.Flushed(persisted=1)
+    assert in_row(user.pk) == {"a", "b"}
+    assert mark(user.pk) is None

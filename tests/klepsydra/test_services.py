@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -222,7 +223,7 @@ def test_an_entry_edited_by_hand_does_not_reach_the_ledger(
     assert (after["phase"], after["amplitude"]) == (before["phase"], before["amplitude"])
     assert not answer.outcome.pity
     assert after["frustrationLevel"] < 0.2
-    assert held(player.pk) == after
+    assert msgspec.to_builtins(services.psyche(player.pk)) == held(player.pk) == after
 
 
 def test_a_version_edited_by_hand_does_not_reach_a_stored_answer(player: User) -> None:

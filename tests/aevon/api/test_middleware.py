@@ -203,3 +203,20 @@ def test_own_json_error(api: Client) -> None:
     """A view's own JSON error is left alone."""
     response = api.get("/api/own-error/")
     assert (response.status_code, response.json()) == (409, {"mine": True})
+
+
+@pytest.mark.parametrize("path", ["/api/protected/", "/api/nowhere/", "/api/own-error/"])
+def test_what_a_view_left_unread_is_read(api: Client, path: str) -> None:
+    """Left in the connection it would be taken for the client's next request."""
+    body = BytesIO(b"x" * 100_000)
+    length = {"CONTENT_LENGTH": "100000", "wsgi.input": body}
+    assert api.post(path, content_type=JSON, **length).status_code >= 400
+    assert body.read() == b""
+
+
+def test_what_the_client_holds_back_is_not_asked_for(api: Client) -> None:
+    """It waits for "100 Continue", and sends nothing after a final answer (RFC 9110, 10.1.1)."""
+    body = BytesIO(b"x" * 1000)
+    length = {"CONTENT_LENGTH": "1000", "wsgi.input": body, "HTTP_EXPECT": "100-continue"}
+    assert api.post("/api/nowhere/", content_type=JSON, **length).status_code == 404
+    assert len(body.read()) == 1000

@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -40,11 +39,12 @@ class _Reused(Exception):
     """The refresh token was spent before."""
 
 
-@dataclass(frozen=True, slots=True)
 class TooManyLogins(Exception):
-    """A login was refused unseen; try again after this many seconds."""
+    """A login was refused unseen; try again after `retry_after_seconds`."""
 
-    retry_after_seconds: int
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 def log_in(

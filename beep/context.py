@@ -6,7 +6,7 @@ that the turns do not settle becomes a question with the candidates, never a gue
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -307,11 +307,3 @@ def _all(mention: _Mention) -> tuple[str, ...]:
 
 def _domain(intent_name: str) -> str:
     return intent_name.partition(".")[0]
-
-
-def turns_from(elements: Sequence[Mapping[str, object]]) -> tuple[Turn, ...]:
-    """The elements of `convo_history:{userId}`, newest first, as turns."""
-    return tuple(
-        Turn(int(str(each["seq"])), str(each["command"]), str(each["response"]))
-        for each in elements
-    )

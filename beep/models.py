@@ -14,7 +14,8 @@ IDEMPOTENCY_KEY_MAX: Final = 200
 class Conversation(models.Model):
     """One row per user who has spoken to BEEP: the number of the last turn.
 
-    Turns up to `forgotten_through` were forgotten. Numbers are never given twice.
+    Turns up to `forgotten_through` were forgotten. Numbers are never given twice while the
+    conversation lasts: it ends with its user, or when an administrator deletes it.
     """
 
     user = models.OneToOneField(

@@ -66,20 +66,6 @@ class PsycheSnapshot:
         _require("amplitude", 0 <= self.amplitude <= 1)
         _require("period_seconds", 0 < self.period_seconds < math.inf)
 
-    def as_dict(self) -> dict[str, object]:
-        """The snapshot as plain camelCase data, times as Unix seconds."""
-        return {
-            "sreWave": self.sre_wave,
-            "lossStreak": self.loss_streak,
-            "frustrationLevel": self.frustration_level,
-            "frustrationAt": self.frustration_at,
-            "isThrottled": self.is_throttled,
-            "throttledUntil": self.throttled_until,
-            "phase": self.phase,
-            "amplitude": self.amplitude,
-            "periodSeconds": self.period_seconds,
-        }
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -29,14 +29,6 @@ class Problem(APIException):
         self.headers = headers or {}
 
 
-class Conflict(Problem):
-    """409: the request contradicts the present state, and may succeed later."""
-
-    status_code = 409
-    default_code = "conflict"
-    default_detail = "The request contradicts the present state."
-
-
 class PreconditionFailed(Problem):
     """412: `If-Match` names another revision; tells the current one in `ETag` and `revision`."""
 

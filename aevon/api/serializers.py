@@ -1,6 +1,5 @@
 """Serializers that take exactly what they document, where REST framework would guess."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,22 +48,6 @@ class StrictIntegerField(serializers.IntegerField):
         if type(data) is not int:  # a bool is an int to isinstance
             self.fail("invalid")
         return data
-
-
-class StrictFloatField(serializers.FloatField):
-    """A finite JSON number: no string and no boolean."""
-
-    def to_internal_value(self, data: Any) -> float:
-        """`data` as a float, or a `ValidationError` with the code `invalid`."""
-        if type(data) not in (int, float):
-            self.fail("invalid")
-        try:
-            value = float(data)
-        except OverflowError:  # an integer of more than 308 digits
-            self.fail("invalid")
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
 
 
 class StrictCharField(serializers.CharField):

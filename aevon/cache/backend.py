@@ -120,7 +120,6 @@ class ReflexCache(RedisCache):
         options = {
             "CLIENT_CLASS": f"{__name__}.ReflexClient",
             "SERIALIZER": f"{__name__}.StrictJSONSerializer",
-            "REVERSE_KEY_FUNCTION": f"{__name__}.reverse_key_function",
             **params.get("OPTIONS", {}),
         }
         super().__init__(

@@ -15,7 +15,6 @@ from beep.context import (
     Turn,
     resolve,
     response_for,
-    turns_from,
 )
 from beep.grammar import canonical
 from beep.phrases import enumerated, which_one
@@ -174,12 +173,8 @@ def test_a_response_without_reference_is_the_answer_itself() -> None:
 
 def test_turns_without_echo_are_resolved_from_the_turns_before_them() -> None:
     """A history written by another program, with responses of its own, can still be followed."""
-    elements = [
-        {"seq": 3, "command": "move it left", "response": "ok", "at": "…"},
-        {"seq": 2, "command": "again", "response": "ok", "at": "…"},
-        {"seq": 1, "command": "open Notes", "response": "ok", "at": "…"},
-    ]
-    assert said(resolve("close it", turns_from(elements))) == 'close "Notes"'
+    turns = [Turn(3, "move it left", "ok"), Turn(2, "again", "ok"), Turn(1, "open Notes", "ok")]
+    assert said(resolve("close it", turns)) == 'close "Notes"'
 
 
 def test_turns_beyond_the_window_are_not_read() -> None:

@@ -299,7 +299,7 @@ def test_a_new_psyche_is_calm_and_on_its_own_wave() -> None:
     assert (one.loss_streak, one.frustration_level, one.is_throttled) == (0, 0.0, False)
     assert one.sre_wave == settle(one, now=NOW).sre_wave
     assert abs(one.sre_wave - two.sre_wave) > 0.1
-    assert one.as_dict()["phase"] == phase_for(1)
+    assert one.phase == phase_for(1)
 
 
 class Life(RuleBasedStateMachine):

@@ -11,7 +11,6 @@ pytestmark = pytest.mark.urls("tests.aevon.api.views")
 STATUS = {
     "missing": 404,
     "denied": 403,
-    "conflict": 409,
     "precondition": 412,
     "body": 413,
     "idempotency": 422,

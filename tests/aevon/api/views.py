@@ -24,7 +24,6 @@ from rest_framework.views import APIView
 
 from aevon.api.exceptions import (
     BodyTooLarge,
-    Conflict,
     PreconditionFailed,
     ServiceUnavailable,
     TooManyAttempts,
@@ -47,7 +46,6 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "denied": PermissionDenied,
     "suspicious": lambda: SuspiciousOperation(SECRET),
     "too-big": RequestDataTooBig,
-    "conflict": Conflict,
     "precondition": lambda: PreconditionFailed(7),
     "body": lambda: BodyTooLarge(262_144),
     "idempotency": UnprocessableIdempotency,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from aevon.intents import which_one
 from beep.grammar import (
     ACTIONS,
     AGAIN,
@@ -29,7 +30,6 @@ from beep.phrases import (
     read_enumeration,
     read_what_with,
     what_with,
-    which_one,
     with_echo,
 )
 

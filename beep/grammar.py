@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from beep.phrases import QUOTED, quoted, unquoted
+from aevon.intents import quoted
+from beep.phrases import QUOTED, unquoted
 
 OPEN: Final = "canvas.open"
 CLOSE: Final = "canvas.close"

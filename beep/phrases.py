@@ -1,4 +1,4 @@
-"""The forms of text that BEEP writes and can read back from a cached turn.
+"""The forms of text that BEEP reads back from a cached turn, and those that it alone writes.
 
 A turn in `convo_history:{userId}` is nothing but command and response, so what a later command
 may refer to stands in the response: lists as `1. Notes, 2. Ledger`, what was understood as a
@@ -7,25 +7,16 @@ first line `Understood: close "Notes".`, and questions that end in `Which one do
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Final
 
-WHICH_ONE: Final = "Which one do you mean"
+from aevon.intents import PLAIN, WHICH_ONE, quoted
+
 _UNDERSTOOD: Final = "Understood: "
 _WHAT_WITH: Final = "What should I do with "
 
 QUOTED: Final = r'"[^"]*"'
-# A name that needs no quotes: no comma, full stop or bracket that would end it in a list.
-_PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
-_ITEM: Final = re.compile(rf"({QUOTED}|{_PLAIN})(?: \([^()]*\))?")
+_ITEM: Final = re.compile(rf"({QUOTED}|{PLAIN})(?: \([^()]*\))?")
 _FIRST: Final = re.compile(rf"{QUOTED}|(?<!\S)(1\. )")
-
-
-def quoted(name: str) -> str:
-    """The name as a JSON string, so that any name can be read back."""
-    inner = json.dumps(name, ensure_ascii=False)[1:-1]
-    # No quotation mark inside, so that a reader may simply look for the next one.
-    return '"' + inner.replace('\\"', "\\u0022") + '"'
 
 
 def unquoted(text: str) -> str:
@@ -34,11 +25,6 @@ def unquoted(text: str) -> str:
         return str(json.loads(text))
     except ValueError:
         return text[1:-1]
-
-
-def enumerated(names: Sequence[str]) -> str:
-    """`1. Notes, 2. Ledger`: the list form that "the second one" can point into."""
-    return ", ".join(f"{number}. {_listed(name)}" for number, name in enumerate(names, 1))
 
 
 def read_enumeration(text: str) -> tuple[str, ...]:
@@ -53,13 +39,6 @@ def read_enumeration(text: str) -> tuple[str, ...]:
         following = re.compile(rf"[,;]?\s*\b{len(names) + 1}\. ").match(text, item.end())
         start = following.end() if following else None
     return tuple(names)
-
-
-def which_one(names: Sequence[str]) -> str:
-    """The question that lists the candidates; a handler may ask it too."""
-    if not names:
-        return f"{WHICH_ONE}? Please say its name."
-    return f"{WHICH_ONE}: {enumerated(names)}?"
 
 
 def what_with(name: str) -> str:
@@ -95,7 +74,3 @@ def read_what_with(response: str) -> str | None:
     """The name in a response that asked what to do with it."""
     found = re.fullmatch(rf"{_WHAT_WITH}({QUOTED})\?", response)
     return unquoted(found[1]) if found else None
-
-
-def _listed(name: str) -> str:
-    return name if re.fullmatch(_PLAIN, name) else quoted(name)

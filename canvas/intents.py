@@ -4,13 +4,12 @@ Windows are named by title or id, blind to case. Lists are written as BEEP reads
 ("1. Notes, 2. Ledger"), so that "the second one" means something afterwards.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aevon import intents
-from aevon.intents import IntentRefused
+from aevon.intents import IntentRefused, enumerated, written
 from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.layout import MICRO_APPS_MAX, TITLE_MAX, Z_INDEX_MAX, Change, MicroApp, merge_patch
@@ -21,7 +20,6 @@ CASCADE_START: Final = 40
 CASCADE_STEP: Final = 30
 CASCADE_LENGTH: Final = 10
 _SLUG_MAX: Final = 60  # leaves room for a number in an id of 64 characters
-_PLAIN_NAME: Final = re.compile(r"\w(?:[\w '’&/+-]*[\w'’+])?")
 
 Apps = Mapping[str, MicroApp]
 Arguments = Mapping[str, Any]
@@ -64,7 +62,7 @@ def _handler(planner: Planner) -> intents.Handler:
 def list_windows(user_id: int, _: Arguments) -> str:
     """What is open, the front one first."""
     apps = services.live(user_id).layout["microApps"]
-    return f"Open: {_enumerated(_labels(apps))}." if apps else "Nothing is open."
+    return f"Open: {enumerated(_labels(apps))}." if apps else "Nothing is open."
 
 
 def plan_open(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
@@ -76,10 +74,10 @@ def plan_open(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
         if found := _matching(name, now):
             app_id = _one_of(found, name, now)
             patch[app_id] = {**patch.get(app_id, {}), "zIndex": _top(now)}
-            said.append(f"{_written(name)} is open already and in front now.")
+            said.append(f"{written(name)} is open already and in front now.")
         else:
             patch[_new_id(name, now)] = _window(name, now)
-            said.append(f"Opened {_written(name)}.")
+            said.append(f"Opened {written(name)}.")
     return patch, " ".join(said)
 
 
@@ -163,11 +161,11 @@ def _one_of(found: list[str], name: str, apps: Apps) -> str:
     if len(found) == 1:
         return found[0]
     if found:  # titles do not tell them apart, ids do
-        raise IntentRefused(f"Which one do you mean: {_enumerated(sorted(found))}?")
+        raise IntentRefused(intents.which_one(sorted(found)))
     if not apps:
-        raise IntentRefused(f"There is no {_written(name)}. Nothing is open.")
-    question = f"Which one do you mean: {_enumerated(_labels(apps))}?"
-    raise IntentRefused(f"There is no {_written(name)}. {question}")
+        raise IntentRefused(f"There is no {written(name)}. Nothing is open.")
+    question = intents.which_one(_labels(apps))
+    raise IntentRefused(f"There is no {written(name)}. {question}")
 
 
 def _labels(apps: Apps) -> list[str]:
@@ -181,17 +179,6 @@ def _labels(apps: Apps) -> list[str]:
     ]
 
 
-def _enumerated(names: Iterable[str]) -> str:
-    return ", ".join(f"{number}. {_written(name)}" for number, name in enumerate(names, 1))
-
-
 def _joined(names: list[str]) -> str:
-    written = [_written(name) for name in names]
-    return " and ".join([*([", ".join(written[:-1])] if written[1:] else []), written[-1]])
-
-
-def _written(name: str) -> str:
-    """As it is, or in quotes where BEEP could not tell its end."""
-    if _PLAIN_NAME.fullmatch(name):
-        return name
-    return '"' + json.dumps(name, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022") + '"'
+    *others, last = [written(name) for name in names]
+    return f"{', '.join(others)} and {last}" if others else last

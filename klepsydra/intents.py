@@ -66,8 +66,7 @@ def _instrument(name: object) -> Instrument:
 
 
 def _enumerated() -> str:
-    names = (each.name for each in INSTRUMENTS.values())
-    return ", ".join(f"{number}. {name}" for number, name in enumerate(names, 1))
+    return intents.enumerated(each.name for each in INSTRUMENTS.values())
 
 
 def _told(chosen: Instrument, outcome: OutcomeDocument, psyche: PsycheDocument) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aevon.intents import enumerated, which_one
 from beep.context import (
     NOT_UNDERSTOOD,
     NOTHING_TO_REPEAT,
@@ -17,7 +18,6 @@ from beep.context import (
     response_for,
 )
 from beep.grammar import canonical
-from beep.phrases import enumerated, which_one
 
 LISTING = "Open now: 1. Notes, 2. Ledger."
 THREE = "Open now: 1. Notes, 2. Ledger, 3. Clock."

@@ -4,6 +4,8 @@ from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
+from aevon.api.schema import CONTENT_TYPE
+
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """`Authorization: Bearer …`."""
@@ -18,6 +20,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
 
 def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add `validate/`, which is a plain view and so not found by the generator."""
+    problem = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     header = {"schema": {"type": "string"}}
     names = ("X-User-Id", "X-Session-Id", "X-Sovereignty-Class", "X-Permissions")
     result["paths"]["/api/v1/auth/validate/"] = {
@@ -35,11 +38,11 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 },
                 "401": {
                     "description": "No valid access token of a live session.",
-                    "content": {
-                        "application/problem+json": {
-                            "schema": {"$ref": "#/components/schemas/Problem"}
-                        }
-                    },
+                    "content": problem,
+                },
+                "503": {
+                    "description": "Neither the cache nor PostgreSQL answers: nobody is let in.",
+                    "content": problem,
                 },
             },
         }

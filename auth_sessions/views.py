@@ -7,7 +7,8 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed, NotFound
 from rest_framework.request import Request
@@ -16,7 +17,7 @@ from rest_framework.views import APIView
 
 from aevon.api.callers import caller
 from aevon.api.exceptions import TooManyAttempts
-from aevon.api.problems import from_exception
+from aevon.api.problems import CONTENT_TYPE, from_exception
 from auth_sessions import authentication, selectors, services
 from auth_sessions.models import Session
 from auth_sessions.serializers import (
@@ -31,6 +32,8 @@ from auth_sessions.serializers import (
 from auth_sessions.tokens import TokenPair
 
 BEARER = 'Bearer realm="aevon"'
+_SID = "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c"
+_PAIR = {"access": "eyJ…", "refresh": "eyJ…", "expiresAt": 1_795_000_000}
 
 
 class AnonymousView(APIView):
@@ -49,10 +52,20 @@ class TokenView(AnonymousView):
     @extend_schema(
         summary="Log in: open a session",
         request=LoginSerializer,
-        responses={200: LoginResponseSerializer},
+        responses={
+            200: LoginResponseSerializer,
+            (401, CONTENT_TYPE): OpenApiResponse(
+                OpenApiTypes.OBJECT, "No active user has this name and password."
+            ),
+        },
         auth=[],
         tags=["auth"],
-        examples=[OpenApiExample("demo", {"username": "demo", "password": "…"}, request_only=True)],
+        examples=[
+            OpenApiExample("demo", {"username": "demo", "password": "…"}, request_only=True),
+            OpenApiExample(
+                "a new session", _PAIR | {"sid": _SID}, response_only=True, status_codes=["200"]
+            ),
+        ],
     )
     def post(self, request: Request) -> Response:
         """Open a session; `session:{userId}` is filled. Failed attempts are limited (429)."""
@@ -77,10 +90,18 @@ class RefreshView(AnonymousView):
     @extend_schema(
         summary="Rotate the tokens of a session",
         request=RefreshSerializer,
-        responses={200: TokenPairSerializer},
+        responses={
+            200: TokenPairSerializer,
+            (401, CONTENT_TYPE): OpenApiResponse(
+                OpenApiTypes.OBJECT, "Expired, used before, or its session has ended."
+            ),
+        },
         auth=[],
         tags=["auth"],
-        examples=[OpenApiExample("refresh", {"refresh": "eyJ…"}, request_only=True)],
+        examples=[
+            OpenApiExample("refresh", {"refresh": "eyJ…"}, request_only=True),
+            OpenApiExample("a new pair", _PAIR, response_only=True, status_codes=["200"]),
+        ],
     )
     def post(self, request: Request) -> Response:
         """A new pair; the old refresh token is spent, and ends the session if it comes again."""
@@ -125,7 +146,7 @@ class SessionsView(APIView):
                 {
                     "sessions": [
                         {
-                            "sid": "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c",
+                            "sid": _SID,
                             "createdAt": "2026-11-24T10:00:00.000000Z",
                             "refreshedAt": "2026-11-24T10:00:00.000000Z",
                             "expiresAt": "2026-12-01T10:00:00.000000Z",

@@ -107,10 +107,14 @@ class CanvasView(APIView):
         tags=["canvas"],
         examples=[
             _SHOWN,
-            OpenApiExample(
-                "drag one window and close another",
-                {"microApps": {"notes": {"position": {"x": 80, "y": 60}}, "ledger": None}},
-                request_only=True,
+            *(
+                OpenApiExample(
+                    "drag one window and close another",
+                    {"microApps": {"notes": {"position": {"x": 80, "y": 60}}, "ledger": None}},
+                    request_only=True,
+                    media_type=media_type,
+                )
+                for media_type in ("application/merge-patch+json", "application/json")
             ),
         ],
     )

@@ -1,9 +1,9 @@
 """Warm-up, flush and audit: what the commands and the admin do to whole keyspaces.
 
-Everything works in batches and in constant memory, and every batch leaves cache and PostgreSQL
-consistent, so stopping at any moment is harmless. Keys are found by SCAN, never KEYS, and a key
-that is not exactly `name:{userId}` is never touched. All raise `CacheUnavailable`, and what
-PostgreSQL raises when it is away.
+Everything works in batches; memory grows only with entries that have no rows. Every batch leaves
+cache and PostgreSQL consistent, so stopping at any moment is harmless. Keys are found by SCAN,
+never KEYS, and a key that is not exactly `name:{userId}` is never touched. All raise
+`CacheUnavailable`, and what PostgreSQL raises when it is away.
 """
 
 import random

@@ -49,8 +49,8 @@ def test_a_foreign_member_of_the_index_stops_no_flush(
     user: User, make_user: Callable[..., User]
 ) -> None:
     """It is removed; the others are persisted."""
-    for shard in range(write_behind.SHARDS):
-        store().command("ZADD", f"canvas:dirty:{shard}", 1, "nobody", 2, "0")
+    for key in CANVAS_BUFFER.index.shards():
+        store().command("ZADD", key, 1, "nobody", 2, "0")
     canvas.change(user.pk, {"patch": {"microApps": {"a": WINDOW}}})
     assert write_behind.flush(CANVAS_BUFFER).persisted == 1
     assert write_behind.exposure(CANVAS_BUFFER).unsaved == 0

@@ -2,16 +2,15 @@
 
 The order is what keeps every acknowledged change (docs/design.md): the document, then its mark,
 then the acknowledgement; and at the flush read, persist, commit, settle, and only then clear the
-marks of what has not changed since. A mark's score is the revision, never a time: two marks in
-one millisecond must differ.
+marks of what has not changed since.
 """
 
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
@@ -20,31 +19,23 @@ from django.db import DataError, IntegrityError
 
 from aevon.cache import codec, entries
 from aevon.cache.connection import CacheUnavailable, Script, ScriptCall, WrongType, store
+from aevon.cache.dirty_index import DirtyIndex
 from aevon.cache.entries import EMPTY, Found, Projection
-from aevon.cache.keyspace import (
-    InternalKeyspace,
-    InvalidKey,
-    Keyspace,
-    canonical_user_id,
-    registered,
-)
+from aevon.cache.keyspace import InternalKeyspace, Keyspace
 from aevon.cache.metrics import FLUSHED
 
 logger = logging.getLogger(__name__)
 
 COMPARE_AND_SET: Final = Script("compare_and_set")
 SETTLE: Final = Script("settle")
-CLEAR_MARK: Final = Script("clear_mark")
 DROP_SAVED: Final = Script("drop_saved")
 
-SHARDS: Final = 8
 FLUSH_BATCH: Final = 500
 ATTEMPTS: Final = 200
 # Tries after which somebody else's lease on a missing document counts as a dead process's.
 PATIENT_ATTEMPTS: Final = 20
 
 D = TypeVar("D", bound=Any)
-T = TypeVar("T")
 
 
 class Contended(Exception):
@@ -66,17 +57,10 @@ class WriteBehind(Generic[D]):
     dirty: InternalKeyspace
     empty: Callable[[int], D]
     persist: Callable[[Sequence[D]], dict[int, int]]
+    index: DirtyIndex[D] = field(init=False)
 
     def __post_init__(self) -> None:
-        registered(self.dirty)
-
-    def mark_key(self, user_id: int) -> str:
-        """The index of unsaved documents that this user belongs to."""
-        return self.dirty.key(user_id % SHARDS)
-
-    def mark_keys(self) -> list[str]:
-        """All indexes of unsaved documents."""
-        return [self.dirty.key(shard) for shard in range(SHARDS)]
+        object.__setattr__(self, "index", DirtyIndex(self.dirty, self.projection))
 
 
 # Requests of one process that change the same document take turns here instead of losing the
@@ -161,11 +145,11 @@ def _store(buffer: WriteBehind[D], current: D, following: D) -> bool:
     winner has that revision and marks it too."""
     try:
         outcome, _ = store().pipeline(
-            [_replace(buffer, current, following), _mark(buffer, following)]
+            [_replace(buffer, current, following), buffer.index.mark(following)]
         )
     except WrongType:
         # The document may have been stored, and must not be without its mark.
-        _rebuild_index(buffer, buffer.mark_key(following.user_id))
+        buffer.index.rebuild(buffer.index.key(following.user_id))
         return bool(entries.get(buffer.projection, following.user_id) == following)
     return bool(outcome == b"stored")
 
@@ -175,20 +159,13 @@ def _store_filled(buffer: WriteBehind[D], current: D, following: D) -> bool:
     hold the lease, and a mark without a document would be taken for a loss."""
     if store().script(_replace(buffer, current, following)) != b"stored":
         return False
-    _mark_unsaved(buffer, [following])
+    buffer.index.mark_unsaved([following])
     return True
 
 
 def _replace(buffer: WriteBehind[D], current: D, following: D) -> ScriptCall:
     key = buffer.projection.keyspace.key(following.user_id)
     return COMPARE_AND_SET.on(key, current.revision, codec.encode(following))
-
-
-def _mark(buffer: WriteBehind[D], document: D) -> tuple[Any, ...]:
-    return (
-        *("ZADD", buffer.mark_key(document.user_id), "GT"),
-        *(document.revision, document.user_id),
-    )
 
 
 @dataclass(slots=True)
@@ -214,60 +191,12 @@ def flush(buffer: WriteBehind[D], *, progress: Callable[[int], None] | None = No
     is away: the marks then stay.
     """
     flushed = Flushed()
-    for key in buffer.mark_keys():
-        for batch in _batches(_marks(buffer, key)):
+    for key in buffer.index.shards():
+        for batch in _batches(buffer.index.marks(key)):
             _flush_batch(buffer, batch, flushed)
             if progress is not None:
                 progress(len(batch))
     return flushed
-
-
-def _marks(buffer: WriteBehind[D], key: str) -> dict[int, int]:
-    """Users and revisions; a member that is no user id is removed, so that it stops nobody."""
-    marks = {}
-    pairs = _healed(buffer, [key], lambda: store().command("ZRANGE", key, 0, -1, "WITHSCORES"))
-    for member, score in _pairs(pairs):
-        try:
-            marks[canonical_user_id(member.decode("ascii", "replace"))] = int(float(score))
-        except InvalidKey:
-            logger.error("A foreign member in %s was removed", key)
-            store().command("ZREM", key, member)
-    return marks
-
-
-def _healed(buffer: WriteBehind[D], keys: Iterable[str], ask: Callable[[], T]) -> T:
-    """What `ask()` gives; of indexes that somebody replaced by another type, once they are anew."""
-    try:
-        return ask()
-    except WrongType:
-        for key in set(keys):
-            if store().command("TYPE", key) not in (b"zset", b"none"):
-                _rebuild_index(buffer, key)
-        return ask()
-
-
-def _rebuild_index(buffer: WriteBehind[D], key: str) -> None:
-    """Make an index anew from the documents, of which it goes through all."""
-    logger.error("%s was no index and is made anew", key)
-    store().command("UNLINK", key)
-    keyspace = buffer.projection.keyspace
-    found = map(keyspace.user_id, store().scan(f"{keyspace.name}:*"))
-    user_ids = (u for u in found if u is not None and buffer.mark_key(u) == key)
-    while batch := list(islice(user_ids, FLUSH_BATCH)):
-        held: Mapping[int, Any] = entries.peek_many(buffer.projection, batch)
-        _mark_unsaved(buffer, held.values())
-
-
-def _mark_unsaved(buffer: WriteBehind[D], documents: Iterable[Any]) -> None:
-    """Mark the documents that hold something unsaved."""
-    unsaved = [each for each in documents if getattr(each, "dirty_since", None) is not None]
-    marks = [_mark(buffer, each) for each in unsaved]
-    keys = [buffer.mark_key(each.user_id) for each in unsaved]
-    _healed(buffer, keys, lambda: store().pipeline(marks, idempotent=True))
-
-
-def _pairs(flat: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    return zip(flat[::2], flat[1::2], strict=True)
 
 
 def _batches(marks: Mapping[int, int]) -> Iterator[dict[int, int]]:
@@ -279,11 +208,7 @@ def _batches(marks: Mapping[int, int]) -> Iterator[dict[int, int]]:
 def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
     """Persist these users' documents now, at a logout for example. Raises as `flush`."""
     flushed = Flushed()
-    keys = [buffer.mark_key(user_id) for user_id in user_ids]
-    calls = [("ZSCORE", key, user_id) for key, user_id in zip(keys, user_ids, strict=True)]
-    scores = _healed(buffer, keys, lambda: store().pipeline(calls, idempotent=True))
-    marks = {u: int(float(s)) for u, s in zip(user_ids, scores, strict=True) if s is not None}
-    for batch in _batches(marks):
+    for batch in _batches(buffer.index.marks_of(user_ids)):
         _flush_batch(buffer, batch, flushed)
     return flushed
 
@@ -302,7 +227,7 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
     done = {user_id: mark for user_id, mark in marks.items() if user_id not in refused}
     lost = [user_id for user_id in gone if in_rows.get(user_id, 0) < marks[user_id]]
     # What is lost cannot be persisted any more: its mark goes too.
-    _clear(buffer, {u: marks[u] if u in lost else in_rows.get(u, m) for u, m in done.items()})
+    buffer.index.clear({u: marks[u] if u in lost else in_rows.get(u, m) for u, m in done.items()})
     _report_lost(buffer, lost)
     _overtake(buffer, documents, in_rows)
     # Users that no longer exist: nothing else would ever end their documents.
@@ -333,7 +258,7 @@ def _report_lost(buffer: WriteBehind[D], user_ids: Sequence[int]) -> None:
     for user_id in user_ids:
         logger.error("The unsaved document of user %d is gone from the cache", user_id)
     held: Mapping[int, Any] = entries.peek_many(buffer.projection, user_ids)
-    _mark_unsaved(buffer, held.values())
+    buffer.index.mark_unsaved(held.values())
 
 
 def _verdict(document: Any, mark: int, persisted: int, refused: bool) -> str:
@@ -384,17 +309,6 @@ def _settle(
     store().pipeline(calls, idempotent=True)
 
 
-def _clear(buffer: WriteBehind[D], revisions: Mapping[int, int]) -> None:
-    """Clear the marks up to these revisions."""
-    store().pipeline(
-        [
-            CLEAR_MARK.on(buffer.mark_key(user_id), user_id, revision)
-            for user_id, revision in revisions.items()
-        ],
-        idempotent=True,
-    )
-
-
 def discard_saved(buffer: WriteBehind[D], user_ids: Sequence[int]) -> list[int]:
     """Remove the documents that hold nothing unsaved; the users whose document stays."""
     keys = [buffer.projection.keyspace.key(user_id) for user_id in user_ids]
@@ -405,7 +319,7 @@ def discard_saved(buffer: WriteBehind[D], user_ids: Sequence[int]) -> list[int]:
 def discard(buffer: WriteBehind[D], user_ids: Sequence[int]) -> None:
     """Remove documents and marks, unsaved or not."""
     keys = [buffer.projection.keyspace.key(user_id) for user_id in user_ids]
-    marks = [("ZREM", buffer.mark_key(user_id), user_id) for user_id in user_ids]
+    marks = [buffer.index.unmark(user_id) for user_id in user_ids]
     store().pipeline([*(("UNLINK", key) for key in keys), *marks], idempotent=True)
 
 
@@ -419,18 +333,15 @@ class Exposure:
 
 
 def count_unsaved(buffer: WriteBehind[D]) -> int:
-    """How many documents are marked: one round trip. Raises `CacheUnavailable`."""
-    calls = [("ZCARD", key) for key in buffer.mark_keys()]
-    return sum(
-        _healed(buffer, buffer.mark_keys(), lambda: store().pipeline(calls, idempotent=True))
-    )
+    """How many documents are unsaved: one round trip. Raises `CacheUnavailable`."""
+    return buffer.index.count()
 
 
 def exposure(buffer: WriteBehind[D]) -> Exposure:
     """Count the unsaved documents and find the oldest. Reads every one of them, in batches."""
     unsaved, oldest = 0, None
-    for key in buffer.mark_keys():
-        users = list(_marks(buffer, key))
+    for key in buffer.index.shards():
+        users = list(buffer.index.marks(key))
         for start in range(0, len(users), FLUSH_BATCH):
             held: Mapping[int, Any] = entries.peek_many(
                 buffer.projection, users[start : start + FLUSH_BATCH]

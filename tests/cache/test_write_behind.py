@@ -56,7 +56,7 @@ def save_row(text: str, revision: int, user_id: int = 7) -> None:
 
 def marks() -> dict[str, float]:
     """What is marked: user -> revision."""
-    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in SHEETS.mark_keys()]
+    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in SHEETS.index.shards()]
     flat = [each.decode() for pair in pairs for each in pair]
     return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
 
@@ -399,7 +399,7 @@ def test_change_after_a_loss_before_the_flush() -> None:
 def test_marks_that_come_in_the_wrong_order() -> None:
     """The higher revision stays: two processes may be overtaken between script and mark."""
     older, newer = edit("a"), edit("b")
-    store().pipeline([write_behind._mark(SHEETS, each) for each in (newer, older)])
+    store().pipeline([SHEETS.index.mark(each) for each in (newer, older)])
     assert marks() == {"7": 2}
 
 

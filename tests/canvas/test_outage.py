@@ -260,25 +260,26 @@ def test_a_repair_under_contention_waits_for_the_next_drain(
 def test_an_edit_is_not_repeated_because_another_users_failed(
     make_user: Any, cache_away: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ada moved her window on since; that Bob's canvas is contended must not move it back."""
-    ada, bob = make_user(), make_user()
+    """Ada, between two whose canvases are contended, moved her window on since."""
+    bob, ada, eve = make_user(), make_user(), make_user()
     with cache_away():
-        for user in (ada, bob):
+        for user in (bob, ada, eve):
             patch(user.pk, a=window(zIndex=1))
     replay_one = journal._replay_one
 
-    def contended_for_bob(buffer: Any, user_id: int) -> None:
-        if user_id == bob.pk:
+    def contended(buffer: Any, user_id: int) -> None:
+        if user_id != ada.pk:
             raise Contended
         replay_one(buffer, user_id)
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal, "_replay_one", contended_for_bob)
+        patched.setattr(journal, "_replay_one", contended)
         drain_outbox()
+    assert AwayEdit.objects.count() == 2
     patch(ada.pk, a={"zIndex": 5})
     drain_outbox()
-    layouts = [services.live(user.pk).layout["microApps"] for user in (ada, bob)]
-    assert [apps["a"]["zIndex"] for apps in layouts] == [5, 1]
+    layouts = [services.live(user.pk).layout["microApps"] for user in (bob, ada, eve)]
+    assert [apps["a"]["zIndex"] for apps in layouts] == [1, 5, 1]
     assert (AwayEdit.objects.count(), outbox.depth()) == (0, 0)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -27,10 +26,6 @@ from aevon.supervisor import Supervisor, stop_requested
 BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
 WEB_THREADS = 2 * (os.cpu_count() or 1) + 1  # per worker; granian warns of more
-LOGINS = ("demo", "admin")
-# Marks the accounts that are this program's to give a password.
-DEMO_EMAIL = "made-by-make-run@example.org"
-DEMO_COMMANDS = ("open Notes", "open Clock", "play SpinForge with stake 5")
 
 Login = dict[str, str]
 
@@ -188,10 +183,14 @@ def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import DatabaseError, connections  # noqa: PLC0415
 
+    from aevon import demo_data  # noqa: PLC0415
+
     say("Migrating the database …")
     try:
         call_command("migrate", verbosity=0, interactive=False)
-        return prepare_demo_data(data_dir, ours=ours)
+        return demo_data.prepare(data_dir, ours=ours)
+    except demo_data.SomebodyElsesUserError as error:
+        raise CannotRunError(str(error)) from error
     except DatabaseError as error:
         raise CannotRunError(f"PostgreSQL refused: {first_line(error)}") from error
     finally:
@@ -201,56 +200,6 @@ def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
             close_pool = getattr(connection, "close_pool", None)
             if close_pool:
                 close_pool()
-
-
-def prepare_demo_data(data_dir: Path, *, ours: bool) -> dict[str, Login]:
-    """The users `demo` and `admin`; a new `demo` has spoken to BEEP already, so that every
-    service has something to show."""
-    from aevon.cache import CacheUnavailable  # noqa: PLC0415  what reads models comes after setup
-    from beep.services import command  # noqa: PLC0415
-    from canvas.services import persist_now  # noqa: PLC0415
-
-    logins = stored_logins(data_dir / "demo.json")
-    ensure_user(logins["admin"], ours=ours, is_staff=True, is_superuser=True)
-    demo, is_new = ensure_user(logins["demo"], ours=ours)
-    if is_new:
-        for text in DEMO_COMMANDS:
-            command(demo, text)
-        with contextlib.suppress(CacheUnavailable):
-            persist_now([demo])
-    return logins
-
-
-def stored_logins(path: Path) -> dict[str, Login]:
-    """The log-ins in `path`; made with new passwords the first time."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(path.read_text())
-        return {name: {"username": name, "password": stored[name]["password"]} for name in LOGINS}
-    logins = {name: {"username": name, "password": secrets.token_urlsafe(9)} for name in LOGINS}
-    write_private(path, json.dumps(logins, indent=2))
-    return logins
-
-
-def ensure_user(login: Login, *, ours: bool, **flags: bool) -> tuple[int, bool]:
-    """Make the user, or give an existing one the password that is announced; the user's id, and
-    whether it is new.
-
-    Raises `CannotRunError` for somebody else's user, in a database that is not `ours`.
-    """
-    from django.contrib.auth import get_user_model  # noqa: PLC0415
-
-    user, created = get_user_model().objects.get_or_create(
-        username=login["username"], defaults={"is_active": True, "email": DEMO_EMAIL, **flags}
-    )
-    if not (created or ours or user.email == DEMO_EMAIL):
-        raise CannotRunError(
-            f"The database has a user {user.username} that `make run` did not make: set "
-            "DATABASE_URL to a database of its own."
-        )
-    if created or not user.check_password(login["password"]):
-        user.set_password(login["password"])
-        user.save()
-    return user.pk, created
 
 
 def supervise(site: Site, port: int) -> None:

@@ -83,7 +83,7 @@ def persist_now(
 
 def unsaved() -> int:
     """How many canvases wait for a flush. Raises `CacheUnavailable`."""
-    return write_behind.count_unsaved(CANVAS_BUFFER)
+    return CANVAS_BUFFER.index.count()
 
 
 def persist_at_session_end(*, user_id: int, **_: Any) -> None:

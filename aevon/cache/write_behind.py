@@ -332,11 +332,6 @@ class Exposure:
     oldest_since: float | None
 
 
-def count_unsaved(buffer: WriteBehind[D]) -> int:
-    """How many documents are unsaved: one round trip. Raises `CacheUnavailable`."""
-    return buffer.index.count()
-
-
 def exposure(buffer: WriteBehind[D]) -> Exposure:
     """Count the unsaved documents and find the oldest. Reads every one of them, in batches."""
     unsaved, oldest = 0, None

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 import redis
 
+from aevon.demo_data import stored_logins
 from aevon.embedded import embedded_servers
 from aevon.ports import HOST, NoPortError, free_port, reserved_port
-from aevon.run import stored_logins
 from aevon.server import folder_lock
 
 from .programs import eventually, make_run, program, running_in

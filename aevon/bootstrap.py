@@ -7,6 +7,7 @@ it speaks a dialect that an old Python can read, and imports nothing that is not
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ NEWER_NAMES = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 def main(requirements: str) -> None:
     """Make the environment ready for `requirements`; harmless and quick when it is."""
-    if is_installed(requirements) and works(str(PYTHON)):
+    if is_installed(requirements) and works(str(PYTHON), "pip"):
         return
     python = suitable_python()
     try:
@@ -50,10 +51,10 @@ def suitable_python() -> str:
     )
 
 
-def works(python: str) -> bool:
-    """Whether this Python runs, with pip, and is new enough: a name on the path may be a shim for
-    one that is not there, and a virtual environment may have been made by an older one."""
-    check = "import pip, sys; sys.exit(sys.version_info < " + repr(OLDEST) + ")"
+def works(python: str, module: str = "venv") -> bool:
+    """Whether this Python runs, has the module, and is new enough: a name on the path may be a shim
+    for one that is not there, and a virtual environment may have been made by an older one."""
+    check = "import sys, " + module + "; sys.exit(sys.version_info < " + repr(OLDEST) + ")"
     quiet = subprocess.DEVNULL
     try:
         return subprocess.call([python, "-c", check], stdout=quiet, stderr=quiet) == 0  # noqa: S603
@@ -63,12 +64,12 @@ def works(python: str) -> bool:
 
 def ensure_venv(python: str) -> None:
     """Create the virtual environment, also over one whose Python has gone or is too old."""
-    if works(str(PYTHON)):
+    if works(str(PYTHON), "pip"):
         return
     for stamp in VENV.glob("installed-*"):
         stamp.unlink()
-    for old in VENV.glob("bin/*"):
-        old.unlink()  # venv would leave the old Python's
+    # venv would leave the old Python in place.
+    shutil.rmtree(str(VENV / "bin"), ignore_errors=True)
     print("Creating the virtual environment ...", flush=True)
     if subprocess.call([python, "-m", "venv", str(VENV)]):  # noqa: S603
         sys.exit(

@@ -248,7 +248,8 @@ def publish(projection: Projection[D], document: D) -> str:
 def _is_impossible(projection: Projection[D], user_id: int) -> bool:
     """Whether the entry is newer than its row: nobody committed that, and it would outlast every
     publish. The entry is read first, because its row can only have become newer since."""
-    held: Any = (get_many(projection, [user_id]) or {}).get(user_id, EMPTY)
+    nothing: dict[int, Any] = {user_id: EMPTY}
+    held: Any = attempt(lambda: peek_many(projection, [user_id]), away=nothing)[user_id]
     if isinstance(held, Found):
         return False
     row = projection.read_one(user_id)

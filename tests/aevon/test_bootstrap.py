@@ -24,6 +24,7 @@ def test_a_python_works_when_it_runs_and_is_new_enough(
     assert bootstrap.works(sys.executable)
     assert not bootstrap.works(shim)
     assert not bootstrap.works("/nowhere/python3")
+    assert not bootstrap.works(sys.executable, "no_such_module")
     monkeypatch.setattr(bootstrap, "OLDEST", (3, 99))
     assert not bootstrap.works(sys.executable)
 
@@ -55,3 +56,18 @@ def test_what_is_installed_needs_no_writing(
     before = sorted(tmp_path.iterdir())
     bootstrap.main("requirements.txt")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_environment_of_an_old_python_is_made_anew(
+    shim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it noted as installed counts no more; whatever stands in its `bin` goes."""
+    venv = tmp_path / "venv"
+    (venv / "bin" / "__pycache__").mkdir(parents=True)
+    (venv / "bin" / "python").symlink_to(shim)
+    monkeypatch.setattr(bootstrap, "VENV", venv)
+    monkeypatch.setattr(bootstrap, "PYTHON", venv / "bin" / "python")
+    bootstrap.stamp("requirements.txt").write_text("what the old one had")
+    bootstrap.ensure_venv(sys.executable)
+    assert bootstrap.works(str(venv / "bin" / "python"), "pip")
+    assert not bootstrap.stamp("requirements.txt").exists()

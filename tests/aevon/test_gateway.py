@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -150,3 +152,20 @@ def test_too_large_a_body_is_a_problem_document(site: Any, bearer: dict[str, str
 def test_what_is_not_for_the_outside_is_not_there(site: Any, path: str) -> None:
     """Numbers and the gateway's own question."""
     assert site[0].get(path).status_code == 404
+
+
+def test_a_body_that_breaks_off_never_reaches_the_site(site: Any, bearer: dict[str, str]) -> None:
+    """A chunked logout whose chunk is none: refused, and the session goes on."""
+    client, _ = site
+    address = (client.base_url.host, client.base_url.port)
+    request = (
+        "POST /api/v1/auth/logout/ HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {bearer['Authorization']}\r\nContent-Type: application/json\r\n"
+        "Transfer-Encoding: chunked\r\n\r\nZZ\r\n"
+    )
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(address) as plain, context.wrap_socket(plain) as connection:
+        connection.sendall(request.encode())
+        assert connection.recv(64).startswith(b"HTTP/1.1 400 ")
+    assert client.get("/api/v1/canvas/", headers=bearer).status_code == 200

@@ -216,8 +216,9 @@ def test_publish_over_a_state_newer_than_postgresql(rows: int) -> None:
     put(KEY, note(7, "forged", 1000))
     if rows:
         write(7, "new", 2)
-    assert publish(NOTES, Note(user_id=7, text="new", version=2)) == "dropped"
-    assert got(KEY) is None
+    with counted(LOADS, "psyche", "hit") as loads:
+        assert publish(NOTES, Note(user_id=7, text="new", version=2)) == "dropped"
+    assert (got(KEY), loads()) == (None, 0)
     assert (load() is not None) == bool(rows)
 
 

@@ -189,7 +189,8 @@ def _breaker() -> Metric:
 def _gauges() -> Iterable[Metric]:
     """What must be asked for, as far as it answers in time."""
     asked = [
-        ("aevon_cache_outbox_depth", "Entries that wait for the cache.", outbox.depth),
+        ("aevon_cache_outbox_depth", "Entries that wait to be looked at.", outbox.depth),
+        ("aevon_cache_outbox_oldest_seconds", "For how long the first.", outbox.oldest_seconds),
         ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", canvas.unsaved),
     ]
     calls = [(name, text, started(f"metrics:{name}", ask)) for name, text, ask in asked]

@@ -110,6 +110,17 @@ DATABASES = {
 }
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"]["connect_timeout"] = 3
+# A writer's fence lasts longer than its transaction can. The triggers tell these connections from
+# others by the last option.
+AEVON_FENCE_SECONDS = env.number("AEVON_FENCE_SECONDS", 5, minimum=1, maximum=60)
+DATABASES["default"]["OPTIONS"]["options"] = " ".join(
+    [
+        DATABASES["default"]["OPTIONS"].get("options", ""),
+        f"-c statement_timeout={AEVON_FENCE_SECONDS * 800:.0f}",
+        f"-c idle_in_transaction_session_timeout={AEVON_FENCE_SECONDS * 800:.0f}",
+        "-c aevon.writer=app",
+    ]
+)
 DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": 0,
     "max_size": env.integer("AEVON_DATABASE_POOL_SIZE", 20, minimum=1, maximum=1000),
@@ -124,13 +135,15 @@ AEVON_CACHE: dict[str, Any] = {
         "AEVON_CACHE_CONNECT_TIMEOUT_SECONDS", 0.1, minimum=0.01, maximum=10
     ),
     "READ_TIMEOUT_SECONDS": env.number(
-        "AEVON_CACHE_READ_TIMEOUT_SECONDS", 0.25, minimum=0.01, maximum=10
+        "AEVON_CACHE_READ_TIMEOUT_SECONDS", 0.3, minimum=0.01, maximum=10
     ),
     "POOL_SIZE": env.integer("AEVON_CACHE_POOL_SIZE", 32, minimum=1, maximum=1000),
     "POOL_WAIT_SECONDS": 0.05,
-    "BREAKER_FAILURES": 3,
     "BREAKER_OPEN_SECONDS": 1.0,
     "LEASE_SECONDS": 5.0,
+    "LEASE_WAIT_SECONDS": 0.5,
+    "FENCE_SECONDS": AEVON_FENCE_SECONDS,
+    "GONE_TTL_SECONDS": 60,
     "PSYCHE_TTL_SECONDS": env.integer(
         "AEVON_PSYCHE_TTL_SECONDS", 86_400, minimum=1, maximum=31_536_000
     ),

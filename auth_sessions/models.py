@@ -1,11 +1,14 @@
 """Who a user is, which sessions they hold, and the anchor that versions both."""
 
 import uuid
+from typing import ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import F, Q
+
+from aevon.cache import CachedManager, CachedQuerySet
 
 
 class SovereigntyClass(models.TextChoices):
@@ -16,12 +19,20 @@ class SovereigntyClass(models.TextChoices):
     ARCHITECT = "ARCHITECT", "Architect"
 
 
+class Users(UserManager.from_queryset(CachedQuerySet)):  # type: ignore[misc]  # made by a call
+    """Django's manager of users; `session:{userId}` follows what its querysets write."""
+
+    use_in_migrations = False
+
+
 class User(AbstractUser):
     """An account."""
 
     sovereignty_class = models.CharField(
         max_length=16, choices=SovereigntyClass.choices, default=SovereigntyClass.INITIATE
     )
+
+    objects: ClassVar["UserManager[User]"] = Users()
 
     class Meta:
         constraints = [
@@ -54,6 +65,8 @@ class Session(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=16, blank=True, choices=EndReason.choices)
     user_agent = models.CharField(max_length=200, blank=True)
+
+    objects: ClassVar["CachedManager[Self]"] = CachedManager()
 
     class Meta:
         ordering = ["-created_at"]

@@ -38,8 +38,8 @@ DONE: Final = ("post_add", "post_remove", "post_clear")
 def connect() -> None:
     """Register the resource and follow everything that the document shows."""
     register(EntryResource(SESSIONS))
-    write_through.follow(SESSIONS, User, lambda user: user.pk)
-    write_through.follow(SESSIONS, Session, lambda session: session.user_id)
+    write_through.follow(SESSIONS, User, "pk")
+    write_through.follow(SESSIONS, Session)
     m2m_changed.connect(_membership_changed, sender=User.groups.through)
     m2m_changed.connect(_membership_changed, sender=User.user_permissions.through)
     m2m_changed.connect(_group_changed, sender=Group.permissions.through)

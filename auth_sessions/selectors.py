@@ -9,12 +9,13 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from aevon.cache import Gone, owners
 from auth_sessions.documents import SessionDocument
 from auth_sessions.models import Session
 
 # One statement is one snapshot: the version belongs to what is read beside it.
 _DOCUMENTS: Final = """
-SELECT u.id, u.username, u.is_active, u.sovereignty_class, a.version, live.sessions, live.last,
+SELECT a.user_id, a.version, u.username, u.is_active, u.sovereignty_class, live.sessions, live.last,
        ARRAY(
            SELECT DISTINCT ct.app_label || '.' || p.codename
            FROM auth_permission p JOIN django_content_type ct ON ct.id = p.content_type_id
@@ -33,20 +34,23 @@ JOIN LATERAL (
            max(extract(epoch FROM access_expires_at)::bigint) AS last
     FROM auth_sessions_session
     WHERE user_id = u.id AND ended_at IS NULL AND access_expires_at > now()
-) live ON live.sessions IS NOT NULL
+) live ON true
 WHERE u.id = ANY(%s)
 """
 
 
-def read_documents(user_ids: Sequence[int]) -> dict[int, SessionDocument]:
-    """The documents of the users that have a live session, in one query."""
+def read_documents(user_ids: Sequence[int]) -> dict[int, SessionDocument | Gone]:
+    """The documents of the users that have a live session, in one query; of those that have none
+    the version of that."""
     with connection.cursor() as cursor:
         cursor.execute(_DOCUMENTS, [list(user_ids)])
         return {row[0]: _document(row) for row in cursor.fetchall()}
 
 
-def _document(row: tuple[Any, ...]) -> SessionDocument:
-    user_id, username, is_active, sovereignty_class, version, sessions, last, permissions = row
+def _document(row: tuple[Any, ...]) -> SessionDocument | Gone:
+    user_id, version, username, is_active, sovereignty_class, sessions, last, permissions = row
+    if sessions is None:
+        return Gone(version)
     return SessionDocument(
         user_id=user_id,
         username=username,
@@ -68,9 +72,7 @@ def without_ended(document: SessionDocument) -> SessionDocument:
 
 def users_with_live_sessions() -> Iterator[int]:
     """Every user with a document, in constant memory."""
-    live = Session.objects.filter(ended_at=None, access_expires_at__gt=timezone.now())
-    users = live.order_by("user_id").values_list("user_id", flat=True).distinct()
-    return users.iterator(chunk_size=2000)
+    return owners(Session.objects.filter(ended_at=None, access_expires_at__gt=timezone.now()))
 
 
 def admits(document: SessionDocument | None, sid: str) -> bool:

@@ -16,12 +16,10 @@ from aevon.cache import (
     LOGIN_ATTEMPTS_BY_NAME,
     InternalKeyspace,
     rate_limit,
-    write_through,
 )
 from aevon.signals import session_ending
 from auth_sessions import selectors, tokens
 from auth_sessions.models import Session, User
-from auth_sessions.projection import SESSIONS
 from auth_sessions.tokens import TokenPair
 
 LOGIN_WINDOW_SECONDS: Final = 60
@@ -173,4 +171,3 @@ def _end(sessions: list[Session], reason: str) -> None:
     """Mark as ended; `session:{userId}` follows after the commit."""
     live = Session.objects.filter(sid__in=[session.sid for session in sessions], ended_at=None)
     live.update(ended_at=timezone.now(), end_reason=reason)
-    write_through.publish_on_commit(SESSIONS, {session.user_id for session in sessions})

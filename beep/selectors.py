@@ -7,7 +7,7 @@ from typing import Final
 from django.db import connection
 from django.db.models import F
 
-from aevon.cache import Recent, rfc3339
+from aevon.cache import Recent, owners, rfc3339
 from beep.documents import TurnDocument
 from beep.models import Conversation, Turn
 
@@ -49,7 +49,7 @@ def document(seq: int, command: str, response: str, at: datetime) -> TurnDocumen
 def users_with_turns() -> Iterator[int]:
     """Every user with a turn that is not forgotten, in constant memory."""
     talking = Conversation.objects.filter(last_seq__gt=F("forgotten_through"))
-    return talking.order_by("pk").values_list("pk", flat=True).iterator(chunk_size=2000)
+    return owners(talking, "pk")
 
 
 def turn_by_key(user_id: int, idempotency_key: str) -> Turn | None:

@@ -44,7 +44,7 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     import msgspec
     from django.db import connection
 
-    from aevon.cache import bounded_list, cache_aside
+    from aevon.cache import bounded_list
     from aevon.cache.connection import store
     from auth_sessions.models import User
     from beep import services as beep
@@ -54,7 +54,6 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     from klepsydra import services as klepsydra
     from klepsydra.documents import PsycheDocument
     from klepsydra.models import PsycheState
-    from klepsydra.projection import PSYCHES
 
     user = User.objects.create_user("bench")
     uid, client = user.pk, store().client
@@ -90,11 +89,11 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
 
     return {
         "load, hit / redis-py GET + decode": (
-            lambda: cache_aside.load(PSYCHES, uid),
+            lambda: PsycheState.cached.get(uid),
             lambda: decoder.decode(client.get(psyche)),
         ),
         "load, hit / ORM get": (
-            lambda: cache_aside.load(PSYCHES, uid),
+            lambda: PsycheState.cached.get(uid),
             lambda: PsycheState.objects.get(pk=uid),
         ),
         "read the last five turns / LRANGE + decode": (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from aevon.cache import rfc3339
+from aevon.cache import owners, rfc3339
 from canvas.documents import CanvasDocument
 from canvas.layout import Layout
 from canvas.models import AwayEdit, Canvas
@@ -29,8 +29,7 @@ def document_of(canvas: Canvas) -> CanvasDocument:
 
 def user_ids() -> Iterator[int]:
     """Every user with a row, in constant memory."""
-    users = Canvas.objects.order_by("user_id").values_list("user_id", flat=True)
-    return users.iterator(chunk_size=2000)
+    return owners(Canvas.objects.all())
 
 
 def users_with_away_edits(user_ids: Sequence[int]) -> list[int]:

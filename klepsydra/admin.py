@@ -10,7 +10,7 @@ from unfold.admin import ModelAdmin
 
 from aevon.cache import PSYCHE
 from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin
-from klepsydra.models import Interaction, PsycheState, VersionFloor
+from klepsydra.models import Interaction, PsycheState
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[PsycheState]
@@ -101,12 +101,3 @@ class InteractionAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
     search_fields = ("user__username", "=idempotency_key")
     show_full_result_count = False
-
-
-@admin.register(VersionFloor)
-class VersionFloorAdmin(ReadOnlyAdmin):
-    """Where a PsycheState that begins again counts on."""
-
-    list_display = ("user", "version")
-    list_select_related = ("user",)
-    search_fields = ("user__username",)

@@ -6,8 +6,7 @@ class KlepsydraConfig(AppConfig):
     verbose_name = "KLEPSYDRA"
 
     def ready(self) -> None:
-        from klepsydra import intents, projection, receivers
+        from klepsydra import intents, receivers
 
-        projection.connect()
         receivers.connect()
         intents.connect()

@@ -10,15 +10,16 @@ from msgspec import Meta
 from aevon.cache import Document, Version
 from klepsydra.engine import PsycheSnapshot
 from klepsydra.instruments import Tier
-from klepsydra.models import COUNT_MAX, PERIOD_MAX_SECONDS, PERIOD_MIN_SECONDS
+
+COUNT_MAX: Final = 2**31 - 1
+PERIOD_MIN_SECONDS: Final = 1.0
+PERIOD_MAX_SECONDS: Final = 31_536_000.0
 
 # The ranges are the table's: an entry outside of them is corrupt, and is read from PostgreSQL.
 Wave = Annotated[float, Meta(ge=-1, le=1)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Time = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z\Z")]
-
-TIMES: Final = ("updated_at", "throttled_until", "frustration_at")
 
 
 class PsycheDocument(Document, frozen=True):

@@ -2,7 +2,7 @@
 
 import math
 from datetime import UTC, datetime
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from django.conf import settings
 from django.db import models
@@ -10,11 +10,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from aevon.cache import PSYCHE, Cached, CachedManager
+from klepsydra.documents import PERIOD_MAX_SECONDS, PERIOD_MIN_SECONDS, PsycheDocument
 from klepsydra.instruments import WEIGHT_TOTAL, Tier
 
-COUNT_MAX: Final = 2**31 - 1
-PERIOD_MIN_SECONDS: Final = 1.0
-PERIOD_MAX_SECONDS: Final = 31_536_000.0
 # Python has no `infinity` and no year 10000; a throttle may end a little after its beginning.
 FRUSTRATION_AT_MAX: Final = datetime(2200, 1, 1, tzinfo=UTC)
 THROTTLED_UNTIL_MAX: Final = datetime(2300, 1, 1, tzinfo=UTC)
@@ -26,10 +25,10 @@ ONE_ANSWER_PER_KEY: Final = "interaction_one_answer_per_key"
 
 
 class PsycheState(models.Model):
-    """What KLEPSYDRA knows of a user (domain.md).
+    """What KLEPSYDRA knows of a user (domain.md), behind `psyche:{userId}`.
 
     `version` and `updated_at` are raised by the database on every update, whoever writes
-    (migration 0002); what is assigned to them here is ignored. NaN is greater than every number
+    (migration 0003); what is assigned to them here is ignored. NaN is greater than every number
     to PostgreSQL, so a range's upper end refuses it.
     """
 
@@ -52,6 +51,9 @@ class PsycheState(models.Model):
     period_seconds = models.FloatField(default=3600.0)
     version = models.BigIntegerField(db_default=1, editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects: ClassVar["CachedManager[Self]"] = CachedManager()
+    cached = Cached(PSYCHE, PsycheDocument)
 
     class Meta:
         constraints = [
@@ -100,26 +102,6 @@ class PsycheState(models.Model):
         """A player who is not throttled has no end of it."""
         if not self.is_throttled:
             self.throttled_until = None
-
-
-class VersionFloor(models.Model):
-    """The versions that a user's PsycheState has used up: one that begins again counts on.
-
-    Otherwise a state that is published late would look newer than the one that replaced it, and
-    two interactions could claim one version. The database keeps it (migration 0002).
-    """
-
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        primary_key=True,
-        on_delete=models.DO_NOTHING,  # the database cascades
-        db_constraint=False,
-        related_name="+",
-    )
-    version = models.BigIntegerField()
-
-    def __str__(self) -> str:
-        return f"{self.user_id} v{self.version}"
 
 
 class Interaction(models.Model):

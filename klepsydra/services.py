@@ -11,12 +11,11 @@ from functools import cached_property
 import msgspec
 from django.db import IntegrityError, connection, transaction
 
-from aevon.cache import after_commit, cache_aside, write_through
+from aevon.cache import write_through
 from klepsydra import engine, ledger, selectors
 from klepsydra.documents import Answer, PsycheDocument, answer_of, snapshot_of
 from klepsydra.instruments import WEIGHT_TOTAL, Instrument, instrument
 from klepsydra.models import Interaction, PsycheState
-from klepsydra.projection import PSYCHES
 
 
 class NoSuchUser(LookupError):
@@ -54,10 +53,10 @@ def psyche(user_id: int) -> PsycheDocument:
 
     Key `psyche:{userId}`. A hit is one round trip and no SQL; cache away: from PostgreSQL.
     """
-    state = cache_aside.load(PSYCHES, user_id)
+    state = PsycheState.cached.get(user_id)
     if state is None:
         _begin(user_id)
-        state = cache_aside.load(PSYCHES, user_id)
+        state = PsycheState.cached.get(user_id)
     if state is None:
         raise NoSuchUser(f"User {user_id} was deleted meanwhile.")
     return state
@@ -73,27 +72,34 @@ def begin(user_ids: Iterable[int]) -> None:
 def play(user_id: int, slug: str, stake: int, *, idempotency_key: str | None = None) -> Played:
     """Play once with the instrument of that slug, for `stake` whole ΞCredits.
 
-    The state comes from the cache and is written with one statement, guarded by all that was
-    read of it; where PostgreSQL holds something else, the row is locked and the play computed
-    again from it. So every interaction counts, however many run at once and whatever the cache
-    holds. The new state is published after the commit. Cache away: PostgreSQL alone, and the
-    outbox makes the entry follow.
+    The state comes from the cache, where a fence takes its place in the same round trip, and is
+    written with one statement, guarded by all that was read of it; then the new state takes the
+    fence's place: two round trips and one statement. Where PostgreSQL holds something else, the
+    row is locked and the play computed again from it. So every interaction counts, however many
+    run at once and whatever the cache holds. Cache away: PostgreSQL alone, and the outbox makes
+    the entry follow.
 
     Raises `UnknownInstrument`, `StakeOutOfRange`, `KeyReused`, `NoSuchUser`.
     """
     request = _Request(user_id, instrument(slug), stake, idempotency_key)
     try:
         if connection.in_atomic_block:
-            # A miss would fill the entry with what this transaction has not committed yet.
             return Played(_play_from_row(request))
-        return Played(_play_from_cache(request) or _play_from_row(request))
+        return Played(_play_guarded(request))
     except ledger.KeyTaken:
         return Played(_first_answer(request), replayed=True)
 
 
-def _play_from_cache(request: _Request) -> Answer | None:
+def _play_guarded(request: _Request) -> Answer:
+    with write_through.guarded(PsycheState.cached.projection, request.user_id) as write:
+        answer = write.state and _play_from_state(request, write.state)
+        answer = answer or _play_from_row(request, publish=False)
+        write.publish(answer.psyche)
+    return answer
+
+
+def _play_from_state(request: _Request, state: PsycheDocument) -> Answer | None:
     """None where the cached state is not, or cannot be, the row's."""
-    state = psyche(request.user_id)
     try:
         return _play(request, state)
     except engine.StakeOutOfRange:
@@ -103,13 +109,15 @@ def _play_from_cache(request: _Request) -> Answer | None:
 
 
 @transaction.atomic
-def _play_from_row(request: _Request) -> Answer:
+def _play_from_row(request: _Request, *, publish: bool = True) -> Answer:
     state = selectors.read_locked(request.user_id)
     if state is None:
         _begin(request.user_id)
         state = selectors.read_locked(request.user_id)
     if state is None:
         raise NoSuchUser(f"User {request.user_id} was deleted meanwhile.")
+    if publish:
+        write_through.publish_on_commit(PsycheState.cached.projection, [request.user_id])
     return _play(request, state)
 
 
@@ -122,11 +130,9 @@ def _play(request: _Request, state: PsycheDocument) -> Answer:
         now=time.time(),
         roll=secrets.randbelow(WEIGHT_TOTAL),
     )
-    answer = ledger.record(
+    return ledger.record(
         state, played, idempotency_key=request.idempotency_key, request_digest=request.digest
     )
-    after_commit(write_through.publish, PSYCHES, answer.psyche)
-    return answer
 
 
 def _first_answer(request: _Request) -> Answer:

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import pytest
 from django.db import transaction
 
-from aevon.cache import PSYCHE, cache_aside, resources, write_behind
+from aevon.cache import PSYCHE, resources, write_behind
 from aevon.cache.connection import store
 from auth_sessions.models import User
 from canvas import services as canvas
 from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER
 from klepsydra import services as klepsydra
-from klepsydra.projection import PSYCHES
+from klepsydra.models import PsycheState
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WINDOW = {
@@ -25,12 +25,25 @@ WINDOW = {
 
 
 def test_a_load_inside_a_transaction_caches_nothing(user: User) -> None:
-    """The row that is rolled back afterwards was never in the cache."""
+    """The row that is rolled back afterwards was never in the cache: there is only the fence of
+    who made it."""
     with transaction.atomic():
         assert klepsydra.psyche(user.pk).version == 1
-        assert resources.held(PSYCHE, user.pk).type == "none"
+        assert set(resources.held(PSYCHE, user.pk).value) == {"_fence", "_floor"}
         transaction.set_rollback(True)
-    assert cache_aside.load(PSYCHES, user.pk) is None
+    assert PsycheState.cached.get(user.pk) is None
+
+
+def test_a_load_of_what_is_there_inside_a_transaction_caches_nothing(user: User) -> None:
+    """Nor does it leave a lease: another transaction may have changed the row since."""
+    klepsydra.psyche(user.pk)
+    store().command("DEL", PSYCHE.key(user.pk))
+    with transaction.atomic():
+        assert PsycheState.cached.get(user.pk).version == 1
+        assert PsycheState.cached.get_many([user.pk])[user.pk].version == 1
+        assert resources.held(PSYCHE, user.pk).type == "none"
+    assert PsycheState.cached.get(user.pk).version == 1
+    assert resources.held(PSYCHE, user.pk).type == "string"
 
 
 def test_a_live_canvas_behind_its_row_goes_on_above_it(user: User) -> None:

@@ -1,10 +1,11 @@
 """The Reflex Arc: one cache layer for every service. The only import path they use."""
 
-from aevon.cache import bounded_list, cache_aside, rate_limit, write_behind, write_through
+from aevon.cache import bounded_list, cache_aside, rate_limit, triggers, write_behind, write_through
 from aevon.cache.bounded_list import BoundedList, Recent
+from aevon.cache.cached import Cached, CachedManager, CachedQuerySet, owners
 from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
 from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
-from aevon.cache.entries import Projection
+from aevon.cache.entries import Gone, Projection
 from aevon.cache.failsafe import after_commit
 from aevon.cache.keyspace import (
     CANVAS,
@@ -43,10 +44,14 @@ __all__ = [
     "BufferResource",
     "CacheError",
     "CacheUnavailable",
+    "Cached",
+    "CachedManager",
+    "CachedQuerySet",
     "Contended",
     "CorruptValue",
     "Document",
     "EntryResource",
+    "Gone",
     "InternalKeyspace",
     "InvalidKey",
     "Keyspace",
@@ -63,9 +68,11 @@ __all__ = [
     "cache_aside",
     "canonical_user_id",
     "forget_users",
+    "owners",
     "rate_limit",
     "register",
     "rfc3339",
+    "triggers",
     "write_behind",
     "write_through",
 ]

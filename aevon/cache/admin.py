@@ -16,7 +16,7 @@ from aevon.cache import inspection, maintenance, resources
 from aevon.cache.connection import CacheError
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.maintenance import Warmed
-from aevon.cache.models import Outbox
+from aevon.cache.models import Outbox, VersionFloor
 from aevon.cache.resources import Resource
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def pretty(value: Any) -> str:
 class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Entries that may be older than their rows. Empty within seconds while the cache answers."""
 
-    list_display = ("keyspace", "user_id", "added_at")
+    list_display = ("keyspace", "user_id", "version", "added_at")
     list_filter = ("keyspace",)
     search_fields = ("=user_id",)
     actions = ("repair_now",)
@@ -207,3 +207,12 @@ class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
             self.message_user(request, f"The cache is away: {error}", "error")
             return
         self.message_user(request, f"Repaired: {repaired} entries.")
+
+
+@admin.register(VersionFloor)
+class VersionFloorAdmin(ReadOnlyAdmin):
+    """The versions that users' rows have used up: one that begins again counts on."""
+
+    list_display = ("keyspace", "user_id", "version")
+    list_filter = ("keyspace",)
+    search_fields = ("=user_id",)

@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class CacheConfig(AppConfig):
@@ -7,4 +10,14 @@ class CacheConfig(AppConfig):
     verbose_name = "Reflex Arc"
 
     def ready(self) -> None:
-        from aevon.cache import checks  # noqa: F401  registers the system checks
+        from aevon.cache import checks, failsafe  # checks registers itself
+
+        def take_time(*, using: str, **_: Any) -> None:
+            failsafe.lift_limits(using)
+
+        def hurry_again(*, using: str, **_: Any) -> None:
+            failsafe.restore_limits(using)
+
+        assert checks  # noqa: S101  imported for its effect
+        pre_migrate.connect(take_time, weak=False, dispatch_uid="aevon.cache")
+        post_migrate.connect(hurry_again, weak=False, dispatch_uid="aevon.cache")

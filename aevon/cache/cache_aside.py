@@ -1,10 +1,10 @@
 """Cache-aside reads (protocol 4.3): from Dragonfly, else from PostgreSQL, which fills Dragonfly."""
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from aevon.cache import entries
-from aevon.cache.entries import Found, Projection
+from aevon.cache.entries import Found, Gone, Projection
 
 D = TypeVar("D")
 
@@ -13,16 +13,18 @@ def load(projection: Projection[D], user_id: int) -> D | None:
     """The user's document; None when PostgreSQL has none.
 
     Key `name:{userId}`. A hit is one round trip and no SQL; a miss adds two round trips and one
-    query. Fresh up to the last publish that this cache saw; with the cache away it comes from
+    query, and who meets another reader's lease waits for what that one fills, for half a second at
+    most (`LEASE_WAIT_SECONDS`). Never older than the last write acknowledged before the call
+    (guarantee G1; docs/design.md numbers the exceptions). With the cache away it comes from
     PostgreSQL. A value that does not decode is replaced. Raises `InvalidKey`, and whatever
     PostgreSQL raises. Source: protocol 4.3, with the leases of Nishtala et al., NSDI'13.
     """
-    held = entries.get(projection, user_id)
+    held: Any = entries.get(projection, user_id)
     if held is None:
         return projection.read_one(user_id)
     if isinstance(held, Found):
-        return entries.fill(projection, {user_id: held}).get(user_id)
-    return held
+        held = entries.resolve(projection, user_id, held)
+    return None if isinstance(held, Gone) else held
 
 
 def load_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D]:
@@ -30,11 +32,10 @@ def load_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D
 
     One round trip for all hits; two more and one query for all misses together.
     """
-    held = entries.get_many(projection, user_ids)
+    held: Any = entries.get_many(projection, user_ids)
     if held is None:
-        return projection.read(user_ids)
+        return projection.documents(user_ids)
     missing = {user_id: value for user_id, value in held.items() if isinstance(value, Found)}
-    documents = {
-        user_id: cast("D", value) for user_id, value in held.items() if user_id not in missing
-    }
-    return documents | entries.fill(projection, missing) if missing else documents
+    if missing:
+        held |= dict.fromkeys(missing) | entries.resolve_many(projection, missing)
+    return {u: value for u, value in held.items() if value is not None and type(value) is not Gone}

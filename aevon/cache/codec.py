@@ -3,6 +3,9 @@
 Documents are msgspec Structs with camelCase members. A struct's members keep their order, so the
 bytes are golden-tested. Members that begin with `_` belong to the cache layer; a document with
 nothing else is a miss for every reader.
+
+A state that must not outlive its server ends with the member `_incarnation`. It is compared as
+bytes: what another program has written anew is checked against PostgreSQL before it is believed.
 """
 
 import functools
@@ -62,13 +65,32 @@ def decode(raw: bytes, document_type: type[D]) -> D | _Miss:
 
 
 def _carries_no_state(raw: bytes) -> bool:
+    return members_of_the_layer(raw) is not None
+
+
+def members_of_the_layer(raw: bytes) -> dict[str, Any] | None:
+    """The members of an entry that carries nothing but the cache layer's own; None for others."""
     try:
         members = msgspec.json.decode(raw)
     except _UNREADABLE:
-        return False
+        return None
     if not isinstance(members, dict) or not members:
-        return False
-    return all(name.startswith("_") for name in members)
+        return None
+    return members if all(name.startswith("_") for name in members) else None
+
+
+def _stamp(incarnation: str) -> bytes:
+    return b',"_incarnation":"%s"}' % incarnation.encode()
+
+
+def stamped(document: bytes, incarnation: str) -> bytes:
+    """The document of a life of the server."""
+    return document[:-1] + _stamp(incarnation)
+
+
+def is_stamped(document: bytes, incarnation: str) -> bool:
+    """Whether the document is of that life."""
+    return document.endswith(_stamp(incarnation))
 
 
 def rfc3339(moment: datetime) -> str:

@@ -20,12 +20,14 @@ class CacheSettings:
 
     url: str
     connect_timeout_seconds: float = 0.1
-    read_timeout_seconds: float = 0.25
+    read_timeout_seconds: float = 0.3
     pool_size: int = 32
     pool_wait_seconds: float = 0.05
-    breaker_failures: int = 3
     breaker_open_seconds: float = 1.0
     lease_seconds: float = 5.0
+    lease_wait_seconds: float = 0.5
+    fence_seconds: float = 5.0
+    gone_ttl_seconds: int = 60
     psyche_ttl_seconds: int = 86_400
     canvas_idle_ttl_seconds: int = 86_400
     convo_history_ttl_seconds: int = 86_400

@@ -4,28 +4,37 @@ The only file that imports redis. One `Store` per process, made on first use and
 forked child. Every call goes through the breaker, and every driver error comes out as one of the
 three exceptions below. A call is re-sent once, only when the connection broke (never after a
 time-out) and only when repeating it is harmless.
+
+Each connection learns, before anything else is sent on it, which life of the server it speaks to:
+a restart breaks every connection, so what comes over one is of one life.
 """
 
 import hashlib
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple
 
+import psycopg
 import redis
 from django.core.signals import setting_changed
+from django.db import Error as DjangoDatabaseError
+from django.db import connections
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from aevon.cache import conf
 from aevon.cache.breaker import Breaker
+from aevon.cache.keyspace import PROBE
 from aevon.cache.metrics import FAILURES
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class CacheError(Exception):
@@ -56,16 +65,41 @@ _NOT_NOW: Final = ("Out of memory", "OOM ", "READONLY", "LOADING", "MASTERDOWN",
 _SERVER_FAULTS: Final = ("connection", "timeout", "not-now")
 
 
+class Life(NamedTuple):
+    """One life of the server, from its start to its end.
+
+    `incarnation` is the short form of what is new at every start: `run_id`, and on Dragonfly,
+    which has none, `master_replid`, which differs on a promoted replica too. `sticky`: the server
+    can keep a key from being evicted (Dragonfly's STICK).
+    """
+
+    incarnation: str
+    sticky: bool
+
+
+class Exchange(NamedTuple):
+    """The replies to some commands, in order, and the life of the server that gave them."""
+
+    replies: list[Any]
+    life: Life
+
+
 @dataclass(frozen=True)
 class Script:
-    """A Lua script of `lua/`: one key, declared (Dragonfly refuses undeclared ones)."""
+    """A Lua script of `lua/`: one key, declared (Dragonfly refuses undeclared ones).
+
+    `uses` names a file of functions that stand in front of it.
+    """
 
     name: str
+    uses: str = ""
 
     @cached_property
     def source(self) -> str:
         """The text that EVAL sends."""
-        return (Path(__file__).parent / "lua" / f"{self.name}.lua").read_text("utf-8")
+        folder = Path(__file__).parent / "lua"
+        names = [self.uses, self.name] if self.uses else [self.name]
+        return "".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
 
     @cached_property
     def sha(self) -> str:
@@ -126,12 +160,10 @@ class ReportingClient(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
-            result = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except redis.RedisError as error:
             _report(self.breaker, error)
             raise
-        self.breaker.succeeded()
-        return result
 
 
 class Store:
@@ -141,9 +173,7 @@ class Store:
     """
 
     def __init__(self, settings: conf.CacheSettings) -> None:
-        self.breaker = Breaker(
-            failures=settings.breaker_failures, open_seconds=settings.breaker_open_seconds
-        )
+        self.breaker = Breaker(open_seconds=settings.breaker_open_seconds, recover=self._recover)
         self.pool = Pool.from_url(
             settings.url,
             max_connections=settings.pool_size,
@@ -155,58 +185,81 @@ class Store:
             # RESP3 would send CLIENT MAINT_NOTIFICATIONS on every connection.
             protocol=2,
             driver_info=None,
+            redis_connect_func=_introduce,
         )
         self.pool.breaker = self.breaker
         self.client = redis.Redis(connection_pool=self.pool)
         self.django_client = ReportingClient(connection_pool=self.pool)
         self.django_client.breaker = self.breaker
+        self._life: Life | None = None
+
+    @property
+    def sticky(self) -> bool:
+        """Whether the server can keep a key from being evicted. Asks it once."""
+        return (self._life or self.exchange([("PING",)], idempotent=True).life).sticky
 
     def command(self, *args: Any, idempotent: bool = True) -> Any:
         """One command, one round trip. Reads and plain writes may be repeated."""
-        return self._guarded(lambda: self.client.execute_command(*args), idempotent=idempotent)
+        return self.exchange([args], idempotent=idempotent).replies[0]
 
     def script(self, call: ScriptCall, *, idempotent: bool = False) -> Any:
         """One script by its digest; sent whole where the server does not know it."""
-
-        def run() -> Any:
-            try:
-                return self.client.execute_command(*call.evalsha)
-            except NoScriptError:
-                # An answer: a probe that got it has closed the breaker for what follows.
-                self.breaker.succeeded()
-                return self.client.execute_command(*call.eval)
-
-        return self._guarded(run, idempotent=idempotent)
+        return self.exchange([call], idempotent=idempotent).replies[0]
 
     def pipeline(self, commands: Sequence[Command], *, idempotent: bool = False) -> list[Any]:
-        """Several commands in one round trip, without MULTI: each stands alone.
+        """Several commands in one round trip, without MULTI: each stands alone."""
+        return self.exchange(commands, idempotent=idempotent).replies if commands else []
+
+    def exchange(self, commands: Sequence[Command], *, idempotent: bool = False) -> Exchange:
+        """As `pipeline`, with the life of the server that answered.
 
         A script that the server does not know is sent whole in a second round trip; the other
         commands have been done by then, so commands of one pipeline may not rely on order.
         """
-        if not commands:
-            return []
-        return self._guarded(lambda: self._pipeline(commands), idempotent=idempotent)
+        try:
+            try:
+                exchange = self._exchange(commands)
+            except redis.ConnectionError as error:
+                if not idempotent or not _broke(error):
+                    raise
+                exchange = self._exchange(commands)
+        except redis.RedisError as error:
+            raise self._translated(error) from error
+        for reply in exchange.replies:
+            if isinstance(reply, redis.RedisError):
+                raise self._translated(reply) from reply
+        return exchange
 
-    def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        results = self._send([c.evalsha if isinstance(c, ScriptCall) else c for c in commands])
-        unknown = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
-        calls = [commands[i] for i in unknown]
-        if calls:
-            self.breaker.succeeded()  # as in `script`
-        again = self._send([c.eval for c in calls if isinstance(c, ScriptCall)]) if calls else []
-        for i, result in zip(unknown, again, strict=True):
-            results[i] = result
-        for result in results:
-            if isinstance(result, redis.RedisError):
-                raise result
-        return results
+    def _exchange(self, commands: Sequence[Command]) -> Exchange:
+        """Over one connection, so that all replies are of one life."""
+        connection = self.pool.get_connection()
+        try:
+            replies = self._send(
+                connection, [c.evalsha if isinstance(c, ScriptCall) else c for c in commands]
+            )
+            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                whole = [commands[i].eval for i in unknown]  # type: ignore[union-attr]
+                for i, reply in zip(unknown, self._send(connection, whole), strict=True):
+                    replies[i] = reply
+            self._life = connection.life
+            return Exchange(replies, connection.life)
+        except BaseException:
+            # A reply may be under way that the next caller must not take for theirs.
+            connection.disconnect()
+            raise
+        finally:
+            self.pool.release(connection)  # type: ignore[no-untyped-call]
 
-    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return list(pipeline.execute(raise_on_error=False))
+    def _send(self, connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [self._reply(connection, command[0]) for command in commands]
+
+    def _reply(self, connection: Any, name: str) -> Any:
+        try:
+            return self.client.parse_response(connection, name)
+        except ResponseError as error:
+            return error
 
     def scan(self, match: str, *, count: int = 500) -> Iterator[str]:
         """Keys that match, by SCAN: each at least once, never KEYS."""
@@ -219,34 +272,67 @@ class Store:
 
     def info(self) -> dict[str, Any]:
         """The server's INFO, parsed."""
-        return dict(self._guarded(self.client.info, idempotent=True))
-
-    def _guarded(self, call: Callable[[], T], *, idempotent: bool) -> T:
-        try:
-            try:
-                result = call()
-            except redis.ConnectionError as error:
-                if not idempotent or not _broke(error):
-                    raise
-                result = call()
-        except redis.RedisError as error:
-            raise self._translated(error) from error
-        self.breaker.succeeded()
-        return result
+        return dict(self.command("INFO"))
 
     def _translated(self, error: redis.RedisError) -> CacheError:
         kind = _report(self.breaker, error)
         if kind == "refused":
             wrong = WrongType if str(error).startswith("WRONGTYPE") else CacheError
             return wrong(str(error))
+        if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):  # or in a script
+            # The server has become a replica: the address may lead to another one by now.
+            self.pool.disconnect(inuse_connections=False)
         return CacheUnavailable(f"{kind}: {error}")
+
+    def _recover(self) -> bool:
+        """Whether the cache may be trusted again: it takes writes, and what it was not told while
+        it was away has been repaired."""
+        try:
+            self.command("SET", PROBE.key("write"), 1, "PX", 1000)
+            for repair in _repairs:
+                repair()
+        except (CacheError, DjangoDatabaseError, psycopg.Error) as error:
+            logger.debug("The cache stays untrusted: %s", error)
+            return False
+        finally:
+            connections.close_all()
+        logger.info("The cache is back and has been repaired")
+        return True
+
+
+def _introduce(connection: Any) -> None:
+    """Greet the server on a new connection, and learn which life of it this is."""
+    connection.on_connect()
+    questions = connection.pack_commands([("INFO", "server"), ("INFO", "replication")])
+    connection.send_packed_command(questions, check_health=False)
+    try:
+        told = connection.read_response() + b"\n" + connection.read_response()
+    except ResponseError as error:
+        # As with a wrong password: nobody can be served like this.
+        raise redis.AuthenticationError(f"INFO is refused: {error}") from error
+    facts = dict(re.findall(rb"^(\w+):([^\r\n]*)", told, re.MULTILINE))
+    if facts.get(b"role", b"master") != b"master":
+        raise redis.ReadOnlyError("READONLY The server is a replica.")
+    name = facts.get(b"run_id") or facts.get(b"master_replid")
+    if not name:
+        raise redis.ConnectionError("INFO tells neither run_id nor master_replid.")
+    digest = hashlib.sha1(name, usedforsecurity=False).hexdigest()
+    connection.life = Life(digest[:12], sticky=b"dragonfly_version" in facts)
+
+
+_repairs: list[Callable[[], object]] = []
+
+
+def before_trusting(repair: Callable[[], object]) -> None:
+    """Have `repair()` called before a cache that was away is trusted again. It may raise
+    `CacheError` and database errors: the cache then stays untrusted for a while."""
+    _repairs.append(repair)
 
 
 def _report(breaker: Breaker, error: redis.RedisError) -> str:
     """Tell the breaker and the metrics what an error means; its kind."""
     kind = _kind(error)
     if kind == "refused":
-        breaker.succeeded()
         return kind
     FAILURES.labels(kind).inc()
     if kind in _SERVER_FAULTS:

@@ -1,22 +1,28 @@
 """One cached entry: what projects a user's rows into it, and the scripts that may change it.
 
-The protocol (docs/design.md): a missing entry is filled only by the holder of a lease that was
-left *before* PostgreSQL was read; a committed state replaces an older one and deletes a lease; an
-empty key is never filled by anybody without a lease. So a slow reader cannot put an old state
-over a new one, and an eviction or a flush at any moment is harmless.
+The protocol (docs/design.md, docs/models/entry_protocol.py): a missing entry is filled only by the
+holder of a lease that was left *before* PostgreSQL was read. A writer puts a mark on the entry, a
+fence, *before* its commit can happen, and takes it away afterwards together with putting in what
+it committed, if nothing newer has been. So no interleaving of readers, writers, evictions and
+crashes leaves an older state where a newer one has been acknowledged.
+
+Everything that is obtained from the server, a lease or a mark, carries the life of the server that
+gave it; what is put in by right of it is stamped with that life.
 """
 
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
-from aevon.cache import codec, conf, outbox
+from aevon.cache import codec, conf
 from aevon.cache.codec import MISS, CorruptValue
 from aevon.cache.connection import (
     CacheError,
     CacheUnavailable,
+    Life,
     Script,
     ScriptCall,
     WrongType,
@@ -28,7 +34,16 @@ from aevon.cache.metrics import LOADS, PUBLISHES
 
 LEASE: Final = Script("lease")
 FILL: Final = Script("fill")
-PUBLISH: Final = Script("publish")
+FENCE: Final = Script("fence", uses="marks")
+INSTALL: Final = Script("install", uses="marks")
+DROP: Final = Script("drop", uses="marks")
+
+# A safety lifetime is shortened by up to this share, so that what was written together does not
+# end together.
+JITTER: Final = 0.1
+# What a reader sleeps between two looks at another's lease.
+PAUSES_SECONDS: Final = (0.002, 0.004, 0.008, 0.016, 0.032)
+UNKNOWN_VERSION: Final = 2**53
 
 
 class UserDocument(Protocol):
@@ -41,208 +56,447 @@ class UserDocument(Protocol):
 D = TypeVar("D", bound=Any)
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """PostgreSQL has no row for the user, as of this version: a tombstone, `{"_gone": version}`."""
+
+    version: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Projection(Generic[D]):
     """How a user's rows become the document under `keyspace`.
 
-    `read(user_ids)` gives the documents of those users from PostgreSQL, in one query; a user
-    without rows is left out. `user_ids()` gives every user that has a document, in constant
-    memory. `version(document)` rises with every change. `expires_at(document)`, in Unix seconds,
-    where the document itself says when it ends; otherwise the keyspace's lifetime counts.
-    `current(document)` is the document without the parts that have ended since it was read, so
-    that a comparison with the row does not take the passing of time for a difference.
+    `read(user_ids)` gives the documents of those users from PostgreSQL, in one statement. A user
+    without rows is `Gone`, where PostgreSQL knows the version of that, and is then cached as such;
+    otherwise left out. `user_ids()` gives every user that has a document, in constant memory.
+    `version(document)` rises with every change, also across a deletion. `expires_at(document)`, in
+    Unix seconds, where the document itself says when it ends; otherwise the keyspace's lifetime
+    counts. `current(document)` is the document without the parts that have ended since it was read,
+    so that a comparison with the row does not take the passing of time for a difference.
+    `mortal`: a state of an earlier life of the server is not believed (guarantee G5).
     """
 
     keyspace: Keyspace
     document: type[D]
-    read: Callable[[Sequence[int]], dict[int, D]]
+    read: Callable[[Sequence[int]], Mapping[int, D | Gone]]
     user_ids: Callable[[], Iterator[int]]
     version: Callable[[D], int]
     expires_at: Callable[[D], float] | None = None
     current: Callable[[D], D] = lambda document: document
+    mortal: bool = True
 
     def __post_init__(self) -> None:
         registered(self.keyspace)
 
+    def documents(self, user_ids: Sequence[int]) -> dict[int, D]:
+        """The documents of those of the users who have one, from PostgreSQL."""
+        rows = self.read(user_ids)
+        return {user_id: row for user_id, row in rows.items() if not isinstance(row, Gone)}
+
     def read_one(self, user_id: int) -> D | None:
         """The document of one user from PostgreSQL."""
-        return self.read([user_id]).get(user_id)
+        return self.documents([user_id]).get(user_id)
 
     def lifetime(self, document: D) -> tuple[str, int]:
         """The SET option and its number, in milliseconds."""
         if self.expires_at is not None:
             return "PXAT", int(self.expires_at(document) * 1000)
         assert self.keyspace.ttl_ms is not None  # noqa: S101  every other keyspace has one
-        return "PX", self.keyspace.ttl_ms()
+        return "PX", int(self.keyspace.ttl_ms() * random.uniform(1 - JITTER, 1))  # noqa: S311
 
     def ended(self, document: D) -> bool:
         """Whether the document's own end has passed."""
         return self.expires_at is not None and self.expires_at(document) <= time.time()
 
 
+Kind = Literal["empty", "lease", "fence", "outlived", "corrupt", "foreign type"]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a key held that is not a state: nothing, bytes that do not decode, or another type."""
+    """What a key held that is no state to go by, and the bytes that a lease may replace: a state
+    of an earlier life of the server (`outlived`), or what does not decode (`corrupt`)."""
 
-    corrupt: bytes = b""
-    foreign_type: bool = False
-
-
-EMPTY: Final = Found()
+    kind: Kind
+    raw: bytes = b""
 
 
-def understand(projection: Projection[D], user_id: int, raw: bytes | None) -> D | Found:
-    """The document in `raw`, or what stands in its place."""
+EMPTY: Final = Found("empty")
+FOREIGN_TYPE: Final = Found("foreign type")
+
+
+def understand(projection: Projection[D], user_id: int, raw: bytes | None, life: Life) -> Any:
+    """The document in `raw`, `Gone`, or what stands in its place (`Found`).
+
+    `life` is that of the server which `raw` comes from.
+    """
     if raw is None:
         return EMPTY
+    own = not projection.mortal or codec.is_stamped(raw, life.incarnation)
     try:
-        value: Any = codec.decode(raw, projection.document)
-        if value is not MISS and value.user_id != user_id:
-            raise CorruptValue("The document belongs to another user.")
+        value: Any = codec.decode(raw, projection.document) if own else MISS
     except CorruptValue:
-        # An empty text cannot be told from "nothing found" by its bytes.
-        return Found(corrupt=raw, foreign_type=not raw)
-    return EMPTY if value is MISS else value
+        return _unreadable(raw)
+    if value is MISS:
+        return _without_state(projection, raw, own=own)
+    return value if value.user_id == user_id else Found("corrupt", raw)
 
 
-def interpret(projection: Projection[D], user_id: int, raw: bytes | None) -> D | Found:
-    """As `understand`, and counts the load's result."""
-    value: Any = understand(projection, user_id, raw)
-    if isinstance(value, Found):
-        _count(projection, "miss" if value == EMPTY else "corrupt")
-    else:
-        _count(projection, "hit")
-    return value  # type: ignore[no-any-return]  # as understood
+def _without_state(projection: Projection[D], raw: bytes, *, own: bool) -> Gone | Found:
+    members = codec.members_of_the_layer(raw)
+    if members is None:
+        return _outlived(projection, raw)
+    if "_fence" in members:
+        return Found("fence")
+    if "_lease" in members:
+        return Found("lease")
+    version = members.get("_gone")
+    if own and projection.mortal and isinstance(version, int):
+        return Gone(version)
+    return Found("outlived", raw)
 
 
-def peek_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D | Found]:
-    """As `get_many`, for those who look after the cache: not counted; raises `CacheUnavailable`."""
-    keys = [projection.keyspace.key(user_id) for user_id in user_ids]
-    raws = store().command("MGET", *keys) if keys else []
-    held: dict[int, Any] = {}
-    for user_id, raw in zip(user_ids, raws, strict=True):
-        held[user_id] = understand(projection, user_id, raw)
-    return held
-
-
-def get(projection: Projection[D], user_id: int) -> D | Found | None:
-    """One entry, one round trip. None when the cache is away."""
+def _outlived(projection: Projection[D], raw: bytes) -> Found:
     try:
-        raw = store().command("GET", projection.keyspace.key(user_id))
+        codec.decode(raw, projection.document)
+    except CorruptValue:
+        return _unreadable(raw)
+    return Found("outlived", raw)
+
+
+def _unreadable(raw: bytes) -> Found:
+    # An empty text cannot be told from "nothing found" by its bytes.
+    return Found("corrupt", raw) if raw else FOREIGN_TYPE
+
+
+def _interpret(projection: Projection[D], user_id: int, raw: bytes | None, life: Life) -> Any:
+    """As `understand`, and counts the load's result."""
+    return _counted(projection, understand(projection, user_id, raw, life))
+
+
+def _counted(projection: Projection[D], value: Any) -> Any:
+    if value is None:
+        result = "away"
+    elif not isinstance(value, Found):
+        result = "hit"
+    elif value.kind in ("corrupt", "foreign type"):
+        result = "corrupt"
+    else:
+        result = "miss"
+    _count(projection, result)
+    return value
+
+
+def peek_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D | Gone | Found]:
+    """As `get_many`, for those who look after the cache: not counted; raises `CacheUnavailable`."""
+    if not user_ids:
+        return {}
+    keys = [projection.keyspace.key(user_id) for user_id in user_ids]
+    (raws,), life = store().exchange([("MGET", *keys)], idempotent=True)
+    pairs = zip(user_ids, raws, strict=True)
+    return {user_id: understand(projection, user_id, raw, life) for user_id, raw in pairs}
+
+
+def get(projection: Projection[D], user_id: int) -> D | Gone | Found | None:
+    """One entry, one round trip. None when the cache is away."""
+    return _counted(projection, _look(projection, user_id))  # type: ignore[no-any-return]
+
+
+def _look(projection: Projection[D], user_id: int) -> Any:
+    """As `get`, not counted."""
+    try:
+        (raw,), life = store().exchange(
+            [("GET", projection.keyspace.key(user_id))], idempotent=True
+        )
     except WrongType:
-        _count(projection, "corrupt")
-        return Found(foreign_type=True)
+        return FOREIGN_TYPE
     except CacheUnavailable:
-        _count(projection, "away")
         return None
-    return interpret(projection, user_id, raw)
+    return understand(projection, user_id, raw, life)
 
 
-def get_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D | Found] | None:
+def get_many(
+    projection: Projection[D], user_ids: Sequence[int]
+) -> dict[int, D | Gone | Found] | None:
     """Several entries, one round trip (MGET, to which a key of another type looks empty)."""
     keys = [projection.keyspace.key(user_id) for user_id in user_ids]
     if not keys:
         return {}
-    raws = attempt(lambda: store().command("MGET", *keys), away=None)
-    if raws is None:
+    try:
+        (raws,), life = store().exchange([("MGET", *keys)], idempotent=True)
+    except CacheUnavailable:
         _count(projection, "away")
         return None
-    held: dict[int, Any] = {}
-    for user_id, raw in zip(user_ids, raws, strict=True):
-        held[user_id] = interpret(projection, user_id, raw)
-    return held
+    pairs = zip(user_ids, raws, strict=True)
+    return {user_id: _interpret(projection, user_id, raw, life) for user_id, raw in pairs}
 
 
-def fill(
+# --- readers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fill an entry, until somebody commits."""
+
+    text: bytes
+    life: Life
+
+
+def resolve(projection: Projection[D], user_id: int, found: Found) -> D | Gone | None:
+    """What belongs where `found` is: leased and filled, waited for where another reader is about
+    to fill it, else from PostgreSQL alone."""
+    held: Any = found
+    patience = time.monotonic() + conf.current().lease_wait_seconds
+    tried = 0
+    while not in_transaction() and held.kind != "fence" and time.monotonic() < patience:
+        if held.kind == "lease":
+            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS) - 1)] * random.uniform(0.5, 1))  # noqa: S311
+            held = _look(projection, user_id)
+            tried += 1
+        else:
+            held = lease(projection, {user_id: held}).get(user_id)
+        if isinstance(held, Lease):
+            return _filled(projection, {user_id: held}).get(user_id)
+        if not isinstance(held, Found):
+            break
+    if held is None or isinstance(held, Found):
+        return projection.read([user_id]).get(user_id)
+    return held  # type: ignore[no-any-return]
+
+
+def resolve_many(
     projection: Projection[D],
     found: Mapping[int, Found],
     *,
     in_transaction_too: bool = False,
     strict: bool = False,
-) -> dict[int, D]:
-    """The documents of these users from PostgreSQL, put into their entries where that is safe.
+) -> dict[int, D | Gone]:
+    """What belongs where `found` is; two round trips and one query for all, and no waiting.
 
-    Two round trips and one query for all. An entry that somebody else is filling, or that has
-    been written meanwhile, is left alone; so is every entry inside a transaction, which may read
-    what is rolled back later (`in_transaction_too` for rows that no transaction writes first).
-    With the cache away it fills nothing, or, if `strict`, raises `CacheUnavailable`.
+    An entry that somebody else is filling or writing is left alone; so is every entry inside a
+    transaction, which may read what is rolled back later (`in_transaction_too` for rows that no
+    transaction writes first). With the cache away or full it fills nothing, or, if `strict`,
+    raises `CacheUnavailable`.
     """
     if in_transaction() and not in_transaction_too:
-        return projection.read(list(found))
-    leases = _lease(projection, found, strict=strict)
-    documents = projection.read(list(found))
-    calls = [
-        FILL.on(
-            projection.keyspace.key(user_id), lease, *_content(projection, documents.get(user_id))
-        )
-        for user_id, lease in leases.items()
-    ]
-    _sent(calls, strict=strict)
-    return documents
+        return dict(projection.read(list(found)))
+    held = lease(projection, found, strict=strict)
+    there = {u: value for u, value in held.items() if not isinstance(value, Found | Lease)}
+    leases = {u: value for u, value in held.items() if isinstance(value, Lease)}
+    alone = [user_id for user_id in found if user_id not in there and user_id not in leases]
+    return there | _filled(projection, leases, alone, strict=strict)
 
 
-def _sent(calls: Sequence[ScriptCall], *, strict: bool) -> list[Any]:
-    """Their results; with the cache away, unless `strict`, as if each had done nothing."""
-    if strict:
-        return store().pipeline(calls)
-    return attempt(lambda: store().pipeline(calls), away=[0] * len(calls))
-
-
-def _lease(
+def lease(
     projection: Projection[D], found: Mapping[int, Found], *, strict: bool = False
-) -> dict[int, bytes]:
-    """Leave leases; the users whose entry is now ours to fill."""
+) -> dict[int, Any]:
+    """Leave leases where `found` still is: a `Lease`, or what is there by now. A user whose entry
+    cannot be leased is left out."""
     lifetime_ms = int(conf.current().lease_seconds * 1000)
-    leases = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
+    texts = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
     calls = [
         LEASE.on(
             projection.keyspace.key(user_id),
-            lease,
+            text,
             lifetime_ms,
-            found[user_id].corrupt,
-            int(found[user_id].foreign_type),
+            found[user_id].raw,
+            int(found[user_id] == FOREIGN_TYPE),
         )
-        for user_id, lease in leases.items()
+        for user_id, text in texts.items()
     ]
-    taken = _sent(calls, strict=strict)
-    return {user_id: leases[user_id] for user_id, ok in zip(leases, taken, strict=True) if ok}
-
-
-def _content(projection: Projection[D], document: D | None) -> tuple[Any, ...]:
-    if document is None or projection.ended(document):
-        return (b"", "", 0)
-    return (codec.encode(document), *projection.lifetime(document))
-
-
-def publish(projection: Projection[D], document: D) -> str:
-    """Put a committed state in: `stored`, `newer` (a newer one is there), `filled`, `full` (the
-    older one was removed) or `away`; `dropped` when the document's end has passed, or when what
-    is there is newer than PostgreSQL.
-
-    One round trip where an entry is there; an empty one is filled from PostgreSQL. When the cache
-    is away, the outbox makes it follow. Never raises for the cache's sake.
-    """
-    user_id: int = document.user_id
-    if projection.ended(document):
-        return drop(projection, [user_id])
-    call = PUBLISH.on(
-        projection.keyspace.key(user_id),
-        codec.encode(document),
-        projection.version(document),
-        *projection.lifetime(document),
-    )
     try:
-        result = store().script(call, idempotent=True).decode()
+        replies, life = store().exchange(calls) if calls else ([], None)
+    except CacheUnavailable:
+        if strict:
+            raise
+        return {}
+    if strict:
+        _require_memory(replies)
+    held: dict[int, Any] = {}
+    for user_id, reply in zip(texts, replies, strict=True):
+        if reply == 1:
+            held[user_id] = Lease(texts[user_id], life)  # type: ignore[arg-type]
+        elif isinstance(reply, bytes):
+            held[user_id] = understand(projection, user_id, reply, life)  # type: ignore[arg-type]
+    return held
+
+
+def _filled(
+    projection: Projection[D],
+    leases: Mapping[int, Lease],
+    alone: Sequence[int] = (),
+    *,
+    strict: bool = False,
+) -> dict[int, D | Gone]:
+    """Rows of the leased users, put into their entries, and of those that are read `alone`."""
+    rows = dict(projection.read([*leases, *alone]))
+    fill(projection, leases, rows, strict=strict)
+    return rows
+
+
+def fill(
+    projection: Projection[D],
+    leases: Mapping[int, Lease],
+    rows: Mapping[int, D | Gone],
+    *,
+    strict: bool = False,
+) -> None:
+    """Turn leases into what was read of the rows since they were left."""
+    calls = [
+        FILL.on(
+            projection.keyspace.key(user_id),
+            held.text,
+            *_content(projection, rows.get(user_id), held.life),
+        )
+        for user_id, held in leases.items()
+    ]
+    if strict:
+        _require_memory(store().pipeline(calls))
+    else:
+        attempt(lambda: store().pipeline(calls), away=None)
+
+
+def _require_memory(replies: Sequence[Any]) -> None:
+    if -1 in replies:
+        raise CacheUnavailable("The cache is full.")
+
+
+def _content(projection: Projection[D], row: Any, life: Life) -> tuple[Any, ...]:
+    """The bytes to put in, the SET option of their lifetime, and its number."""
+    nothing = (b"", "", 0)
+    if row is None:
+        return nothing
+    if isinstance(row, Gone):
+        if not projection.mortal:
+            return nothing
+        text = codec.encode({"_gone": row.version})
+        lifetime = ("PX", conf.current().gone_ttl_seconds * 1000)
+    elif projection.ended(row):
+        return nothing
+    else:
+        text, lifetime = codec.encode(row), projection.lifetime(row)
+    return (codec.stamped(text, life.incarnation) if projection.mortal else text, *lifetime)
+
+
+# --- writers -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A writer's mark in an entry's fence."""
+
+    token: str
+    life: Life
+
+
+def _fence_calls(projection: Projection[D], tokens: Mapping[int, str]) -> list[ScriptCall]:
+    lifetime_ms = int(conf.current().fence_seconds * 1000)
+    sticky = "STICK" if store().sticky else ""
+    return [
+        FENCE.on(projection.keyspace.key(user_id), token, lifetime_ms, sticky)
+        for user_id, token in tokens.items()
+    ]
+
+
+def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]:
+    """Put a mark of one's own on these users' entries, before the commit: one round trip.
+
+    With the cache away, or full, nobody is marked: the outbox row that PostgreSQL writes in the
+    same transaction makes the entry follow.
+    """
+    tokens = {user_id: secrets.token_hex(8) for user_id in user_ids}
+    if not tokens:
+        return {}
+    try:
+        replies, life = store().exchange(_fence_calls(projection, tokens))
     except CacheError:
-        outbox.add(projection.keyspace, [user_id])
-        result = "away"
-    if result == "empty":
-        fill(projection, {user_id: EMPTY})
-        result = "filled"
-    elif result == "newer" and _is_impossible(projection, user_id):
-        result = drop(projection, [user_id])
-    PUBLISHES.labels(projection.keyspace.name, result).inc()
-    return str(result)
+        return {}
+    pairs = zip(tokens.items(), replies, strict=True)
+    return {user_id: Mark(token, life) for (user_id, token), (fenced, _) in pairs if fenced}
+
+
+def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark | None]:
+    """The entry's state (or `Gone`, or None) and a mark in its place, in one round trip: for a
+    write that is computed from it, and guarded by its version."""
+    token = secrets.token_hex(8)
+    try:
+        ((fenced, raw),), life = store().exchange(_fence_calls(projection, {user_id: token}))
+    except CacheError:
+        _count(projection, "away")
+        return None, None
+    held = _interpret(projection, user_id, raw or None, life)
+    return None if isinstance(held, Found) else held, Mark(token, life) if fenced else None
+
+
+def install(
+    projection: Projection[D],
+    rows: Mapping[int, D | Gone | None],
+    marks: Mapping[int, Mark],
+) -> dict[int, str]:
+    """Make entries follow what has been committed, and take the marks away: one round trip.
+
+    A user's row is None where it is gone and nobody knows the version of that. Without a mark
+    nothing is put in, but what is older is removed. The results are those of `install.lua`, or
+    `dropped` where what is there is newer than PostgreSQL, or `away`. Never raises for the cache's
+    sake: when it is away, the outbox makes the entries follow.
+    """
+    calls = [_install_call(projection, u, row, marks.get(u)) for u, row in rows.items()]
+    replies = _sent(calls)
+    results = dict(zip(rows, replies, strict=True))
+    for user_id, result in results.items():
+        if result == "newer" and _is_impossible(projection, user_id):
+            results[user_id] = drop(projection, [user_id])
+        PUBLISHES.labels(projection.keyspace.name, results[user_id]).inc()
+    return results
+
+
+def _sent(calls: Sequence[ScriptCall]) -> list[str]:
+    """Their results. An install may be repeated: it compares versions."""
+    away = ["away"] * len(calls)
+    try:
+        return _replies(calls)
+    except CacheUnavailable:
+        if store().breaker.missed():
+            return away
+    except CacheError:
+        return away
+    # The breaker is closed: nobody else is going to tell the cache before it is trusted again.
+    try:
+        return _replies(calls)
+    except CacheError:
+        store().breaker.failed()
+        return away
+
+
+def _replies(calls: Sequence[ScriptCall]) -> list[str]:
+    return [reply.decode() for reply in store().pipeline(calls, idempotent=True)]
+
+
+def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark | None) -> Any:
+    if row is None:
+        version = UNKNOWN_VERSION
+    else:
+        version = row.version if isinstance(row, Gone) else projection.version(row)
+    content = _content(projection, row, mark.life) if mark else (b"", "", 0)
+    token = mark.token if mark else ""
+    return INSTALL.on(projection.keyspace.key(user_id), token, version, *content)
+
+
+def abandon(projection: Projection[D], user_id: int, mark: Mark) -> None:
+    """Take the mark away again: nothing was written."""
+    call = INSTALL.on(projection.keyspace.key(user_id), mark.token, "", b"", "", 0)
+    attempt(lambda: store().script(call, idempotent=True), away=None)
+
+
+def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:
+    """Let entries know of versions that somebody has committed: what is older goes, and nothing
+    older can come in. One round trip. Raises `CacheUnavailable`."""
+    calls = [
+        INSTALL.on(projection.keyspace.key(user_id), "", version, b"", "", 0)
+        for user_id, version in versions.items()
+    ]
+    store().pipeline(calls, idempotent=True)
 
 
 def _is_impossible(projection: Projection[D], user_id: int) -> bool:
@@ -252,20 +506,28 @@ def _is_impossible(projection: Projection[D], user_id: int) -> bool:
     held: Any = attempt(lambda: peek_many(projection, [user_id]), away=nothing)[user_id]
     if isinstance(held, Found):
         return False
-    row = projection.read_one(user_id)
-    return row is None or projection.version(row) < projection.version(held)
+    row: Any = projection.read([user_id]).get(user_id)
+    return row is None or _version(projection, row) < _version(projection, held)
+
+
+def _version(projection: Projection[D], held: Any) -> int:
+    return held.version if isinstance(held, Gone) else projection.version(held)
 
 
 def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:
-    """Remove entries, and leases, so that no reader under way can fill: `dropped`, `away`."""
-    keys = [projection.keyspace.key(user_id) for user_id in user_ids]
+    """Remove entries, and leases, so that no reader under way can fill: `dropped`, `away`. A fence
+    stays, and takes nothing in any more."""
     try:
-        if keys:
-            store().pipeline([("UNLINK", key) for key in keys], idempotent=True)
+        discard(projection, user_ids)
     except CacheError:
-        outbox.add(projection.keyspace, user_ids)
         return "away"
     return "dropped"
+
+
+def discard(projection: Projection[D], user_ids: Sequence[int]) -> None:
+    """As `drop`; raises `CacheUnavailable`."""
+    keys = [projection.keyspace.key(user_id) for user_id in user_ids]
+    store().pipeline([DROP.on(key) for key in keys], idempotent=True)
 
 
 def _count(projection: Projection[D], result: str) -> None:

@@ -1,14 +1,17 @@
 """What keeps trouble with the cache from becoming trouble for the caller."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from aevon.cache.connection import CacheUnavailable
 
 T = TypeVar("T")
 A = TypeVar("A")
+
+# What makes a transaction shorter than its fence (settings).
+LIMITS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
 
 
 def attempt(call: Callable[[], T], *, away: A) -> T | A:
@@ -32,8 +35,26 @@ def after_commit(work: Callable[..., object], *args: object) -> None:
     a trouble that is not theirs.
     """
 
-    # A function, because Django's log of a robust hook that failed itself fails on a partial.
-    def hook() -> None:
-        work(*args)
+    hook: Callable[..., object] = work
+    if args:
+        # A function, because Django's log of a robust hook that failed itself fails on a partial.
+        def hook() -> None:
+            work(*args)
 
     transaction.on_commit(hook, robust=True)
+
+
+def lift_limits(using: str = DEFAULT_DB_ALIAS) -> None:
+    """Let statements of this connection take any time: for migrations."""
+    _each_limit("SET {} = 0", using)
+
+
+def restore_limits(using: str = DEFAULT_DB_ALIAS) -> None:
+    """Undo `lift_limits`."""
+    _each_limit("RESET {}", using)
+
+
+def _each_limit(statement: str, using: str) -> None:
+    with connections[using].cursor() as cursor:
+        for name in LIMITS:
+            cursor.execute(statement.format(name))

@@ -46,11 +46,16 @@ def inspect(user_id: object) -> list[Inspected]:
 
 def inspect_one(resource: Resource, user_id: int) -> Inspected:
     """One keyspace's entry of a user; raises as `inspect`."""
+    verdict = maintenance.judge(resource, [user_id])[user_id]
+    noted = Outbox.objects.filter(keyspace=resource.keyspace.name, user_id=user_id)
+    if verdict == "in sync":
+        # Every change is noted, and most have been followed by the time they are looked at.
+        noted = noted.filter(version=None)
     return Inspected(
         held=resources.held(resource.keyspace, user_id),
-        verdict=maintenance.judge(resource, [user_id])[user_id],
+        verdict=verdict,
         ledger=resource.ledger(user_id),
-        waiting=Outbox.objects.filter(keyspace=resource.keyspace.name, user_id=user_id).exists(),
+        waiting=noted.exists(),
     )
 
 

@@ -90,9 +90,10 @@ CONVO_HISTORY = Keyspace("convo_history", "beep", "list", _safety_ttl("convo_his
 CANVAS_DIRTY = InternalKeyspace("canvas", "dirty")
 LOGIN_ATTEMPTS_BY_NAME = InternalKeyspace("auth", "login-name")
 LOGIN_ATTEMPTS_BY_ADDRESS = InternalKeyspace("auth", "login-address")
+PROBE = InternalKeyspace("cache", "probe")
 
 REGISTRY: Final = {space.name: space for space in (PSYCHE, CANVAS, SESSION, CONVO_HISTORY)}
-INTERNAL: Final = (CANVAS_DIRTY, LOGIN_ATTEMPTS_BY_NAME, LOGIN_ATTEMPTS_BY_ADDRESS)
+INTERNAL: Final = (CANVAS_DIRTY, LOGIN_ATTEMPTS_BY_NAME, LOGIN_ATTEMPTS_BY_ADDRESS, PROBE)
 
 
 def registered(keyspace: K) -> K:

@@ -1,23 +1,29 @@
-"""What the cache could not be told: kept in PostgreSQL until it can.
+"""What the cache has yet to be told: kept in PostgreSQL until it has been.
 
-A row says "this entry may be older than its rows". Whoever finds the cache back repairs the entry
-and then deletes the row, unless an `add` has written it again meanwhile: so no repair is lost, and
-a repair holds no lock and may commit as it goes.
+A row says "this entry may be older than its rows", and which version was committed. Triggers write
+one in every transaction that changes a cached row (`triggers.py`), so nothing is lost by a writer
+that dies, by a cache that is away, or by one who does not know of the cache. Whoever drains tells
+the entries and then deletes the rows, unless one has been written again meanwhile: so no repair is
+lost, and a drain holds no lock and may commit as it goes.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from django.db import DatabaseError, Error, connection
 
-from aevon.cache.connection import CacheError, CacheUnavailable
-from aevon.cache.failsafe import in_transaction
+from aevon.cache.connection import CacheError, CacheUnavailable, store
+from aevon.cache.failsafe import after_commit, in_transaction
 from aevon.cache.keyspace import Keyspace
 
 logger = logging.getLogger(__name__)
 
-# Makes the entries of these users follow their rows.
-Repair = Callable[[Sequence[int]], None]
+REPORT_SECONDS: Final = 60.0
+
+# Makes these users' entries follow. The version committed; None: whatever the entry holds.
+Repair = Callable[[Mapping[int, int | None]], None]
 
 
 def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
@@ -33,13 +39,20 @@ def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
             cursor.execute(
                 "INSERT INTO cache_outbox (keyspace, user_id, added_at)"
                 " SELECT %s, unnest(%s::bigint[]), now()"
-                " ON CONFLICT (keyspace, user_id) DO UPDATE SET added_at = now()",
+                " ON CONFLICT (keyspace, user_id) DO UPDATE SET version = NULL",
                 [keyspace.name, sorted(set(user_ids))],
             )
     except Error:
         if in_transaction():
             raise
         logger.exception("Could not note %d %s entries to repair", len(user_ids), keyspace.name)
+    else:
+        after_commit(_noted)
+
+
+def _noted() -> None:
+    """A recovery under way may have passed it over."""
+    store().breaker.missed()
 
 
 def depth() -> int:
@@ -49,6 +62,16 @@ def depth() -> int:
         return int(cursor.fetchone()[0])
 
 
+def oldest_seconds() -> float:
+    """For how long the entry that was noted first has waited; 0 when none does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(added_at)), 0)"
+            " FROM cache_outbox"
+        )
+        return max(0.0, float(cursor.fetchone()[0]))
+
+
 def drain(
     repairs: Mapping[str, Repair], *, batch: int = 500, only: Sequence[int] | None = None
 ) -> int:
@@ -56,50 +79,82 @@ def drain(
     entries.
 
     `repairs` by the keyspace's name; one raises `CacheUnavailable` when the cache is still away:
-    the rows then stay. Any other failure is logged and keeps the rows of its keyspace only; so
-    do rows of a keyspace that nobody repairs. Several drains may run at once: what two of them
-    repair is repaired twice, which is harmless.
+    the rows then stay. Any other failure is logged and keeps the rows of its batch; so do rows of
+    a keyspace that nobody repairs. Several drains may run at once: what two of them repair is
+    repaired twice, which is harmless. What is noted after the beginning waits for the next drain.
     """
     wanted = None if only is None else list(only)
-    return sum(_drain_keyspace(name, repair, batch, wanted) for name, repair in repairs.items())
+    last = _last()
+    return sum(
+        _drain_keyspace(name, repair, last, batch, wanted) for name, repair in repairs.items()
+    )
 
 
-def _drain_keyspace(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
-    total = 0
-    try:
-        # An entry that was noted again meanwhile waits for the next drain.
-        while (repaired := _drain_batch(name, repair, batch, only)) > 0:
-            total += repaired
-    except CacheUnavailable:
-        raise
-    except (CacheError, DatabaseError, LookupError, ValueError):
-        logger.exception("The %s entries in the outbox cannot be repaired", name)
+def _last() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(max(id), 0) FROM cache_outbox")
+        return int(cursor.fetchone()[0])
+
+
+def _drain_keyspace(
+    name: str, repair: Repair, last: int, batch: int, only: list[int] | None
+) -> int:
+    total = after = 0
+    while rows := _waiting(name, after, last, batch, only):
+        after = rows[-1].id
+        try:
+            repair({row.user_id: row.version for row in rows})
+        except CacheUnavailable:
+            raise
+        except (CacheError, DatabaseError, LookupError, ValueError):
+            if _is_news(name):
+                logger.exception("The %s entries in the outbox cannot be repaired", name)
+        else:
+            total += _delete(rows)
     return total
 
 
-def _drain_batch(name: str, repair: Repair, batch: int, only: list[int] | None) -> int:
+_reported: dict[str, float] = {}
+
+
+def _is_news(name: str) -> bool:
+    """Once a minute for each keyspace: drains come several times a second."""
+    now = time.monotonic()
+    news = now - _reported.get(name, -REPORT_SECONDS) >= REPORT_SECONDS
+    if news:
+        _reported[name] = now
+    return news
+
+
+class _Row(NamedTuple):
+    id: int
+    written: str
+    user_id: int
+    version: int | None
+
+
+def _waiting(name: str, after: int, last: int, batch: int, only: list[int] | None) -> list[_Row]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, xmin::text, user_id FROM cache_outbox"
-            " WHERE keyspace = %s AND (%s::bigint[] IS NULL OR id = ANY(%s))"
-            " ORDER BY added_at LIMIT %s",
-            [name, only, only, batch],
+            "SELECT id, xmin::text, user_id, version FROM cache_outbox"
+            " WHERE keyspace = %s AND id > %s AND id <= %s"
+            " AND (%s::bigint[] IS NULL OR id = ANY(%s))"
+            " ORDER BY id LIMIT %s",
+            [name, after, last, only, only, batch],
         )
-        rows = cursor.fetchall()
-    if not rows:
-        return 0
-    repair([user_id for _, _, user_id in rows])
-    return _delete([row_id for row_id, _, _ in rows], [written for _, written, _ in rows])
+        return [_Row(*row) for row in cursor.fetchall()]
 
 
-def _delete(ids: list[int], written: list[str]) -> int:
-    """Delete rows as far as they are still those that were read: a later `add` made a new `xmin`,
-    the transaction that wrote the row (PostgreSQL 18, 5.6)."""
+def _delete(rows: Sequence[_Row]) -> int:
+    """Delete rows as far as they are still those that were read: a later change made a new `xmin`,
+    the transaction that wrote the row (PostgreSQL 18, 5.6). One that is locked is being written
+    again, and waiting for its writer could end in a deadlock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM cache_outbox o"
-            " USING unnest(%s::bigint[], %s::text[]) AS done (id, written)"
-            " WHERE o.id = done.id AND o.xmin = done.written::xid",
-            [ids, written],
+            "DELETE FROM cache_outbox WHERE id IN ("
+            " SELECT o.id FROM cache_outbox o"
+            " JOIN unnest(%s::bigint[], %s::text[]) AS done (id, written)"
+            " ON o.id = done.id AND o.xmin = done.written::xid FOR UPDATE OF o SKIP LOCKED)",
+            [[row.id for row in rows], [row.written for row in rows]],
         )
         return int(cursor.rowcount)

@@ -7,7 +7,7 @@ inspection are written once and know no service.
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
@@ -17,8 +17,8 @@ from django.db import InterfaceError, OperationalError
 from aevon.cache import bounded_list, cache_aside, entries, outbox, write_behind
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
-from aevon.cache.connection import CacheError, store
-from aevon.cache.entries import Found, Projection
+from aevon.cache.connection import CacheError, before_trusting, store
+from aevon.cache.entries import Found, Gone, Projection
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.write_behind import WriteBehind
 
@@ -53,6 +53,9 @@ class Resource(Protocol):
     def repair(self, user_ids: Sequence[int]) -> None:
         """Make the entries follow PostgreSQL. Raises `CacheUnavailable`."""
 
+    def observe(self, versions: Mapping[int, int | None]) -> None:
+        """As `repair`, of entries that are older than these versions; None: in any case."""
+
     def rows(self, user_ids: Sequence[int]) -> set[int]:
         """Those of the users who have something in PostgreSQL that belongs into the cache."""
 
@@ -83,6 +86,9 @@ class _Removable:
     def repair(self, user_ids: Sequence[int]) -> None:
         self.discard(user_ids)
 
+    def observe(self, versions: Mapping[int, int | None]) -> None:
+        self.repair(list(versions))
+
 
 @dataclass(frozen=True, slots=True)
 class EntryResource(_Removable, Generic[D]):
@@ -100,20 +106,31 @@ class EntryResource(_Removable, Generic[D]):
     def warm(self, user_ids: Sequence[int]) -> int:
         return len(cache_aside.load_many(self.projection, user_ids))
 
+    def discard(self, user_ids: Sequence[int]) -> None:
+        entries.discard(self.projection, user_ids)
+
+    def observe(self, versions: Mapping[int, int | None]) -> None:
+        known = {user_id: v for user_id, v in versions.items() if v is not None}
+        entries.observe(self.projection, known)
+        if others := [user_id for user_id in versions if user_id not in known]:
+            self.repair(others)
+
     def rows(self, user_ids: Sequence[int]) -> set[int]:
-        documents = self.projection.read(user_ids)
+        documents = self.projection.documents(user_ids)
         return {u for u, document in documents.items() if not self.projection.ended(document)}
 
     def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
         held = _read_entries(self.projection, user_ids)
-        rows = self.projection.read(user_ids)
+        rows = self.projection.documents(user_ids)
         return {u: self._verdict(held[u], rows.get(u)) for u in user_ids}
 
-    def _verdict(self, held: D | Found, row: D | None) -> Verdict:
+    def _verdict(self, held: D | Gone | Found, row: D | None) -> Verdict:
         if row is not None and self.projection.ended(row):
             row = None
+        if isinstance(held, Gone):
+            return "absent" if row is None else "stale"
         if isinstance(held, Found):
-            if held.corrupt or held.foreign_type:
+            if held.kind in ("corrupt", "foreign type"):
                 return "corrupt"
             return "absent" if row is None else "missing"
         current = self.projection.current
@@ -142,8 +159,12 @@ class BufferResource(EntryResource[D]):
     def repair(self, user_ids: Sequence[int]) -> None:
         write_behind.discard_saved(self.buffer, user_ids)
 
-    def _verdict(self, held: D | Found, row: D | None) -> Verdict:
-        if isinstance(held, Found):
+    def observe(self, versions: Mapping[int, int | None]) -> None:
+        # A committed version says nothing about what is unsaved.
+        self.repair(list(versions))
+
+    def _verdict(self, held: D | Gone | Found, row: D | None) -> Verdict:
+        if isinstance(held, Gone | Found):
             return super(BufferResource, self)._verdict(held, row)
         saved = row.revision if row is not None else 0
         if held.revision > saved:
@@ -189,14 +210,16 @@ class ListResource(_Removable, Generic[D]):
         return msgspec.to_builtins(self.blist.recent([user_id])[user_id].elements) or None
 
 
-def _read_entries(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D | Found]:
+def _read_entries(
+    projection: Projection[D], user_ids: Sequence[int]
+) -> dict[int, D | Gone | Found]:
     """The entries; raises `CacheUnavailable`. MGET takes a key of another type for an empty one:
     TYPE tells."""
     held = entries.peek_many(projection, user_ids)
     empty = [user_id for user_id in user_ids if held[user_id] == entries.EMPTY]
     for user_id, kind in types(projection.keyspace, empty).items():
         if kind not in ("none", "string"):
-            held[user_id] = Found(foreign_type=True)
+            held[user_id] = entries.FOREIGN_TYPE
     return held
 
 
@@ -242,7 +265,10 @@ def repair_waiting(*, only: Sequence[int] | None = None) -> int:
 
     Raises `CacheUnavailable`.
     """
-    return outbox.drain({each.keyspace.name: each.repair for each in resources()}, only=only)
+    return outbox.drain({each.keyspace.name: each.observe for each in resources()}, only=only)
+
+
+before_trusting(repair_waiting)
 
 
 def forget_users(user_ids: Sequence[int]) -> None:

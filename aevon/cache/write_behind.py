@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from django.db import DataError, IntegrityError
@@ -20,7 +20,7 @@ from django.db import DataError, IntegrityError
 from aevon.cache import codec, entries
 from aevon.cache.connection import CacheUnavailable, Script, ScriptCall, WrongType, store
 from aevon.cache.dirty_index import DirtyIndex
-from aevon.cache.entries import EMPTY, Found, Projection
+from aevon.cache.entries import Found, Projection
 from aevon.cache.keyspace import InternalKeyspace, Keyspace
 from aevon.cache.metrics import FLUSHED
 
@@ -73,29 +73,28 @@ def load(buffer: WriteBehind[D], user_id: int) -> D:
     round trip. Cache away: what PostgreSQL has."""
     held = entries.get(buffer.projection, user_id)
     if held is None:
-        return buffer.projection.read_one(user_id) or buffer.empty(user_id)
+        row: Any = buffer.projection.read_one(user_id)
+        return row or buffer.empty(user_id)  # type: ignore[no-any-return]
     return _open(buffer, user_id, held)
 
 
-def _open(buffer: WriteBehind[D], user_id: int, held: D | Found, *, strict: bool = False) -> D:
-    """The document, filled (see `entries.fill`) from its row or from the empty document when the
-    entry is not there."""
-    if not isinstance(held, Found):
-        return held
+def _open(buffer: WriteBehind[D], user_id: int, held: Any, *, strict: bool = False) -> D:
+    """The document, filled (see `entries.resolve_many`) from its row or from the empty document
+    when the entry is not there."""
     # The row follows the document, not the other way round: there is nothing uncommitted in it.
-    filled = entries.fill(
-        _with_empty(buffer), {user_id: held}, in_transaction_too=True, strict=strict
-    )
-    return filled[user_id]
+    if isinstance(held, Found):
+        held = entries.resolve_many(
+            _with_empty(buffer), {user_id: held}, in_transaction_too=True, strict=strict
+        )[user_id]
+    return cast("D", held)
 
 
 def _with_empty(buffer: WriteBehind[D]) -> Projection[D]:
     """The projection in which every user has a document."""
 
     def read(user_ids: Sequence[int]) -> dict[int, D]:
-        return {user_id: buffer.empty(user_id) for user_id in user_ids} | buffer.projection.read(
-            user_ids
-        )
+        rows = buffer.projection.documents(user_ids)
+        return {user_id: buffer.empty(user_id) for user_id in user_ids} | rows
 
     return replace(buffer.projection, read=read)
 
@@ -123,14 +122,14 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
 def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> D | Found:
     """What the key holds. Without patience a lease is something to be replaced: whoever left it
     has died, or is too slow, and cannot fill with it any more."""
-    held = entries.get(buffer.projection, user_id)
+    held: Any = entries.get(buffer.projection, user_id)
     if held is None:
         raise CacheUnavailable("The live document cannot be read.")
-    if patient or held != EMPTY:
-        return held
-    raw = store().command("GET", buffer.projection.keyspace.key(user_id))
-    held = entries.understand(buffer.projection, user_id, raw)
-    return Found(corrupt=raw) if raw and held == EMPTY else held
+    if patient or held != Found("lease"):
+        return held  # type: ignore[no-any-return]
+    (raw,), life = store().exchange([("GET", buffer.projection.keyspace.key(user_id))])
+    held = entries.understand(buffer.projection, user_id, raw, life)
+    return Found("corrupt", raw) if held == Found("lease") else held
 
 
 def _next(current: D, changed: D, floor: int) -> D:
@@ -215,14 +214,15 @@ def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
 
 def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed) -> None:
     keys = [buffer.projection.keyspace.key(user_id) for user_id in marks]
-    raws = dict(zip(marks, store().command("MGET", *keys), strict=True))
+    (found,), life = store().exchange([("MGET", *keys)], idempotent=True)
+    raws = dict(zip(marks, found, strict=True))
     held: dict[int, Any] = {}
     for user_id, raw in raws.items():
-        held[user_id] = entries.understand(buffer.projection, user_id, raw)
+        held[user_id] = entries.understand(buffer.projection, user_id, raw, life)
     documents = {u: document for u, document in held.items() if not isinstance(document, Found)}
     in_rows, refused = _persist(buffer, list(documents.values()))
     if gone := [user_id for user_id in marks if user_id not in documents]:
-        in_rows |= {u: row.revision for u, row in buffer.projection.read(gone).items()}
+        in_rows |= {u: row.revision for u, row in buffer.projection.documents(gone).items()}
     _settle(buffer, documents, raws, in_rows)
     done = {user_id: mark for user_id, mark in marks.items() if user_id not in refused}
     lost = [user_id for user_id in gone if in_rows.get(user_id, 0) < marks[user_id]]

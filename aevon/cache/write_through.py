@@ -1,56 +1,192 @@
 """Write-through (protocol 2): PostgreSQL first, then, after its commit, Dragonfly.
 
 Before the commit nothing of a write may be seen in the cache: a rollback would have to be taken
-back from readers who have it already.
+back from readers who have it already. But the entry is fenced before the commit, so that nobody
+goes on serving, or fills, what the commit makes old.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
 
-from django.db import models
-from django.db.models.signals import post_delete, post_save
+from django.db import Error as DatabaseError
+from django.db import connection, models
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
-from aevon.cache.entries import Projection, drop, publish
+from aevon.cache import entries
+from aevon.cache.entries import Gone, Mark, Projection
 from aevon.cache.failsafe import after_commit
 
-D = TypeVar("D")
+D = TypeVar("D", bound=Any)
 
-__all__ = ["follow", "publish", "publish_on_commit"]
+# What is written of more users than these at once is removed from the cache, not loaded into it.
+FEW_USERS: Final = 100
+
+__all__ = ["Guard", "follow", "guarded", "publish_on_commit"]
 
 
 def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> None:
-    """After the transaction's commit, make these users' entries follow their rows.
+    """Fence these users' entries now, and make them follow their rows after the commit.
 
-    At once outside a transaction; never after a rollback. A user without rows loses the entry.
-    Cache away: the outbox makes it follow. Costs one query and one round trip per user.
+    Call it inside the transaction that changes the rows, before or after the change. Outside one
+    the rows have changed already, and the entries follow at once. After a rollback the fence runs
+    out by itself (`FENCE_SECONDS`); until then readers read PostgreSQL. A user without rows loses
+    the entry. Cache away: the outbox makes it follow. Costs one round trip now, and one query and
+    one more after the commit, however many users; more than a hundred lose their entries instead.
     """
-    after_commit(_follow_rows, projection, sorted(set(user_ids)))
+    wanted = sorted(set(user_ids))
+    if not wanted:
+        return
+    if not connection.in_atomic_block:
+        _install_rows(projection, _fenced(projection, wanted))
+        return
+    publishing = _publishing(projection)
+    new = [user_id for user_id in wanted if user_id not in publishing.marks]
+    publishing.marks.update(_fenced(projection, new))
 
 
-def _follow_rows(projection: Projection[D], user_ids: list[int]) -> None:
+def _fenced(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark | None]:
+    """A mark for each user; None where the cache does not take one."""
+    return dict.fromkeys(user_ids) | entries.fence(projection, user_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Publishing:
+    """What a transaction does at its end: one for each projection and savepoint, so that it is
+    dropped with the savepoint in which it was asked for. Their marks then run out."""
+
+    projection: Projection[Any]
+    savepoints: frozenset[Any]
+    marks: dict[int, Mark | None] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """After the commit."""
+        _install_rows(self.projection, self.marks)
+
+
+def _publishing(projection: Projection[D]) -> _Publishing:
+    # An inner block without a savepoint (None) ends with the outer one.
+    savepoints = frozenset(connection.savepoint_ids) - {None}
+    for entry in connection.run_on_commit:
+        known = getattr(entry[1], "__self__", None)
+        if (
+            isinstance(known, _Publishing)
+            and known.projection is projection
+            and known.savepoints == savepoints
+        ):
+            return known
+    publishing = _Publishing(projection, savepoints)
+    after_commit(publishing.run)
+    return publishing
+
+
+def _install_rows(projection: Projection[D], marks: Mapping[int, Mark | None]) -> None:
+    """Install what PostgreSQL has by now. Where it cannot be read the marks run out."""
+    rows: Mapping[int, D | Gone] = {}
+    if len(marks) <= FEW_USERS:
+        rows = projection.read(list(marks))
+    held = {user_id: mark for user_id, mark in marks.items() if mark is not None}
+    entries.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
+
+
+@dataclass(slots=True)
+class Guard(Generic[D]):
+    """One fenced write of one user, computed from `state`: what the cache held, if anything.
+
+    Guard the write by the row's version: a state that is wrong for any reason must not get into
+    the ledger.
+    """
+
+    projection: Projection[D]
+    user_id: int
+    state: D | None
+    _mark: Mark | None
+
+    def publish(self, document: D) -> None:
+        """Put in what has been committed."""
+        mark, self._mark = self._mark, None
+        marks = {self.user_id: mark} if mark else {}
+        entries.install(self.projection, {self.user_id: document}, marks)
+
+    def abandon(self) -> None:
+        """Nothing was written: the state goes back, unless somebody has written since."""
+        if self._mark and self.state is not None:
+            self.publish(self.state)
+        elif self._mark:
+            entries.abandon(self.projection, self.user_id, self._mark)
+            self._mark = None
+
+
+@contextlib.contextmanager
+def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
+    """Read the entry and fence it in one round trip, for a write that is computed from it.
+
+    `with guarded(PSYCHES, 2) as write:` compute from `write.state` (None: read the row), commit
+    with `UPDATE … WHERE version = expected`, then `write.publish(document)`: the second and last
+    round trip. Leaving the block without publishing says that nothing was written, except by an
+    error of the database, after which nobody knows: then the fence runs out. Not inside a
+    transaction: raises `RuntimeError` (use `publish_on_commit`).
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A guarded write commits before it is published: not in a transaction.")
+    held, mark = entries.fence_and_get(projection, user_id)
+    guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
     try:
-        documents = projection.read(user_ids)
-    except Exception:
-        # The rows have changed and cannot be read: what is cached may not stay.
-        drop(projection, user_ids)
+        yield guard
+    except DatabaseError:
         raise
-    for document in documents.values():
-        publish(projection, document)
-    drop(projection, [user_id for user_id in user_ids if user_id not in documents])
+    except Exception:
+        guard.abandon()
+        raise
+    guard.abandon()
 
 
-def follow(
-    projection: Projection[D], model: type[models.Model], user_id_of: Callable[[Any], int]
-) -> None:
-    """Make the entry follow every `save()` and `delete()` of `model`, in the admin too.
+# A save outside a transaction has been committed when `post_save` is sent: its fence waits here.
+_MARKS: Final = "_aevon_marks"
 
-    `QuerySet.update()` and SQL from elsewhere send no signal: call `publish_on_commit` after
-    them.
+
+_followed: Final[dict[type[models.Model], list[tuple[Projection[Any], str]]]] = {}
+
+
+def follow(projection: Projection[D], model: type[models.Model], owner: str = "user_id") -> None:
+    """Make the entry follow every `save()` and `delete()` of `model`, in the admin too; `owner` is
+    the attribute with the user's id.
+
+    `QuerySet.update()` and bulk writes send no signal: give the model a `CachedManager`, or call
+    `publish_on_commit` beside them. SQL from elsewhere is followed through the outbox.
     """
+    followed = _followed.setdefault(model, [])
+    if (projection, owner) not in followed:
+        followed.append((projection, owner))
     uid = f"{projection.keyspace.name}:{model._meta.label}"  # noqa: SLF001  public by convention
 
-    def changed(instance: models.Model, **_: Any) -> None:
-        publish_on_commit(projection, [user_id_of(instance)])
+    def changing(instance: models.Model, **_: Any) -> None:
+        user_id = getattr(instance, owner)
+        if user_id is None:  # not there yet, so it cannot be cached
+            return
+        if connection.in_atomic_block:
+            publish_on_commit(projection, [user_id])
+        else:
+            vars(instance).setdefault(_MARKS, {})[uid] = _fenced(projection, [user_id])
 
-    post_save.connect(changed, sender=model, weak=False, dispatch_uid=f"{uid}:save")
-    post_delete.connect(changed, sender=model, weak=False, dispatch_uid=f"{uid}:delete")
+    def changed(instance: models.Model, **_: Any) -> None:
+        marks = vars(instance).get(_MARKS, {}).pop(uid, None)
+        user_id = getattr(instance, owner)
+        if marks and not connection.in_atomic_block:
+            _install_rows(projection, marks)
+        elif user_id is not None:
+            publish_on_commit(projection, [user_id])
+
+    for signal, receiver in (
+        (pre_save, changing),
+        (post_save, changed),
+        (pre_delete, changing),
+        (post_delete, changed),
+    ):
+        signal.connect(receiver, sender=model, weak=False, dispatch_uid=uid)
+
+
+def followed(model: type[models.Model]) -> list[tuple[Projection[Any], str]]:
+    """The projections that follow `model`, each with the attribute that holds the user's id."""
+    return _followed.get(model, [])

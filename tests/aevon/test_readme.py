@@ -7,6 +7,7 @@ import pytest
 
 from beep import services as beep
 from klepsydra import services as klepsydra
+from klepsydra.models import PsycheState
 
 from .programs import ROOT
 
@@ -22,12 +23,13 @@ def test_the_python_of_the_readme(block: str, make_user: Any) -> None:
     beep.command(demo.pk, "open Notes")
     names: dict[str, Any] = {}
     exec(block, names)
-    shown = {"state", "live", "turns"} & names.keys()
+    shown = {"state", "write", "live", "turns"} & names.keys()
+    assert len(shown) == 1
     assert all(names[name] for name in shown)
-    assert shown or "follow" in block
+    assert PsycheState.cached.get(demo.pk) == PsycheState.cached.projection.read_one(demo.pk)
 
 
 def test_there_is_an_example_for_each_pattern() -> None:
     """In code."""
-    patterns = ("cache_aside", "write_through", "write_behind", "bounded_list")
-    assert [next(p for p in patterns if f"import {p}" in block) for block in BLOCKS] == [*patterns]
+    signs = (".cached.get", "import write_through", "import write_behind", "import bounded_list")
+    assert [next(sign for sign in signs if sign in block) for block in BLOCKS] == [*signs]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from django.contrib.auth.models import Group, Permission
 from django.db import connection, connections, transaction
 
 from aevon.cache import SESSION, cache_aside, resources
+from aevon.cache.connection import store
+from aevon.cache.models import Outbox
 from auth_sessions import selectors, tokens
 from auth_sessions.models import Session, SessionAnchor, User
 from auth_sessions.projection import SESSIONS
@@ -20,8 +23,42 @@ T = TypeVar("T")
 
 
 def held(user: User) -> Any:
-    """What Dragonfly holds under the user's key."""
-    return resources.held(SESSION, user.pk).value
+    """What Dragonfly holds under the user's key, without the members of the cache layer; None for
+    nothing else."""
+    members = resources.held(SESSION, user.pk).value or {}
+    return {name: value for name, value in members.items() if name[0] != "_"} or None
+
+
+def fenced(user: User) -> bool:
+    """Whether a writer's mark is on the entry: nobody is served from it."""
+    return "_fence" in (resources.held(SESSION, user.pk).value or {})
+
+
+def fence_runs_out(user: User) -> None:
+    """What the server does when the last mark of a fence is past its deadline."""
+    assert fenced(user)
+    store().command("DEL", SESSION.key(user.pk))
+
+
+def tombstone(user: User) -> int | None:
+    """The version for which the entry says that there is no session."""
+    version: int | None = (resources.held(SESSION, user.pk).value or {}).get("_gone")
+    return version
+
+
+def loaded(user: User) -> Any:
+    """What a request is told of the user."""
+    return msgspec.to_builtins(cache_aside.load(SESSIONS, user.pk))
+
+
+def loaded_elsewhere(user: User) -> Any:
+    """What a request of somebody else is told, who is not in our transaction."""
+    return in_threads([partial(loaded, user)])[0]
+
+
+def noted(user: User) -> int | None:
+    """The version that the outbox has yet to tell the entry of."""
+    return Outbox.objects.values_list("version", flat=True).get(keyspace="session", user_id=user.pk)
 
 
 def row(user: User) -> Any:

@@ -19,6 +19,7 @@ from aevon.cache import SESSION, resources
 from aevon.cache.connection import store
 from auth_sessions.models import Session, SessionAnchor, User
 from canvas.models import Canvas
+from tests.cache.entry_states import life
 
 TOKEN = "/api/v1/auth/token/"
 REFRESH = "/api/v1/auth/token/refresh/"
@@ -74,8 +75,22 @@ def test_a_login_fills_the_session_key_for_as_long_as_the_token(ada: User) -> No
     assert abs(ends - answer["expiresAt"]) <= 1
     assert list(held) == [
         "userId", "username", "status", "sovereigntyClass", "permissions", "sessions", "version",
-        "expiresAt",
+        "expiresAt", "_incarnation",
     ]  # fmt: skip
+
+
+def test_the_session_key_tells_which_life_of_the_server_it_is_of(
+    ada: User, django_assert_num_queries: Any
+) -> None:
+    """At its very end; that of another life lets nobody in without PostgreSQL."""
+    token, key = log_in().json()["access"], f"session:{ada.pk}"
+    now = store().command("GET", key)
+    assert now.endswith(f',"_incarnation":"{life().incarnation}"}}'.encode())
+    older = now.replace(life().incarnation.encode(), b"0123456789ab")
+    store().command("SET", key, older)
+    with django_assert_num_queries(1):
+        assert validated(token) == 204
+    assert store().command("GET", key) == now
 
 
 def test_the_key_lives_to_the_last_of_two_sessions(ada: User, settings: Any) -> None:
@@ -212,11 +227,36 @@ def test_a_logout_ends_this_session_at_once(ada: User) -> None:
 
 
 def test_a_logout_everywhere_ends_all(ada: User) -> None:
-    """The key is gone."""
+    """The key says so, with the version of that."""
     one, other = log_in().json(), log_in().json()
     assert bearer(one["access"]).post(LOGOUT, {"everywhere": True}).status_code == 204
     assert (validated(one["access"]), validated(other["access"])) == (401, 401)
-    assert document(ada) is None
+    version = SessionAnchor.objects.get(pk=ada.pk).version
+    assert document(ada) == {"_gone": version, "_incarnation": life().incarnation}
+
+
+def test_a_user_without_live_sessions_is_refused_without_sql(
+    ada: User, django_assert_num_queries: Any
+) -> None:
+    """By the tombstone, for a minute at most; a login ends it."""
+    token = log_in().json()["access"]
+    bearer(token).post(LOGOUT)
+    assert 0 < store().command("PTTL", f"session:{ada.pk}") <= 60_000
+    with django_assert_num_queries(0):
+        assert validated(token) == 401
+    new = log_in().json()["access"]
+    with django_assert_num_queries(0):
+        assert (validated(new), validated(token)) == (204, 401)
+
+
+def test_a_tombstone_that_was_evicted_comes_back(ada: User, django_assert_num_queries: Any) -> None:
+    """One query, and then none."""
+    token = log_in().json()["access"]
+    bearer(token).post(LOGOUT)
+    store().command("DEL", f"session:{ada.pk}")
+    with django_assert_num_queries(1):
+        assert (validated(token), validated(token)) == (401, 401)
+    assert document(ada)["_gone"] == SessionAnchor.objects.get(pk=ada.pk).version
 
 
 def test_flushing_the_key_revives_no_ended_session(ada: User) -> None:

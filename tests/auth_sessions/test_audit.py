@@ -10,7 +10,7 @@ from auth_sessions import services
 from auth_sessions.models import Session, User
 from auth_sessions.projection import SESSIONS
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def verdict(user: User) -> str:

@@ -481,8 +481,11 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
     """Backwards nothing of them is left; forwards they are there again."""
     first = import_module("auth_sessions.migrations.0002_anchor_triggers")
     second = import_module("auth_sessions.migrations.0003_permissions_are_followed")
+    third = import_module("auth_sessions.migrations.0004_anchors_are_followed")
+    [told] = third.Migration.operations
     sql("SET CONSTRAINTS ALL IMMEDIATE")
     with transaction.atomic():
+        sql(told.reverse_sql)
         sql(second.BACKWARDS)
         assert rises(scene, lambda s: s.readers.permissions.clear()) == (1, 1, 0)
         sql("SET CONSTRAINTS ALL IMMEDIATE")
@@ -494,4 +497,5 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
         sql("SET CONSTRAINTS ALL IMMEDIATE")
         sql(first.FUNCTIONS)
         sql(second.FORWARDS)
+        sql(told.sql)
     assert rises(scene, lambda s: services.open_session(s.ada)) == (1, 0, 0)

@@ -14,8 +14,17 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, transaction
 
-from aevon.cache import CANVAS, CONVO_HISTORY, PSYCHE, SESSION, write_through
+from aevon.cache import (
+    CANVAS,
+    CONVO_HISTORY,
+    PSYCHE,
+    SESSION,
+    cache_aside,
+    resources,
+    write_through,
+)
 from aevon.cache.connection import store
+from aevon.cache.keyspace import Keyspace
 from aevon.cache.metrics import PUBLISHES
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
@@ -26,12 +35,19 @@ from beep import services as beep
 from canvas import services as canvas
 from klepsydra import services as klepsydra
 from tests.auth_sessions.rows import (
+    fence_runs_out,
+    fenced,
     group,
     held,
     in_thread,
+    loaded,
+    loaded_elsewhere,
+    noted,
     permission,
     row,
     session,
+    sql,
+    tombstone,
     version,
     wait_for_waiters,
 )
@@ -147,6 +163,10 @@ CHANGES: dict[str, Callable[[Scene], object]] = {
     "session: saved": shortened,
     "session: deleted": lambda s: session(s.first).delete(),
     "sessions: deleted": lambda s: Session.objects.filter(sid=s.first).delete(),
+    "sessions: updated": lambda s: Session.objects.filter(sid=s.first).update(
+        ended_at=datetime.now(UTC), end_reason=Session.EndReason.ADMIN
+    ),
+    "users: disabled": lambda s: User.objects.filter(pk=s.pk).update(is_active=False),
     "session: opened": lambda s: services.open_session(s.ada),
 }
 
@@ -157,33 +177,38 @@ class Undone(Exception):
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_the_document_follows_a_change_right_after_its_commit(scene: Scene, what: str) -> None:
-    """Nothing is seen before; afterwards it is the row's document, and another one."""
+    """Nobody else sees it before; afterwards it is the row's document, and another one."""
     ada = scene.ada
     before = held(ada)
     with transaction.atomic():
         CHANGES[what](scene)
-        assert held(ada) == before
+        assert fenced(ada)
+        assert loaded_elsewhere(ada) == before
     assert held(ada) == row(ada) != before
 
 
 def test_the_document_never_follows_a_rollback(scene: Scene) -> None:
-    """Whatever was changed: its bytes stay."""
-    before = store().command("GET", SESSION.key(scene.pk))
+    """Whatever was changed: PostgreSQL is asked until the fence runs out, then it is cached."""
+    before = held(scene.ada)
     for what, change in CHANGES.items():
         with suppress(Undone), transaction.atomic():
             change(scene)
             raise Undone
-        assert store().command("GET", SESSION.key(scene.pk)) == before, what
+        assert loaded(scene.ada) == before, what
+        fence_runs_out(scene.ada)
+        assert loaded(scene.ada) == held(scene.ada) == before, what
 
 
 def test_the_document_never_follows_the_rollback_of_an_inner_transaction(scene: Scene) -> None:
     """The outer one commits and changes nothing of it."""
-    before = store().command("GET", SESSION.key(scene.pk))
+    before = held(scene.ada)
     for what, change in CHANGES.items():
         with transaction.atomic(), suppress(Undone), transaction.atomic():
             change(scene)
             raise Undone
-        assert store().command("GET", SESSION.key(scene.pk)) == before, what
+        assert loaded(scene.ada) == before, what
+        fence_runs_out(scene.ada)
+        assert loaded(scene.ada) == held(scene.ada) == before, what
 
 
 def test_several_changes_of_one_transaction_are_followed_together(scene: Scene) -> None:
@@ -283,8 +308,10 @@ def test_who_joins_a_group_while_it_changes_is_not_missed(
             if what not in ("permission: deleted", "group: deleted"):
                 wait_for_waiters(1)
         joining.result()
-    assert held(bob) == row(bob)
-    assert held(bob)["permissions"] == []
+    # Who could not join, because the group has gone, has left a fence.
+    assert held(bob) == row(bob) or (what == "group: deleted" and fenced(bob))
+    assert loaded(bob) == row(bob)
+    assert loaded(bob)["permissions"] == []
 
 
 def joined(user: User, group_id: int) -> None:
@@ -315,12 +342,54 @@ def test_the_key_ends_earlier_once_the_longest_session_has_ended(scene: Scene) -
     assert abs(held(scene.ada)["expiresAt"] - end) <= 1
 
 
-def test_the_last_session_takes_the_key_along(scene: Scene) -> None:
-    """A logout of the one leaves it, that of the other does not."""
+def test_the_last_session_leaves_a_tombstone(scene: Scene) -> None:
+    """A logout of the one leaves the document, that of the other its absence."""
     services.end_session(scene.pk, scene.first)
     assert list(held(scene.ada)["sessions"]) == [str(scene.second)]
     services.end_session(scene.pk, scene.second)
-    assert store().command("EXISTS", SESSION.key(scene.pk)) == 0
+    assert held(scene.ada) is None
+    assert tombstone(scene.ada) == version(scene.ada)
+
+
+def test_a_tombstone_answers_without_sql_until_a_session_is_opened(
+    scene: Scene, django_assert_num_queries: Any
+) -> None:
+    """Then it is the session's document."""
+    services.end_all_sessions(scene.pk)
+    with django_assert_num_queries(0):
+        assert cache_aside.load(SESSIONS, scene.pk) is None
+        assert cache_aside.load_many(SESSIONS, [scene.pk]) == {}
+    sid, _ = services.open_session(scene.ada)
+    with django_assert_num_queries(0):
+        assert list(loaded(User(pk=scene.pk))["sessions"]) == [str(sid)]
+    assert held(scene.ada) == row(scene.ada)
+
+
+def test_a_session_that_runs_out_leaves_a_tombstone_of_the_same_version(scene: Scene) -> None:
+    """Nothing was written; a refresh is newer."""
+    services.end_session(scene.pk, scene.second)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    Session.objects.filter(sid=scene.first).update(access_expires_at=past)
+    drain_outbox()
+    assert loaded(scene.ada) is None
+    assert tombstone(scene.ada) == version(scene.ada)
+    later = session(scene.first)
+    later.access_expires_at = datetime.now(UTC) + timedelta(seconds=60)
+    later.save()
+    assert loaded(scene.ada) == held(scene.ada) == row(scene.ada) is not None
+
+
+def test_an_opening_that_was_rolled_back_does_not_end_the_tombstone(scene: Scene) -> None:
+    """Others are refused during the transaction, and after it."""
+    services.end_all_sessions(scene.pk)
+    with suppress(Undone), transaction.atomic():
+        services.open_session(scene.ada)
+        assert loaded_elsewhere(scene.ada) is None
+        raise Undone
+    assert loaded(scene.ada) is None
+    fence_runs_out(scene.ada)
+    assert loaded(scene.ada) is None
+    assert tombstone(scene.ada) == version(scene.ada)
 
 
 def test_sessions_opened_again_are_a_newer_document(scene: Scene) -> None:
@@ -345,12 +414,73 @@ def test_a_change_made_while_the_cache_is_away_is_followed_later(
 ) -> None:
     """The older document goes with the outbox."""
     ada = scene.ada
+    drain_outbox()
     with cache_away():
         CHANGES["group's permissions: clear"](scene)
     assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("session", ada.pk)]
+    assert noted(ada) == version(ada)
     drain_outbox()
     assert held(ada) is None
+    assert loaded(ada) == held(ada) == row(ada)
     assert not Outbox.objects.exists()
+
+
+# --- Past Django -----------------------------------------------------------------------------
+
+FOREIGN = {
+    "user": "UPDATE auth_sessions_user SET is_active = false WHERE id = %s",
+    "session": "UPDATE auth_sessions_session SET ended_at = now(), end_reason = 'admin'"
+    " WHERE user_id = %s",
+    "session deleted": "DELETE FROM auth_sessions_session WHERE user_id = %s",
+    "membership": "DELETE FROM auth_sessions_user_groups WHERE user_id = %s",
+    "permission": "DELETE FROM auth_sessions_user_user_permissions WHERE user_id = %s",
+    "group's permission": "DELETE FROM auth_group_permissions WHERE group_id IN"
+    " (SELECT group_id FROM auth_sessions_user_groups WHERE user_id = %s)",
+    "anchor": "UPDATE auth_sessions_sessionanchor SET version = version + 1 WHERE user_id = %s",
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_change_with_sql_is_noted_and_followed(scene: Scene, what: str) -> None:
+    """In the same transaction, with the anchor's version; the older document goes."""
+    ada = scene.ada
+    drain_outbox()
+    before = held(ada)
+    sql(FOREIGN[what], scene.pk)
+    assert noted(ada) == version(ada) > before["version"]
+    assert held(ada) == before
+    assert resources.repair_waiting() == 1
+    assert held(ada) is None
+    assert loaded(ada) == row(ada) == held(ada) != before
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_change_with_sql_that_is_undone_is_not_noted(scene: Scene, what: str) -> None:
+    """The document keeps its bytes."""
+    drain_outbox()
+    before = store().command("GET", SESSION.key(scene.pk))
+    with suppress(Undone), transaction.atomic():
+        sql(FOREIGN[what], scene.pk)
+        raise Undone
+    assert resources.repair_waiting() == 0
+    assert store().command("GET", SESSION.key(scene.pk)) == before
+
+
+def test_a_field_that_is_not_shown_is_not_noted(scene: Scene) -> None:
+    """A login makes no document older."""
+    drain_outbox()
+    sql("UPDATE auth_sessions_user SET last_login = now() WHERE id = %s", scene.pk)
+    assert not Outbox.objects.exists()
+
+
+def test_a_deletion_with_sql_is_noted_with_a_version_above_the_last(scene: Scene) -> None:
+    """The document goes, although the user has none any more."""
+    drain_outbox()
+    last = version(scene.ada)
+    sql("DELETE FROM auth_sessions_sessionanchor WHERE user_id = %s", scene.pk)
+    assert noted(scene.ada) == last + 1
+    resources.repair_waiting()
+    assert loaded(scene.ada) is held(scene.ada) is None
 
 
 # --- A user who is deleted -------------------------------------------------------------------
@@ -376,24 +506,40 @@ def cached(user_id: int) -> set[str]:
 
 
 def test_a_deleted_user_is_forgotten_after_the_commit(everywhere: Scene) -> None:
-    """In all four keyspaces, and not before."""
+    """In all four keyspaces, and not before; what the outbox was told changes nothing."""
+    ada, before = everywhere.ada, held(everywhere.ada)
     with transaction.atomic():
         everywhere.ada.delete()
         assert cached(everywhere.pk) == FOUR
+        assert loaded_elsewhere(ada) == before
+    assert cached(everywhere.pk) == set()
+    drain_outbox()
+    assert loaded(ada) is None
     assert cached(everywhere.pk) == set()
     assert not Outbox.objects.exists()
 
 
 def test_a_user_whose_deletion_was_rolled_back_is_not_forgotten(everywhere: Scene) -> None:
-    """Nothing is removed, also where only the inner transaction was undone."""
+    """Nothing is lost, also where only the inner transaction was undone."""
+    ada, before = everywhere.ada, held(everywhere.ada)
+    others = [kept(space, ada) for space in (CANVAS, CONVO_HISTORY)]
     with suppress(Undone), transaction.atomic():
         everywhere.ada.delete()
         raise Undone
     with transaction.atomic(), suppress(Undone), transaction.atomic():
         everywhere.ada.delete()
         raise Undone
+    assert [kept(space, ada) for space in (CANVAS, CONVO_HISTORY)] == others
+    fence_runs_out(ada)
+    store().command("DEL", PSYCHE.key(ada.pk))
+    assert loaded(ada) == held(ada) == row(ada) == before
+    assert klepsydra.psyche(ada.pk).version == 1
     assert cached(everywhere.pk) == FOUR
-    assert held(everywhere.ada) == row(everywhere.ada)
+
+
+def kept(space: Keyspace, user: User) -> Any:
+    """What a keyspace holds on the user."""
+    return resources.held(space, user.pk).value
 
 
 def test_users_deleted_together_are_all_forgotten(everywhere: Scene, make_user: MakeUser) -> None:

@@ -12,9 +12,11 @@ from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone
 
+from aevon.cache import Gone
 from auth_sessions import selectors, services
 from auth_sessions.documents import SessionDocument
 from auth_sessions.models import Session, SessionAnchor, User
+from auth_sessions.projection import SESSIONS
 from tests.auth_sessions.rows import group, permission, session, sql, version
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +27,9 @@ LATE = "5b5e0a39-5c30-4c6b-8d0f-3a4cf6b7a001"
 
 def read(user: User) -> SessionDocument:
     """The user's document."""
-    return selectors.read_documents([user.pk])[user.pk]
+    found = selectors.read_documents([user.pk])[user.pk]
+    assert isinstance(found, SessionDocument)
+    return found
 
 
 def opened(user: User, *, access_seconds: float = 900, ended: bool = False) -> UUID:
@@ -162,10 +166,12 @@ def test_a_session_that_ends_in_this_instant_is_over(user: User) -> None:
 
 @pytest.mark.parametrize("over", [{"ended": True}, {"access_seconds": -1}])
 def test_a_user_whose_sessions_are_over_has_no_document(user: User, over: dict[str, Any]) -> None:
-    """Neither has one who never had any, nor somebody unknown."""
-    assert selectors.read_documents([user.pk, 10**9]) == {}
+    """But the version of that; so has one who never had any. Of somebody unknown nothing is
+    known."""
+    assert selectors.read_documents([user.pk, 10**9]) == {user.pk: Gone(1)}
     opened(user, **over)
-    assert selectors.read_documents([user.pk]) == {}
+    assert selectors.read_documents([user.pk]) == {user.pk: Gone(version(user))}
+    assert version(user) > 2
 
 
 # --- Many ------------------------------------------------------------------------------------
@@ -181,9 +187,10 @@ def test_documents_of_many_are_one_query(
     users[1].groups.add(group("one", "delete_user"))
     with django_assert_num_queries(1):
         found = selectors.read_documents([user.pk for user in users])
-    assert found == {user.pk: read(user) for user in users[:3]}
-    assert [list(document.sessions) for document in found.values()] == [[str(s)] for s in sids]
-    assert [found[user.pk].permissions for user in users[:3]] == [
+    documents = {user.pk: read(user) for user in users[:3]}
+    assert found == {**documents, users[3].pk: Gone(1)}
+    assert [list(document.sessions) for document in documents.values()] == [[str(s)] for s in sids]
+    assert [documents[user.pk].permissions for user in users[:3]] == [
         ["auth_sessions.view_user"],
         ["auth_sessions.delete_user"],
         [],
@@ -205,7 +212,7 @@ def test_users_with_live_sessions_are_told_once_each(make_user: MakeUser) -> Non
     opened(users[2], access_seconds=-1)
     told = list(selectors.users_with_live_sessions())
     assert told == [users[0].pk, users[3].pk]
-    assert set(told) == set(selectors.read_documents([user.pk for user in users]))
+    assert set(told) == set(SESSIONS.documents([user.pk for user in users]))
 
 
 def test_sessions_of_a_user_last_as_long_as_their_refresh_token(

@@ -1,6 +1,7 @@
 """What the tests of the cache layer share: tables, outages, counted round trips."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,8 +11,11 @@ from django.db import connections
 from prometheus_client import Counter
 
 from aevon.cache.connection import reset, store
+from aevon.cache.entries import DROP, FENCE, FILL, INSTALL, LEASE
 from tests import servers
 from tests.cache import ledgers
+
+SCRIPTS = (DROP, FENCE, FILL, INSTALL, LEASE)
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def tables(request: pytest.FixtureRequest) -> Iterator[None]:
     ledgers.create_tables()
     yield
     if committed:
-        ledgers.query("DROP TABLE test_note, test_sheet, test_line")
+        ledgers.drop_tables()
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def server(settings: Any) -> Iterator[Any]:
     the time-outs of a site, not those of the test run."""
     if servers.CACHE is None:
         pytest.skip("the cache server is not this test run's own")
-    site = {"CONNECT_TIMEOUT_SECONDS": 0.1, "READ_TIMEOUT_SECONDS": 0.25}
+    site = {"CONNECT_TIMEOUT_SECONDS": 0.1, "READ_TIMEOUT_SECONDS": 0.3}
     settings.AEVON_CACHE = {**settings.AEVON_CACHE, **site}
     yield servers.CACHE
     servers.CACHE.resume()
@@ -68,6 +72,14 @@ def full() -> Iterator[None]:
     yield
     reset()
     store().command("CONFIG", "SET", "maxmemory", "0")
+
+
+def back() -> None:
+    """Wait until the breaker has closed again: it takes a caller, and then a moment."""
+    deadline = time.monotonic() + 10
+    while not store().breaker.allows():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Trips:
@@ -91,7 +103,8 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 
     @contextlib.contextmanager
     def counting() -> Iterator[Trips]:
-        store().command("PING")  # connect first
+        # Connect first, and let the server know the scripts of an entry.
+        store().pipeline([("SCRIPT", "LOAD", script.source) for script in SCRIPTS])
         seen.count = 0
         yield seen
 

@@ -1,27 +1,40 @@
 """What a key may hold, put there and looked at by hand."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from aevon.cache import Projection
-from aevon.cache.connection import store
+from aevon.cache import Gone, Projection, codec
+from aevon.cache.connection import Life, store
 from tests.cache.ledgers import Note, query
 
 D = TypeVar("D")
 
 
-def put(key: str, value: object, *options: object) -> None:
-    """Somebody writes a key by hand; `value` as it is when it is bytes, else as JSON."""
+def put(key: str, value: bytes | dict[str, Any], *options: object) -> None:
+    """Somebody writes a key by hand; `value` as it is when it is bytes, else as JSON; a state as
+    one of the server's present life."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    if isinstance(value, dict) and ("version" in value or "_gone" in value):
+        raw = codec.stamped(raw, life().incarnation)
     store().command("SET", key, raw, *options)
 
 
+def life() -> Life:
+    """The server's present life."""
+    return store().exchange([("PING",)]).life
+
+
 def got(key: str) -> Any:
-    """The value of a key, read as JSON; None for no key."""
+    """The value of a key, read as JSON, without its stamp; None for no key."""
     raw = store().command("GET", key)
-    return None if raw is None else json.loads(raw)
+    if raw is None:
+        return None
+    value = json.loads(raw)
+    if isinstance(value, dict):
+        value.pop("_incarnation", None)
+    return value
 
 
 def note(user_id: int, text: str = "a", version: int = 1) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def between(projection: Projection[D], act: Callable[[], object]) -> Projection[
     """The projection whose reader is overtaken: `act` runs, once, after its SELECT."""
     waiting = [act]
 
-    def read(user_ids: Sequence[int]) -> dict[int, D]:
+    def read(user_ids: Sequence[int]) -> Mapping[int, D | Gone]:
         documents = projection.read(user_ids)
         while waiting:
             waiting.pop()()

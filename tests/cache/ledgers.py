@@ -19,6 +19,7 @@ from aevon.cache import (
     Projection,
     Recent,
     WriteBehind,
+    triggers,
 )
 
 TABLES = """
@@ -59,9 +60,22 @@ def query(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+# The tests say which versions the notes have; the outbox is told of them all the same.
+NOTED = triggers.noted("test_note", keyspace="psyche")
+
+
 def create_tables() -> None:
-    """Make the tables; they go with the test's transaction."""
+    """Make the tables and their triggers; they go with the test's transaction."""
     query(TABLES)
+    for operation in NOTED:
+        query(str(operation.sql))
+
+
+def drop_tables() -> None:
+    """Remove what was committed."""
+    for operation in NOTED:
+        query(str(operation.reverse_sql))
+    query("DROP TABLE test_note, test_sheet, test_line")
 
 
 def _ids(table: str) -> Iterator[int]:
@@ -116,6 +130,7 @@ SHEETS = WriteBehind(
         read=_sheets,
         user_ids=lambda: _ids("test_sheet"),
         version=lambda sheet: sheet.revision,
+        mortal=False,
     ),
     dirty=CANVAS_DIRTY,
     empty=lambda user_id: Sheet(user_id=user_id, text="", revision=0),

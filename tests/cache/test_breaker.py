@@ -1,7 +1,9 @@
 """The circuit breaker."""
 
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import pytest
 
@@ -18,6 +20,28 @@ class Clock:
         return self.now
 
 
+class Recovery:
+    """What the breaker calls: `outcomes` in turn, then True; held up while `gate` is shut."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[bool | Exception] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.begun = threading.Event()
+        self.calls = 0
+        self.thread = ""
+
+    def __call__(self) -> bool:
+        self.calls += 1
+        self.thread = threading.current_thread().name
+        self.begun.set()
+        assert self.gate.wait(10)
+        outcome = self.outcomes.pop(0) if self.outcomes else True
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
 @pytest.fixture
 def clock() -> Clock:
     """A clock at 0."""
@@ -25,100 +49,235 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def breaker(clock: Clock) -> Breaker:
-    """Opens after 3 failures, for 10 s."""
-    return Breaker(failures=3, open_seconds=10, clock=clock)
+def recovery() -> Iterator[Recovery]:
+    """A recovery that succeeds; none is left running."""
+    made = Recovery()
+    yield made
+    made.gate.set()
+    finish()
 
 
-def fail(breaker: Breaker, times: int) -> None:
-    """So many failures in a row."""
-    for _ in range(times):
-        breaker.failed()
+@pytest.fixture
+def breaker(clock: Clock, recovery: Recovery) -> Breaker:
+    """Open for 10 s after a failure."""
+    return Breaker(open_seconds=10, recover=recovery, clock=clock)
 
 
-def test_breaker_below_its_limit(breaker: Breaker) -> None:
-    """Fewer failures than the limit do not open it."""
-    fail(breaker, 2)
+def running() -> list[threading.Thread]:
+    """The recoveries under way."""
+    return [thread for thread in threading.enumerate() if thread.name == "cache-recovery"]
+
+
+def finish() -> None:
+    """Let the recoveries under way come to their end."""
+    for thread in running():
+        thread.join(10)
+
+
+def recover(breaker: Breaker, clock: Clock) -> None:
+    """Ten seconds pass, somebody asks, and the recovery comes to its end."""
+    clock.now += 10
+    assert not breaker.allows()
+    finish()
+
+
+def test_breaker_without_a_failure(breaker: Breaker, recovery: Recovery) -> None:
+    """Everybody gets through, and nothing needs recovery."""
+    assert breaker.state == "closed"
+    assert breaker.allows()
+    assert recovery.calls == 0
+
+
+def test_first_failure(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """It opens: nobody gets through, and nobody tries, until its time has passed."""
+    breaker.failed()
+    assert breaker.state == "open"
+    clock.now = 9.9
+    assert not breaker.allows()
+    assert (recovery.calls, running()) == (0, [])
+
+
+def test_recovery_that_succeeds(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """In a thread of its own; the breaker closes for all."""
+    breaker.failed()
+    recover(breaker, clock)
+    assert (recovery.calls, recovery.thread) == (1, "cache-recovery")
     assert breaker.state == "closed"
     assert breaker.allows()
 
 
-def test_breaker_at_its_limit(breaker: Breaker) -> None:
-    """The limit opens it: nobody gets through."""
-    fail(breaker, 3)
-    assert breaker.state == "open"
-    assert not breaker.allows()
-
-
-def test_success_between_failures(breaker: Breaker) -> None:
-    """Only failures in a row count."""
-    fail(breaker, 2)
-    breaker.succeeded()
-    fail(breaker, 2)
-    assert breaker.state == "closed"
-
-
-def test_open_breaker_after_its_time(breaker: Breaker, clock: Clock) -> None:
-    """One caller may probe, the others wait."""
-    fail(breaker, 3)
+def test_recovery_under_way(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """It closes only after the repairs: until then nobody gets through, and nobody waits."""
+    recovery.gate.clear()
+    breaker.failed()
     clock.now = 10
     assert breaker.state == "half-open"
-    assert [breaker.allows() for _ in range(3)] == [True, False, False]
+    start = time.monotonic()
+    assert [breaker.allows() for _ in range(100)] == [False] * 100
+    assert time.monotonic() - start < 1
+    assert recovery.begun.wait(10)
+    clock.now = 100
+    assert not breaker.allows()
+    assert breaker.state == "half-open"
+    recovery.gate.set()
+    finish()
+    assert (breaker.state, recovery.calls) == ("closed", 1)
 
 
-def test_probe_that_succeeds(breaker: Breaker, clock: Clock) -> None:
-    """The breaker closes for all."""
-    fail(breaker, 3)
-    clock.now = 10
-    assert breaker.allows()
-    breaker.succeeded()
-    assert breaker.state == "closed"
-    assert all(breaker.allows() for _ in range(3))
+def test_calls_of_the_recovery_itself(clock: Clock) -> None:
+    """They are let through, while everybody else's are not."""
+    seen: list[bool] = []
+    asked, answered = threading.Event(), threading.Event()
 
+    def repair() -> bool:
+        seen.append(breaker.allows())
+        asked.set()
+        return answered.wait(10)
 
-def test_probe_that_fails(breaker: Breaker, clock: Clock) -> None:
-    """It stays open for another period."""
-    fail(breaker, 3)
-    clock.now = 10
-    assert breaker.allows()
+    breaker = Breaker(open_seconds=10, recover=repair, clock=clock)
     breaker.failed()
+    clock.now = 10
+    breaker.allows()
+    assert asked.wait(10)
+    seen.append(breaker.allows())
+    answered.set()
+    finish()
+    assert seen == [True, False]
+
+
+def test_recovery_that_fails(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """It stays open for another period, and then is tried again."""
+    recovery.outcomes = [False]
+    breaker.failed()
+    recover(breaker, clock)
+    assert breaker.state == "open"
     clock.now = 19.9
     assert not breaker.allows()
-    clock.now = 20
-    assert breaker.allows()
-
-
-def test_probe_that_never_returns(breaker: Breaker, clock: Clock) -> None:
-    """The next period has a probe of its own."""
-    fail(breaker, 3)
+    assert (recovery.calls, running()) == (1, [])
     clock.now = 10
-    assert breaker.allows()
-    clock.now = 20
-    assert breaker.allows()
+    recover(breaker, clock)
+    assert (breaker.state, recovery.calls) == ("closed", 2)
 
 
-def test_sixteen_callers_of_a_half_open_breaker(breaker: Breaker, clock: Clock) -> None:
-    """Exactly one of them probes."""
-    fail(breaker, 3)
+def test_recovery_that_raises(
+    breaker: Breaker, clock: Clock, recovery: Recovery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, because nobody else would hear of it, and is tried again."""
+    recovery.outcomes = [ZeroDivisionError("a slip")]
+    breaker.failed()
+    recover(breaker, clock)
+    assert breaker.state == "open"
+    assert "could not be repaired" in caplog.text
+    assert "a slip" in caplog.text
+    recover(breaker, clock)
+    assert breaker.state == "closed"
+
+
+def test_recovery_for_which_there_is_no_thread(
+    breaker: Breaker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers hear nothing of it, and it is tried again."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    breaker.failed()
     clock.now = 10
-    barrier = Barrier(16)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not breaker.allows()
+    assert breaker.state == "open"
+    recover(breaker, clock)
+    assert breaker.state == "closed"
+
+
+def test_sixteen_callers_when_a_recovery_is_due(
+    breaker: Breaker, clock: Clock, recovery: Recovery
+) -> None:
+    """One recovery, and not one of them gets through before its end."""
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    barrier = threading.Barrier(16)
 
     def call(_: int) -> bool:
         barrier.wait()
         return breaker.allows()
 
     with ThreadPoolExecutor(16) as threads:
-        assert sum(threads.map(call, range(16))) == 1
+        assert list(threads.map(call, range(16))) == [False] * 16
+    recovery.gate.set()
+    finish()
+    assert (recovery.calls, breaker.state) == (1, "closed")
 
 
-def test_caller_that_waits_while_the_probe_succeeds(breaker: Breaker, clock: Clock) -> None:
+def test_write_missed_during_the_recovery(
+    breaker: Breaker, clock: Clock, recovery: Recovery
+) -> None:
+    """The recovery may have passed it over: there is another before the breaker closes."""
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    breaker.allows()
+    assert recovery.begun.wait(10)
+    assert breaker.missed()
+    recovery.gate.set()
+    finish()
+    assert (breaker.state, recovery.calls) == ("closed", 2)
+
+
+def test_write_missed_during_a_recovery_that_then_fails(
+    breaker: Breaker, clock: Clock, recovery: Recovery
+) -> None:
+    """The second recovery counts: it stays open."""
+    recovery.outcomes = [True, False]
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    breaker.allows()
+    assert recovery.begun.wait(10)
+    breaker.missed()
+    recovery.gate.set()
+    finish()
+    assert (breaker.state, recovery.calls) == ("open", 2)
+
+
+def test_write_missed_before_the_recovery(
+    breaker: Breaker, clock: Clock, recovery: Recovery
+) -> None:
+    """The recovery finds it: one is enough."""
+    breaker.failed()
+    assert breaker.missed()
+    recover(breaker, clock)
+    assert (breaker.state, recovery.calls) == ("closed", 1)
+
+
+def test_write_that_finds_the_breaker_closed_again(breaker: Breaker, clock: Clock) -> None:
+    """It is told: the cache can be told now."""
+    breaker.failed()
+    recover(breaker, clock)
+    assert not breaker.missed()
+    assert breaker.allows()
+
+
+def test_failure_after_a_recovery(breaker: Breaker, clock: Clock) -> None:
+    """It opens again, for a whole period."""
+    breaker.failed()
+    recover(breaker, clock)
+    breaker.failed()
+    clock.now += 9.9
+    assert not breaker.allows()
+    assert breaker.state == "open"
+
+
+def test_caller_that_waits_while_the_breaker_closes(breaker: Breaker) -> None:
     """Who asked while it was open and gets its turn after it closed goes through."""
-    fail(breaker, 3)
+    breaker.failed()
     breaker._lock.acquire()
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(breaker.allows)
         while not waiting.running():
             pass
-        breaker._failed, breaker._retry_at = 0, None
+        breaker._retry_at = None
         breaker._lock.release()
         assert waiting.result()

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aevon.cache import CorruptValue, rfc3339
-from aevon.cache.codec import MISS, decode, encode
+from aevon.cache.codec import (
+    MISS,
+    decode,
+    encode,
+    is_stamped,
+    members_of_the_layer,
+    stamped,
+)
 from tests.cache.ledgers import Note
 
 NOTE = Note(user_id=7, text="ü", version=2)
@@ -26,11 +33,63 @@ def test_document_round_trip(note: Note) -> None:
     assert decode(encode(note), Note) == note
 
 
-@pytest.mark.parametrize("raw", [b'{"_lease":"x"}', b'{"_fence":["a"],"_floor":7}', b'{"_a":{}}'])
+LIFE = "0123456789ab"
+STAMPED = '{"userId":7,"text":"ü","version":2,"_incarnation":"0123456789ab"}'.encode()
+
+
+def test_stamped_golden_bytes() -> None:
+    """The stamp is the last member, and says nothing to who reads the document."""
+    assert stamped(BYTES, LIFE) == STAMPED
+    assert decode(STAMPED, Note) == NOTE
+    assert is_stamped(STAMPED, LIFE)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        BYTES,
+        STAMPED.replace(b"0123", b"9123"),
+        STAMPED[:-1] + b" }",
+        STAMPED + b"\n",
+        STAMPED.replace(b'":"0', b'": "0'),
+        STAMPED[:-1] + b',"more":1}',
+        b"",
+    ],
+)
+def test_bytes_that_are_not_stamped_so(raw: bytes) -> None:
+    """Compared as bytes: what another program wrote anew is checked first."""
+    assert not is_stamped(raw, LIFE)
+
+
+@given(st.text())
+def test_text_that_is_no_stamp(text: str) -> None:
+    """What stands in a document's own text cannot end like one: a quote in it is escaped."""
+    forged = encode(Note(user_id=7, text=text + f'","_incarnation":"{LIFE}"}}', version=2))
+    assert not is_stamped(forged, LIFE)
+
+
+ENTRIES = {
+    b'{"_lease":"x"}': ["_lease"],
+    b'{"_fence":{"a":1},"_floor":7}': ["_fence", "_floor"],
+    b'{"_gone":6,"_incarnation":"0123456789ab"}': ["_gone", "_incarnation"],
+    b'{"_a":{}}': ["_a"],
+}
+
+
+@pytest.mark.parametrize("raw", ENTRIES)
 def test_entry_without_state(raw: bytes) -> None:
     """Members of the cache layer alone are a miss."""
     assert decode(raw, Note) is MISS
     assert repr(MISS) == "MISS"
+    assert list(members_of_the_layer(raw) or {}) == ENTRIES[raw]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{}", b"[]", b"1", b"", b"{", b"\xff", STAMPED, b'{"_a":1,"b":2}']
+)
+def test_bytes_that_are_no_entry_of_the_layer(raw: bytes) -> None:
+    """They carry something of their own, or nothing at all."""
+    assert members_of_the_layer(raw) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from aevon.cache.maintenance import audit, chosen, consistency, flush, warm_up
 from auth_sessions.models import User
 from canvas.models import Canvas
 from klepsydra.models import PsycheState
+from tests.cache.ledgers import query
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -78,6 +79,22 @@ def test_a_flush_leaves_no_key_of_the_four_services_behind(busy: User) -> None:
     assert [key for key in store().scan("*") if not key.startswith("auth:")] == []
 
 
+def test_what_was_changed_by_somebody_else_is_followed(busy: User, client: APIClient) -> None:
+    """The database noted it: the next drain of the outbox tells the entries, those alone that are
+    older."""
+    flush(chosen("canvas"))
+    warm_up(chosen("all"))
+    resources.repair_waiting()
+    query("UPDATE klepsydra_psychestate SET loss_streak = 4")
+    query("UPDATE auth_sessions_user SET sovereignty_class = 'ARCHITECT'")
+    before = held(busy)
+    assert resources.repair_waiting() == 2
+    assert held(busy) == {**before, "psyche": None, "session": None}
+    assert client.get("/api/v1/klepsydra/psyche/").json()["lossStreak"] == 4
+    assert client.get("/api/v1/canvas/").status_code == 200
+    assert consistency(audit(chosen("all"))) == 1.0
+
+
 def test_a_flush_ends_no_session_and_revives_none(
     busy: User, client: APIClient, client_for: Any
 ) -> None:
@@ -100,12 +117,12 @@ def test_discarding_unsaved_canvases_goes_back_to_the_row(busy: User, client: AP
 def test_what_was_changed_behind_the_caches_back_is_found_and_mended(
     busy: User, client: APIClient
 ) -> None:
-    """QuerySet.update() sends no signal."""
+    """By SQL, and by QuerySet.update() of a model without a `CachedManager`."""
     flush(chosen("canvas"))
     warm_up(chosen("all"))
-    PsycheState.objects.filter(pk=busy.pk).update(loss_streak=4)
+    query("UPDATE klepsydra_psychestate SET loss_streak = 4")
     Canvas.objects.filter(pk=busy.pk).update(layout={"microApps": {}}, revision=99)
-    User.objects.filter(pk=busy.pk).update(sovereignty_class="ARCHITECT")
+    query("UPDATE auth_sessions_user SET sovereignty_class = 'ARCHITECT'")
     found = {each.service: each.wrong for each in audit(chosen("all"), repair=True)}
     assert found == {"psyche": 1, "canvas": 1, "session": 1, "convo_history": 0}
     assert consistency(audit(chosen("all"))) == 1.0

@@ -1,23 +1,39 @@
 """What the cache could not be told."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
+import redis
 from django.db import DatabaseError, DataError, connection, transaction
+from django.utils import timezone
 
-from aevon.cache import CacheError, CacheUnavailable, outbox, resources, write_through
+from aevon.cache import (
+    CacheError,
+    CacheUnavailable,
+    cache_aside,
+    conf,
+    outbox,
+    resources,
+    write_through,
+)
+from aevon.cache import connection as cache_connection
 from aevon.cache.connection import store
 from aevon.cache.keyspace import CANVAS, PSYCHE
 from aevon.cache.models import Outbox
 from aevon.cache.outbox import Repair
 from aevon.cache.tasks import drain_outbox
 from tests.cache import ledgers
-from tests.cache.conftest import in_thread
+from tests.cache.conftest import back, in_thread
 from tests.cache.entry_states import got, note, put, write
-from tests.cache.ledgers import NOTES
+from tests.cache.ledgers import NOTES, Note
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
@@ -28,15 +44,17 @@ class Repairs(dict[str, Repair]):
     def __init__(self, *names: str) -> None:
         super().__init__({name: partial(self.repair, name) for name in names})
         self.done: list[tuple[str, list[int]]] = []
+        self.versions: dict[int, int | None] = {}
 
-    def repair(self, name: str, user_ids: Sequence[int]) -> None:
-        self.done.append((name, list(user_ids)))
+    def repair(self, name: str, versions: Mapping[int, int | None]) -> None:
+        self.done.append((name, list(versions)))
+        self.versions |= versions
 
 
 def failing(error: BaseException) -> Repair:
     """A repair that raises."""
 
-    def repair(user_ids: Sequence[int]) -> None:
+    def repair(_: Mapping[int, int | None]) -> None:
         raise error
 
     return repair
@@ -72,13 +90,52 @@ def test_drain() -> None:
 
 
 def test_drain_in_batches() -> None:
-    """The oldest first."""
-    for user_id in (5, 3, 4):
+    """The oldest first; one that was noted again keeps its place."""
+    for user_id in (5, 3, 4, 5):
         outbox.add(PSYCHE, [user_id])
-        Outbox.objects.filter(user_id=user_id).update(added_at=f"2026-01-0{user_id}T00:00Z")
     repairs = Repairs("psyche")
     assert outbox.drain(repairs, batch=1) == 3
-    assert repairs.done == [("psyche", [3]), ("psyche", [4]), ("psyche", [5])]
+    assert repairs.done == [("psyche", [5]), ("psyche", [3]), ("psyche", [4])]
+
+
+def noted_version(user_id: int = 7) -> int | None:
+    """What the outbox knows of a user's note."""
+    return Outbox.objects.get(keyspace="psyche", user_id=user_id).version
+
+
+def test_changes_noted_by_the_database() -> None:
+    """Once per entry, with the highest version; and that is what the repair is told."""
+    for version in (2, 5, 3):
+        write(7, "a", version)
+    write(8, "b", 1)
+    assert (noted_version(), outbox.depth()) == (5, 2)
+    repairs = Repairs("psyche")
+    outbox.drain(repairs)
+    assert repairs.versions == {7: 5, 8: 1}
+
+
+def test_entry_to_repair_in_any_case() -> None:
+    """Neither an earlier change nor a later one takes that back."""
+    write(7, "a", 2)
+    outbox.add(PSYCHE, [7])
+    assert noted_version() is None
+    write(7, "b", 3)
+    assert noted_version() is None
+    repairs = Repairs("psyche")
+    outbox.drain(repairs)
+    assert repairs.versions == {7: None}
+
+
+@pytest.mark.parametrize(("held", "left"), [(1, None), (2, note(7, "held", 2)), (3, None)])
+def test_drain_of_a_change(noted: None, held: int, left: Any) -> None:
+    """What is older goes; what is as new stays, and costs nobody a query. What is newer than its
+    row stays, too, until somebody publishes or audits: here it is repaired in any case."""
+    write(7, "held", 2)
+    put("psyche:7", note(7, "held", held))
+    if held == 3:
+        outbox.add(PSYCHE, [7])
+    assert resources.repair_waiting() == 1
+    assert got("psyche:7") == left
 
 
 def test_drain_of_some_rows() -> None:
@@ -97,6 +154,13 @@ def test_drain_while_the_cache_is_away() -> None:
     assert outbox.depth() == 2
 
 
+@pytest.fixture
+def unreported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been logged yet."""
+    monkeypatch.setattr(outbox, "_reported", {})
+
+
+@pytest.mark.usefixtures("unreported")
 @pytest.mark.parametrize("error", [CacheError(), DataError(), LookupError(), ValueError()])
 def test_keyspace_that_cannot_be_repaired(
     error: Exception, caplog: pytest.LogCaptureFixture
@@ -110,6 +174,34 @@ def test_keyspace_that_cannot_be_repaired(
     assert "psyche entries in the outbox cannot be repaired" in caplog.text
 
 
+@pytest.mark.usefixtures("unreported")
+def test_keyspaces_that_cannot_be_repaired_are_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them: drains come several times a second."""
+    outbox.add(PSYCHE, [1])
+    outbox.add(CANVAS, [1])
+    repairs = dict.fromkeys(("psyche", "canvas"), failing(LookupError()))
+    for _ in range(3):
+        outbox.drain(repairs)
+    assert caplog.text.count("cannot be repaired") == 2
+    later = time.monotonic() + 60
+    monkeypatch.setattr(outbox.time, "monotonic", lambda: later)
+    outbox.drain(repairs)
+    assert caplog.text.count("cannot be repaired") == 4
+
+
+def test_age_of_the_oldest() -> None:
+    """Since it was first noted, however often it has been noted again."""
+    assert outbox.oldest_seconds() == 0
+    write(7, "a", 1)
+    Outbox.objects.update(added_at=timezone.now() - timedelta(seconds=60))
+    write(8, "b", 1)
+    write(7, "c", 2)
+    outbox.add(PSYCHE, [7, 8])
+    assert 60 <= outbox.oldest_seconds() < 70
+
+
 def test_rows_of_a_keyspace_that_nobody_knows() -> None:
     """They stay, and keep nobody waiting: a newer version of the code may know it."""
     outbox.add(PSYCHE, [1])
@@ -118,12 +210,14 @@ def test_rows_of_a_keyspace_that_nobody_knows() -> None:
     assert (outbox.drain(Repairs("psyche"), batch=1), outbox.depth()) == (1, 1)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
     """A stale entry is noted while the cache is away, and gone after the drain."""
     put("psyche:7", note(7, "old", 1))
     here = settings.AEVON_CACHE
     settings.AEVON_CACHE = {**here, "URL": "redis://127.0.0.1:1/0"}
-    write_through.publish(NOTES, write(7, "new", 2))
+    write(7, "new", 2)
+    write_through.publish_on_commit(NOTES, [7])
     drain_outbox()
     assert outbox.depth() == 1
     settings.AEVON_CACHE = here
@@ -131,6 +225,72 @@ def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
     assert (outbox.depth(), store().command("EXISTS", "psyche:7")) == (0, 0)
     resources.resource("psyche").warm([7])
     assert got("psyche:7") == note(7, "new", 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_outage_that_a_process_has_seen(noted: None, server: Any) -> None:
+    """It repairs what was written meanwhile before it believes the cache again."""
+    put("psyche:7", note(7, "old", 1))
+    server.pause()
+    assert cache_aside.load(NOTES, 7) is None
+    server.resume()
+    write(7, "new", 2)  # by whom ever
+    assert got_beside("psyche:7") is not None
+    back()
+    assert (outbox.depth(), got("psyche:7")) == (0, None)
+    assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="new", version=2)
+
+
+def got_beside(key: str) -> Any:
+    """What a key holds, while the breaker lets nobody ask."""
+    with redis.Redis.from_url(conf.current().url, protocol=2) as other:
+        return other.get(key)
+
+
+@pytest.fixture
+def held_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A recovery that has repaired all that waited, and is held up before the breaker closes."""
+    repaired, go_on = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        if not repaired.is_set():
+            repaired.set()
+            assert go_on.wait(10)
+
+    monkeypatch.setattr(cache_connection, "_repairs", [resources.repair_waiting, pause])
+    server.pause()
+    assert cache_aside.load(NOTES, 99) is None
+    server.resume()
+    time.sleep(1.05)
+    assert cache_aside.load(NOTES, 99) is None
+    assert repaired.wait(10)
+    yield go_on
+    go_on.set()
+    back()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_write_that_a_recovery_has_passed_over(noted: None, held_up: threading.Event) -> None:
+    """There is another repair before the breaker closes."""
+    outbox.drain({"psyche": lambda _: None})
+    write(7, "new", 2)
+    write_through.publish_on_commit(NOTES, [7])
+    held_up.set()
+    back()
+    assert outbox.depth() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("inside", [False, True])
+def test_note_that_a_recovery_has_passed_over(
+    noted: None, held_up: threading.Event, inside: bool
+) -> None:
+    """The same, of what is noted without a version."""
+    with transaction.atomic() if inside else contextlib.nullcontext():
+        outbox.add(PSYCHE, [7])
+    held_up.set()
+    back()
+    assert outbox.depth() == 0
 
 
 @pytest.fixture
@@ -162,7 +322,7 @@ def test_entry_noted_while_it_is_being_repaired() -> None:
     """Nobody waits, and it is kept for the next drain."""
     outbox.add(PSYCHE, [7, 8])
 
-    def repair(user_ids: Sequence[int]) -> None:
+    def repair(_: Mapping[int, int | None]) -> None:
         with ThreadPoolExecutor(1) as threads:
             threads.submit(in_thread(lambda: outbox.add(PSYCHE, [7]))).result(5)
 
@@ -173,7 +333,33 @@ def test_entry_noted_while_it_is_being_repaired() -> None:
 
 def first() -> int:
     """The oldest row."""
-    return Outbox.objects.earliest("added_at").pk
+    return Outbox.objects.earliest("id").pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entry_noted_after_the_drain_began() -> None:
+    """It waits for the next: a drain comes to its end."""
+    outbox.add(PSYCHE, [7])
+    added = iter(range(8, 20))
+
+    def repair(_: Mapping[int, int | None]) -> None:
+        outbox.add(PSYCHE, [next(added)])
+
+    assert outbox.drain({"psyche": repair}, batch=1) == 1
+    assert list(Outbox.objects.values_list("user_id", flat=True)) == [8]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entry_that_somebody_is_noting_again() -> None:
+    """The drain waits for no writer; the row stays, and the next drain takes it."""
+    outbox.add(PSYCHE, [7, 8])
+    with psycopg.connect(**connection.get_connection_params()) as writer:
+        writer.execute("UPDATE cache_outbox SET added_at = now() WHERE user_id = 7")
+        begun = time.monotonic()
+        assert outbox.drain(Repairs("psyche")) == 1
+        assert time.monotonic() - begun < 1
+        writer.rollback()
+    assert outbox.drain(Repairs("psyche")) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -195,7 +381,7 @@ def test_drain_that_dies() -> None:
     """Its rows are there for the next one."""
     outbox.add(PSYCHE, [7])
 
-    def die(user_ids: Sequence[int]) -> None:
+    def die(_: Mapping[int, int | None]) -> None:
         connection.close()
         raise KeyboardInterrupt
 

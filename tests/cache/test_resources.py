@@ -13,7 +13,7 @@ from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from aevon.cache.resources import BufferResource, held
-from tests.cache.entry_states import got, note, put
+from tests.cache.entry_states import got, life, note, put
 from tests.cache.ledgers import (
     ALL,
     LINE_RESOURCE,
@@ -89,7 +89,8 @@ def test_held_value() -> None:
     """Type, lifetime and value of a key."""
     put("psyche:7", note(7), "EX", 60)
     shown = held(NOTE_RESOURCE.keyspace, 7)
-    assert (shown.key, shown.type, shown.value) == ("psyche:7", "string", note(7))
+    value = {**note(7), "_incarnation": life().incarnation}
+    assert (shown.key, shown.type, shown.value) == ("psyche:7", "string", value)
     assert shown.ttl_seconds is not None
     assert 59 < shown.ttl_seconds <= 60
 
@@ -150,6 +151,19 @@ def test_verdicts_on_documents() -> None:
         6: "stale",
         7: "absent",
     }
+
+
+def test_verdicts_on_what_stands_in_an_entrys_place() -> None:
+    """A tombstone says that there is no row; a fence, a lease, and a state of an earlier life of
+    the server say nothing."""
+    others = [{"_lease": "x"}, {"_fence": {"x": 2**52}, "_floor": 0}, encode(note(3))]
+    add_notes(1, 2, 3, 4)
+    for start in (0, 4):
+        for number, value in enumerate(others, 1):
+            put(f"psyche:{start + number}", value)
+        put(f"psyche:{start + 4}", {"_gone": 9})
+    verdicts = NOTE_RESOURCE.verdicts(list(range(1, 9)))
+    assert list(verdicts.values()) == [*["missing"] * 3, "stale", *["absent"] * 4]
 
 
 def test_verdicts_on_unsaved_documents() -> None:
@@ -263,6 +277,35 @@ def test_repair_of_an_unsaved_document() -> None:
     edit(8)
     SHEET_RESOURCE.repair([7, 8])
     assert (got("canvas:7"), got("canvas:8")["text"]) == (None, "x")
+
+
+def test_versions_that_somebody_has_committed() -> None:
+    """Entries that are older go; all, where the version is not known."""
+    for user_id in (1, 2, 3):
+        put(f"psyche:{user_id}", note(user_id, "held", 2))
+    NOTE_RESOURCE.observe({1: 2, 2: 3, 3: None})
+    assert [got(f"psyche:{user_id}") is not None for user_id in (1, 2, 3)] == [True, False, False]
+
+
+def test_versions_of_what_is_not_an_entry() -> None:
+    """A list goes, and a document with nothing unsaved: versions are not theirs."""
+    edit(7)
+    write_behind.flush(SHEETS)
+    edit(8)
+    SHEET_RESOURCE.observe({7: 1, 8: 1})
+    assert (got("canvas:7"), got("canvas:8")["text"]) == (None, "x")
+    add_lines(7, 1)
+    LINE_RESOURCE.warm([7])
+    LINE_RESOURCE.observe({7: None})
+    assert store().command("EXISTS", "convo_history:7") == 0
+
+
+def test_versions_while_the_cache_is_away(away: None) -> None:
+    """The caller is told: the outbox keeps the row."""
+    for each in ALL:
+        for version in (None, 3):
+            with pytest.raises(CacheUnavailable):
+                each.observe({7: version})
 
 
 def test_discard_of_an_unsaved_document() -> None:

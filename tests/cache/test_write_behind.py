@@ -21,10 +21,10 @@ from aevon.cache import (
     UnknownKeyspace,
     write_behind,
 )
-from aevon.cache.connection import store
+from aevon.cache.connection import reset, store
 from aevon.cache.metrics import FLUSHED
 from aevon.cache.write_behind import Exposure, Flushed, exposure, flush, flush_users, update
-from tests.cache.conftest import counted, in_thread
+from tests.cache.conftest import back, counted, in_thread
 from tests.cache.entry_states import between, got, put
 from tests.cache.ledgers import POISON, SHEETS, Sheet, query
 
@@ -162,9 +162,22 @@ def test_update_while_the_cache_is_away(away: None) -> None:
 
 
 def test_update_while_the_cache_is_full(full: None) -> None:
-    """The caller is told."""
-    with pytest.raises(CacheUnavailable):
+    """The caller is told, at once: the row can take it."""
+    with pytest.raises(CacheUnavailable, match="full"):
         edit("a")
+
+
+def test_update_of_a_document_while_the_cache_is_full() -> None:
+    """The same, of one that is there; it stays as it was, with its mark."""
+    edit("a")
+    store().command("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(CacheUnavailable):
+            edit("b")
+    finally:
+        reset()
+        store().command("CONFIG", "SET", "maxmemory", "0")
+    assert (got(KEY)["text"], marks()) == ("a", {"7": 1})
 
 
 def test_update_that_loses_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +361,7 @@ def test_cache_away_during_a_flush(server: Any) -> None:
     with pytest.raises(CacheUnavailable):
         flush(SHEETS)
     server.resume()
-    time.sleep(1.1)
+    back()
     assert flush(SHEETS).persisted == 1
 
 

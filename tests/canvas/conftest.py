@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import pytest
 from django.test import override_settings
 
+from tests.cache.conftest import trips  # noqa: F401  a fixture
 from tests.canvas.helpers import away
 
 

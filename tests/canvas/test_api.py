@@ -66,6 +66,7 @@ def test_put_takes_no_merge_patch(client: APIClient) -> None:
     assert response.status_code == 415
 
 
+@pytest.mark.django_db(transaction=True)
 def test_patch_on_a_warm_cache_asks_postgresql_nothing(
     client: APIClient, django_assert_num_queries: Any
 ) -> None:

@@ -8,6 +8,7 @@ from django.test import override_settings
 
 from auth_sessions.models import User
 from klepsydra import services
+from tests.cache.conftest import trips  # noqa: F401  a fixture
 from tests.klepsydra.rows import away
 
 

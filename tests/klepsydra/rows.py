@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import msgspec
 from django.conf import settings as django_settings
@@ -11,9 +12,13 @@ from django.db import connection, connections
 
 from aevon.cache import PSYCHE
 from aevon.cache.connection import store
+from aevon.cache.models import Outbox
 from klepsydra import services
-from klepsydra.projection import PSYCHES
+from klepsydra.models import PsycheState
+from tests.cache.entry_states import put
 
+T = TypeVar("T")
+PSYCHES = PsycheState.cached.projection
 SLUG = "sisyphus-ascent"
 AWAY = "redis://127.0.0.1:1/0"  # nothing listens there
 
@@ -24,9 +29,10 @@ def play(user_id: int, stake: int = 1, **options: Any) -> services.Played:
 
 
 def held(user_id: int) -> dict[str, Any] | None:
-    """What Dragonfly holds under the user's key."""
+    """What Dragonfly holds under the user's key, without the members of the cache layer."""
     raw = store().command("GET", PSYCHE.key(user_id))
-    return None if raw is None else dict(json.loads(raw))
+    members = json.loads(raw or b"{}")
+    return {name: value for name, value in members.items() if name[0] != "_"} or None
 
 
 def row(user_id: int) -> dict[str, Any] | None:
@@ -35,10 +41,26 @@ def row(user_id: int) -> dict[str, Any] | None:
     return None if document is None else dict(msgspec.to_builtins(document))
 
 
+def fenced(user_id: int) -> bool:
+    """Whether a writer's mark is on the entry: nobody is served from it."""
+    raw = store().command("GET", PSYCHE.key(user_id))
+    return "_fence" in json.loads(raw or b"{}")
+
+
+def fence_runs_out(user_id: int) -> None:
+    """What the server does when the last mark of a fence is past its deadline."""
+    assert fenced(user_id)
+    store().command("DEL", PSYCHE.key(user_id))
+
+
+def noted(user_id: int) -> int | None:
+    """The version that the outbox has yet to tell the entry of."""
+    return Outbox.objects.values_list("version", flat=True).get(keyspace="psyche", user_id=user_id)
+
+
 def edit(user_id: int, **members: Any) -> None:
     """Overwrite members of the cached value by hand."""
-    value = {**(held(user_id) or {}), **members}
-    store().command("SET", PSYCHE.key(user_id), json.dumps(value), "PX", 60_000)
+    put(PSYCHE.key(user_id), {**(held(user_id) or {}), **members}, "PX", 60_000)
 
 
 def sql(statement: str, *parameters: Any) -> None:
@@ -58,6 +80,11 @@ def in_threads(calls: Iterable[Callable[[], Any]], *, workers: int) -> list[Any]
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(run, calls))
+
+
+def in_another_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """What somebody else gets, who is not in our transaction."""
+    return cast("T", in_threads([partial(call, *arguments)], workers=1)[0])
 
 
 def away() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What PostgreSQL itself holds to, whoever writes."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 from django.db import Error, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from aevon.cache import Gone
+from aevon.cache.models import VersionFloor
 from auth_sessions.models import User
 from klepsydra import services
-from klepsydra.models import Interaction, PsycheState, VersionFloor
+from klepsydra.models import Interaction, PsycheState
 from tests.klepsydra.rows import held, in_threads, play, row, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,12 +168,13 @@ def test_a_version_is_recorded_once(player: User) -> None:
 
 
 def test_a_state_that_begins_again_counts_on(player: User) -> None:
-    """Behind the versions that are recorded."""
+    """Behind the versions that are recorded, and the one that the absence had."""
     play(player.pk)
     play(player.pk)
     PsycheState.objects.get(pk=player.pk).delete()
-    assert play(player.pk).answer.psyche.version == 5
-    assert row(player.pk)["version"] == 5
+    assert PsycheState.cached.projection.read([player.pk]) == {player.pk: Gone(4)}
+    assert play(player.pk).answer.psyche.version == 6
+    assert row(player.pk)["version"] == 6
 
 
 def test_a_state_that_begins_again_counts_on_from_edits_too(player: User) -> None:
@@ -181,7 +185,7 @@ def test_a_state_that_begins_again_counts_on_from_edits_too(player: User) -> Non
     with transaction.atomic():
         state.delete()
         PsycheState.objects.create(user=player, phase=0.5)
-    assert version(player) == 6
+    assert version(player) == 7
     assert held(player.pk) == row(player.pk)
 
 
@@ -205,12 +209,33 @@ def test_states_deleted_and_made_at_once_count_on(user: User) -> None:
     assert version(user) >= max(seen) >= 2
 
 
-def test_the_floor_goes_with_its_user(player: User) -> None:
-    """Nothing is left of a deleted user."""
-    play(player.pk)
-    assert str(VersionFloor.objects.get()) == f"{player.pk} v1"
+def test_the_floor_outlives_its_user(player: User) -> None:
+    """A state that is published late must not look newer than the user's absence."""
+    pk = player.pk
+    play(pk)
+    assert str(VersionFloor.objects.get()) == f"psyche:{pk} v1"
     player.delete()
-    assert not VersionFloor.objects.exists()
+    assert str(VersionFloor.objects.get()) == f"psyche:{pk} v3"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda mine, other: PsycheState.objects.filter(pk=mine).update(user=other),
+        lambda mine, other: sql(
+            "UPDATE klepsydra_psychestate SET user_id = %s WHERE user_id = %s", other, mine
+        ),
+    ],
+)
+def test_a_states_owner_cannot_be_changed(
+    player: User, make_user: Any, change: Callable[[int, int], Any]
+) -> None:
+    """Its version would begin again, and the entry of the one who had it would never hear."""
+    other = make_user().pk
+    with pytest.raises(IntegrityError, match="cannot be changed"):
+        change(player.pk, other)
+    assert list(PsycheState.objects.values_list("user_id", "version")) == [(player.pk, 1)]
+    assert services.psyche(player.pk).version == 1
 
 
 def test_a_new_state_tells_the_version_that_it_got(user: User) -> None:

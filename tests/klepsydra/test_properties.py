@@ -1,6 +1,7 @@
 """After any sequence of what can happen, the cache holds the row, or nothing."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -9,13 +10,12 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aevon.cache import PSYCHE, write_through
+from aevon.cache import PSYCHE, resources
 from aevon.cache.connection import store
 from auth_sessions.models import User
 from klepsydra import services
 from klepsydra.models import Interaction, PsycheState
-from klepsydra.projection import PSYCHES
-from tests.klepsydra.rows import edit, held, play, row
+from tests.klepsydra.rows import edit, fence_runs_out, fenced, held, play, row, sql
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,9 +48,30 @@ def saves(user: User) -> None:
 
 
 def updates(user: User) -> None:
-    """Without a signal, and says so."""
+    """Without a signal."""
     PsycheState.objects.filter(pk=user.pk).update(frustration_level=0.1)
-    write_through.publish_on_commit(PSYCHES, [user.pk])
+
+
+def updates_in_bulk(user: User) -> None:
+    """Likewise."""
+    found = list(PsycheState.objects.filter(pk=user.pk))
+    PsycheState.objects.bulk_update(found, ["loss_streak"])
+
+
+def is_updated_and_partly_undone(user: User) -> None:
+    """The inner transaction never was."""
+    with transaction.atomic():
+        updates(user)
+        with suppress(ValueError), transaction.atomic():
+            saves(user)
+            raise ValueError
+        updates(user)
+
+
+def is_changed_by_others(user: User) -> None:
+    """With psql, and repaired."""
+    sql("UPDATE klepsydra_psychestate SET loss_streak = 4 WHERE user_id = %s", user.pk)
+    resources.repair_waiting()
 
 
 def deletes(user: User) -> None:
@@ -64,6 +85,12 @@ def begins_again(user: User) -> None:
     with transaction.atomic():
         deletes(user)
         PsycheState.objects.create(user=user, phase=0.5)
+
+
+def fences_run_out(user: User) -> None:
+    """Seconds pass."""
+    if fenced(user.pk):
+        fence_runs_out(user.pk)
 
 
 def is_evicted(user: User) -> None:
@@ -84,7 +111,8 @@ def reads(user: User) -> None:
 
 
 STEPS: list[Callable[[User], None]] = [
-    plays, plays_in_a_transaction, is_rolled_back, saves, updates, deletes, begins_again,
+    plays, plays_in_a_transaction, is_rolled_back, saves, updates, updates_in_bulk,
+    is_updated_and_partly_undone, is_changed_by_others, deletes, begins_again, fences_run_out,
     is_evicted, is_tampered_with, reads,
 ]  # fmt: skip
 
@@ -98,16 +126,18 @@ STEPS: list[Callable[[User], None]] = [
 def test_the_cache_holds_the_row_or_nothing(
     make_user: Callable[..., User], steps: list[Callable[[User], None]]
 ) -> None:
-    """After each step; and a read gives the row."""
+    """After each step, and whoever loads gets the row; once no fence is left it is cached."""
     user = make_user()
     for step in steps:
         step(user)
         assert held(user.pk) in (None, row(user.pk))
+    assert as_members(PsycheState.cached.get(user.pk)) == row(user.pk)
+    fences_run_out(user)
     assert as_members(services.psyche(user.pk)) == row(user.pk) == held(user.pk)
     versions = list(Interaction.objects.filter(user=user).values_list("psyche_version", flat=True))
     assert versions == sorted(set(versions), reverse=True)
 
 
-def as_members(document: Any) -> dict[str, Any]:
+def as_members(document: Any) -> Any:
     """As the cache holds it."""
-    return dict(msgspec.to_builtins(document))
+    return msgspec.to_builtins(document)

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from aevon.cache import cache_aside
 from auth_sessions.models import User
 from klepsydra import selectors, services
-from klepsydra.projection import PSYCHES
-from tests.klepsydra.rows import held, play, row
+from klepsydra.models import PsycheState
+from tests.klepsydra.rows import PSYCHES, held, play, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -18,7 +17,7 @@ def test_every_user_with_a_state_is_told(make_user: Callable[..., User]) -> None
     """In order; who has none is left out."""
     users = [make_user() for _ in range(3)]
     services.begin([users[2].pk, users[0].pk])
-    assert list(selectors.users_with_psyche()) == [users[0].pk, users[2].pk]
+    assert list(PSYCHES.user_ids()) == [users[0].pk, users[2].pk]
 
 
 def test_many_states_are_one_query(
@@ -28,7 +27,7 @@ def test_many_states_are_one_query(
     users = [make_user() for _ in range(3)]
     services.begin([user.pk for user in users[:2]])
     with django_assert_num_queries(1):
-        found = cache_aside.load_many(PSYCHES, [user.pk for user in users])
+        found = PsycheState.cached.get_many([user.pk for user in users])
     assert sorted(found) == [users[0].pk, users[1].pk]
     assert all(held(user.pk) == row(user.pk) for user in users)
 

@@ -10,16 +10,27 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from aevon.cache import PSYCHE
+from aevon.cache import PSYCHE, entries, resources
 from aevon.cache.connection import store
-from aevon.cache.models import Outbox
 from aevon.signals import users_created
 from auth_sessions.models import User
 from klepsydra import ledger, services
 from klepsydra.engine import StakeOutOfRange, phase_for
 from klepsydra.instruments import UnknownInstrument
 from klepsydra.models import Interaction, PsycheState
-from tests.klepsydra.rows import SLUG, edit, held, in_threads, play, row, sql
+from tests.klepsydra.rows import (
+    SLUG,
+    edit,
+    fence_runs_out,
+    fenced,
+    held,
+    in_another_thread,
+    in_threads,
+    noted,
+    play,
+    row,
+    sql,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOBODY = 10**9
@@ -41,10 +52,35 @@ def test_a_users_first_read_makes_the_state(user: User) -> None:
     assert held(user.pk) == row(user.pk)
 
 
-def test_a_hit_asks_no_sql(player: User, django_assert_num_queries: Any) -> None:
+def test_a_hit_is_one_round_trip_and_no_sql(
+    player: User, django_assert_num_queries: Any, trips: Any
+) -> None:
     """The entry is all that is needed."""
-    with django_assert_num_queries(0):
+    with django_assert_num_queries(0), trips() as sent:
         assert services.psyche(player.pk).user_id == player.pk
+    assert sent.count == 1
+
+
+def test_a_miss_is_three_round_trips_and_one_query(
+    player: User, django_assert_num_queries: Any, trips: Any
+) -> None:
+    """To look, to lease, to fill."""
+    services.psyche(player.pk)
+    store().command("DEL", PSYCHE.key(player.pk))
+    with django_assert_num_queries(1), trips() as sent:
+        assert services.psyche(player.pk).user_id == player.pk
+    assert sent.count == 3
+
+
+def test_a_fenced_state_is_read_from_postgresql_alone(
+    player: User, django_assert_num_queries: Any, trips: Any
+) -> None:
+    """One round trip, one query, and nobody waits for the writer."""
+    entries.fence(PsycheState.cached.projection, [player.pk])
+    with django_assert_num_queries(1), trips() as sent:
+        assert services.psyche(player.pk).version == 1
+    assert sent.count == 1
+    assert fenced(player.pk)
 
 
 def test_a_state_of_nobody_is_refused(db: None) -> None:
@@ -83,14 +119,16 @@ def test_users_made_in_bulk_get_their_states(make_user: Callable[..., User]) -> 
 
 
 def test_a_play_is_one_statement_and_is_published(
-    player: User, django_assert_num_queries: Any
+    player: User, django_assert_num_queries: Any, trips: Any
 ) -> None:
-    """On a hit; the answer, the entry and the row are the same state."""
-    with django_assert_num_queries(1):
+    """On a hit, in two round trips; the answer, the entry and the row are the same state."""
+    play(player.pk)  # the scripts are known by now
+    with django_assert_num_queries(1), trips() as sent:
         played = play(player.pk)
+    assert sent.count == 2
     assert not played.replayed
     assert held(player.pk) == row(player.pk)
-    assert played.answer.psyche.version == held(player.pk)["version"] == 2
+    assert played.answer.psyche.version == held(player.pk)["version"] == 3
 
 
 def test_a_play_is_recorded_with_what_decided_it(player: User) -> None:
@@ -152,6 +190,7 @@ def test_a_stake_out_of_range_changes_nothing(
     with pytest.raises(StakeOutOfRange), django_assert_num_queries(0):
         play(player.pk, stake=stake)
     assert (row(player.pk)["version"], records(player)) == (1, 0)
+    assert held(player.pk) == row(player.pk)
 
 
 def test_an_unknown_instrument_changes_nothing(player: User) -> None:
@@ -237,9 +276,12 @@ def test_a_version_edited_by_hand_does_not_reach_a_stored_answer(player: User) -
 
 @pytest.mark.parametrize("raw", [b"", b"junk", b"[]", b"{}", b'{"_lease":"x"}', b"\xff", b"null"])
 def test_an_entry_that_cannot_be_read_does_not_matter(player: User, raw: bytes) -> None:
-    """PostgreSQL answers, and the entry is put right."""
+    """PostgreSQL answers. Nothing is put in its place, for its version cannot be known; the next
+    reader puts the entry right."""
     store().command("SET", PSYCHE.key(player.pk), raw)
     assert play(player.pk).answer.psyche.version == 2
+    assert held(player.pk) in (None, row(player.pk))
+    assert services.psyche(player.pk).version == 2
     assert held(player.pk) == row(player.pk)
 
 
@@ -255,11 +297,13 @@ def test_a_key_of_another_type_does_not_matter(player: User) -> None:
 
 
 def test_a_play_in_a_transaction_is_published_after_its_commit(player: User) -> None:
-    """Not before."""
+    """Not before: until then others read the committed row."""
     with transaction.atomic():
         play(player.pk)
         play(player.pk)
-        assert held(player.pk)["version"] == 1
+        assert fenced(player.pk)
+        assert in_another_thread(services.psyche, player.pk).version == 1
+        assert fenced(player.pk)
     assert held(player.pk) == row(player.pk)
     assert (row(player.pk)["version"], records(player)) == (3, 2)
 
@@ -274,8 +318,34 @@ def test_a_play_that_is_rolled_back_is_never_seen(player: User) -> None:
         transaction.set_rollback(True)
     assert held(player.pk) is None
     assert services.psyche(player.pk).version == 1
+    fence_runs_out(player.pk)
+    assert services.psyche(player.pk).version == 1
     assert held(player.pk) == row(player.pk) == before
     assert records(player) == 0
+
+
+def test_a_rolled_back_play_leaves_a_fence_and_the_old_row(player: User) -> None:
+    """Until the fence runs out readers read PostgreSQL, and cache nothing."""
+    before = row(player.pk)
+    with transaction.atomic():
+        play(player.pk)
+        transaction.set_rollback(True)
+    assert msgspec.to_builtins(services.psyche(player.pk)) == row(player.pk) == before
+    fence_runs_out(player.pk)
+    assert services.psyche(player.pk).version == 1
+    assert held(player.pk) == before
+
+
+def test_a_play_after_a_rolled_back_one_counts_and_is_seen(player: User) -> None:
+    """The mark that nobody takes away keeps the entry empty, not old."""
+    with transaction.atomic():
+        play(player.pk)
+        transaction.set_rollback(True)
+    assert play(player.pk).answer.psyche.version == 2
+    assert services.psyche(player.pk).version == 2
+    fence_runs_out(player.pk)
+    assert services.psyche(player.pk).version == 2
+    assert held(player.pk) == row(player.pk)
 
 
 def test_a_play_in_a_transaction_makes_the_state(user: User) -> None:
@@ -293,8 +363,8 @@ def test_a_failing_record_raises_no_version(player: User) -> None:
             play(player.pk)
     finally:
         sql("ALTER TABLE klepsydra_interaction DROP CONSTRAINT nothing")
-    assert held(player.pk) == row(player.pk)
-    assert row(player.pk)["version"] == 1
+    assert held(player.pk) is None
+    assert services.psyche(player.pk).version == row(player.pk)["version"] == 1
 
 
 # --- Many at once ----------------------------------------------------------------------------
@@ -341,10 +411,15 @@ def test_plays_and_edits_at_once_leave_cache_and_row_equal(player: User) -> None
 
 def test_with_the_cache_away_playing_goes_on(player: User, cache_away: Any) -> None:
     """From PostgreSQL; the outbox makes the entry follow."""
+    resources.repair_waiting()
     with cache_away():
         assert play(player.pk).answer.psyche.version == 2
         assert services.psyche(player.pk).version == 2
-    assert list(Outbox.objects.values_list("keyspace", "user_id")) == [("psyche", player.pk)]
+    assert held(player.pk)["version"] == 1
+    assert noted(player.pk) == 2
+    resources.repair_waiting()
+    assert held(player.pk) is None
+    assert services.psyche(player.pk).version == 2
 
 
 def test_with_the_cache_away_a_new_player_can_begin(user: User, cache_away: Any) -> None:
@@ -375,7 +450,8 @@ def test_a_retry_gets_the_first_answer(player: User) -> None:
     assert again.answer == first.answer
     assert (first.replayed, again.replayed) == (False, True)
     assert (row(player.pk)["version"], records(player)) == (3, 2)
-    assert held(player.pk) == row(player.pk)
+    assert held(player.pk) in (None, row(player.pk))
+    assert msgspec.to_builtins(services.psyche(player.pk)) == held(player.pk) == row(player.pk)
 
 
 def test_a_retry_of_a_rested_play_gets_the_first_answer(player: User) -> None:
@@ -439,6 +515,13 @@ def test_a_key_whose_record_went_with_the_user_is_refused(player: User, monkeypa
     monkeypatch.setattr(services.ledger, "record", taken)
     with pytest.raises(services.NoSuchUser):
         play(player.pk, idempotency_key="k")
+
+
+def test_a_retry_leaves_the_state_in_the_cache(player: User) -> None:
+    """What nothing came of puts back what it fenced."""
+    play(player.pk, idempotency_key="k")
+    assert play(player.pk, idempotency_key="k").replayed
+    assert held(player.pk) == row(player.pk)
 
 
 def test_a_refused_stake_leaves_its_key_free(player: User) -> None:

@@ -181,14 +181,21 @@ def test_without_a_token_nothing_is_told(path: str) -> None:
 @pytest.mark.parametrize("path", [PSYCHE, INSTRUMENTS_URL])
 def test_a_user_deleted_meanwhile_gets_401(client: APIClient, monkeypatch: Any, path: str) -> None:
     """The token was checked a moment before."""
-
-    def gone(_: int) -> None:
-        raise services.NoSuchUser
-
-    monkeypatch.setattr(services, "psyche", gone)
+    monkeypatch.setattr(services, "_begin", deleted_meanwhile)
     response = client.get(path)
     assert (response.status_code, response.json()["status"]) == (401, 401)
+
+
+def test_a_player_deleted_meanwhile_gets_401(client: APIClient, monkeypatch: Any) -> None:
+    """Who plays begins without reading first."""
+    monkeypatch.setattr(services, "_begin", deleted_meanwhile)
     assert post(client).status_code == 401
+    assert not Interaction.objects.exists()
+
+
+def deleted_meanwhile(user_id: int) -> None:
+    """As `_begin` finds it."""
+    raise services.NoSuchUser(f"There is no user {user_id}.")
 
 
 # --- Idempotency-Key -------------------------------------------------------------------------

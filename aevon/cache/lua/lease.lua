@@ -2,17 +2,19 @@
 -- KEYS[1]  the entry
 -- ARGV[1]  the lease, a JSON text {"_lease": token}
 -- ARGV[2]  lifetime in ms
--- ARGV[3]  bytes found corrupt, which the lease replaces; '' for none
+-- ARGV[3]  bytes found there that are no state to go by, which the lease replaces; '' for none
 -- ARGV[4]  '1' when a key of a foreign type, or an empty text, was found, which the lease replaces
--- returns  1 leased | 0 the key holds something else by now
+-- returns  1 leased | 0 not: a foreign type by now | -1 not: no memory | what the key holds by now
 local type = redis.call('TYPE', KEYS[1])['ok']
 if type ~= 'none' then
   if type ~= 'string' then
     if ARGV[4] ~= '1' then return 0 end
-  elseif (ARGV[3] == '' and ARGV[4] ~= '1') or redis.call('GET', KEYS[1]) ~= ARGV[3] then
-    return 0
+  else
+    local held = redis.call('GET', KEYS[1])
+    if (ARGV[3] == '' and ARGV[4] ~= '1') or held ~= ARGV[3] then return held end
   end
   redis.call('DEL', KEYS[1])
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local reply = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if reply['err'] then return -1 end
 return 1

@@ -1,0 +1,167 @@
+"""A model behind the cache: `cached = Cached(PSYCHE, PsycheDocument)` beside its fields.
+
+    class PsycheState(models.Model):
+        user = models.OneToOneField(User, primary_key=True, on_delete=models.CASCADE)
+        ...
+        version = models.BigIntegerField(db_default=1, editable=False)
+
+        objects = CachedManager()
+        cached = Cached(PSYCHE, PsycheDocument)
+
+    PsycheState.cached.get(2)            # from Dragonfly, else from PostgreSQL
+    PsycheState.cached.get_many([1, 2])  # one round trip; one query for all that are missing
+
+`save()`, `delete()` and what the manager's querysets do write through. The table needs the
+triggers of `aevon.cache.triggers.versioned`; `manage.py check` says what is missing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
+from django.db import connection, models, transaction
+
+from aevon.cache import cache_aside, codec, write_through
+from aevon.cache.entries import Gone, Projection
+from aevon.cache.keyspace import Keyspace
+from aevon.cache.resources import EntryResource, register
+
+D = TypeVar("D", bound=msgspec.Struct)
+M = TypeVar("M", bound=models.Model)
+
+VERSION: Final = "version"
+OWNERS_PAGE: Final = 2_000
+# Of every model that has one.
+declared: Final[dict[type[models.Model], "Cached[Any]"]] = {}
+
+
+class Cached(Generic[D]):
+    """How one row per user of this model stands in the cache, under `keyspace`, as `document`.
+
+    The document's members are columns of the model, `user_id` and `version` among them; a time
+    becomes its RFC 3339 text.
+    """
+
+    model: type[models.Model]
+    projection: Projection[D]
+
+    def __init__(self, keyspace: Keyspace, document: type[D]) -> None:
+        self.keyspace = keyspace
+        self.document = document
+
+    def contribute_to_class(self, model: type[models.Model], name: str) -> None:
+        """Django's hook: the attribute `name` of a model class is being made."""
+        self.model = model
+        setattr(model, name, self)
+        self.projection = Projection(
+            keyspace=self.keyspace,
+            document=self.document,
+            read=self._read,
+            user_ids=self._user_ids,
+            version=lambda document: int(getattr(document, VERSION)),
+        )
+        declared[model] = self
+        register(EntryResource(self.projection))
+        write_through.follow(self.projection, model)
+
+    def get(self, user_id: int) -> D | None:
+        """The user's document; see `cache_aside.load`."""
+        return cache_aside.load(self.projection, user_id)
+
+    def get_many(self, user_ids: Sequence[int]) -> dict[int, D]:
+        """The documents of those of the users who have one; see `cache_aside.load_many`."""
+        return cache_aside.load_many(self.projection, user_ids)
+
+    @property
+    def columns(self) -> str:
+        """The columns of the document, in its order, for a statement of one's own."""
+        return ", ".join(self.document.__struct_fields__)
+
+    def document_of(self, row: Sequence[Any]) -> D:
+        """The document of a row with `columns`."""
+        values = {
+            name: codec.rfc3339(value) if isinstance(value, datetime) else value
+            for name, value in zip(self.document.__struct_fields__, row, strict=True)
+        }
+        return self.document(**values)
+
+    def _read(self, user_ids: Sequence[int]) -> dict[int, D | Gone]:
+        """One statement, so one snapshot: an absence and its version belong together."""
+        columns = ", ".join(f"t.{name}" for name in self.document.__struct_fields__)
+        table = connection.ops.quote_name(self.model._meta.db_table)  # noqa: SLF001  by convention
+        statement = (
+            f"SELECT u.id, f.version, t.user_id IS NOT NULL, {columns}"  # noqa: S608  names of ours
+            f" FROM unnest(%s::bigint[]) AS u (id) LEFT JOIN {table} t ON t.user_id = u.id"
+            " LEFT JOIN cache_version_floor f ON f.keyspace = %s AND f.user_id = u.id"
+        )
+        rows: dict[int, D | Gone] = {}
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [list(user_ids), self.keyspace.name])
+            for user_id, floor, exists, *values in cursor.fetchall():
+                if exists:
+                    rows[user_id] = self.document_of(values)
+                elif floor is not None:
+                    rows[user_id] = Gone(floor)
+        return rows
+
+    def _user_ids(self) -> Iterator[int]:
+        return owners(self.model._base_manager.all())  # noqa: SLF001  public by convention
+
+
+def owners(rows: "models.QuerySet[Any]", column: str = "user_id") -> Iterator[int]:
+    """Every user with a row, once each and in order, in constant memory and short statements."""
+    users = rows.order_by(column).values_list(column, flat=True).distinct()
+    last = 0
+    while page := list(users.filter(**{f"{column}__gt": last})[:OWNERS_PAGE]):
+        yield from page
+        last = page[-1]
+
+
+class CachedQuerySet(models.QuerySet[M]):
+    """Fences the entries of the rows that it changes at once, and makes them follow: of every
+    projection that follows the model (`write_through.follow`)."""
+
+    def update(self, **values: Any) -> int:
+        """As Django's, with the rows locked first: whose they are must be known before."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            return super(CachedQuerySet, self._fenced()).update(**values)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """As Django's, likewise."""
+        with transaction.atomic(using=self.db, savepoint=False):
+            return super(CachedQuerySet, self._fenced()).delete()
+
+    def bulk_create(self, objs: Iterable[M], *args: Any, **options: Any) -> list[M]:
+        """As Django's."""
+        rows = list(objs)
+        with transaction.atomic(using=self.db, savepoint=False):
+            for projection, owner in write_through.followed(self.model):
+                user_ids = [getattr(row, owner) for row in rows]
+                write_through.publish_on_commit(projection, [u for u in user_ids if u is not None])
+            return super().bulk_create(rows, *args, **options)
+
+    update.alters_data = True  # type: ignore[attr-defined]
+    delete.alters_data = True  # type: ignore[attr-defined]
+
+    def _fenced(self) -> "CachedQuerySet[M]":
+        """The rows that are here now, locked until the transaction's end."""
+        rows = self.model._base_manager.using(self.db).filter(pk__in=self.values("pk"))  # noqa: SLF001
+        followed = write_through.followed(self.model)
+        names = ["pk", *(owner for _, owner in followed)]
+        locked = list(
+            rows.select_for_update(no_key=True, of=("self",)).order_by("pk").values_list(*names)
+        )
+        for column, (projection, _) in enumerate(followed, start=1):
+            write_through.publish_on_commit(projection, [row[column] for row in locked])
+        return self.filter(pk__in=[row[0] for row in locked])
+
+
+if TYPE_CHECKING:
+    _Manager = models.Manager
+else:
+    _Manager = models.Manager.from_queryset(CachedQuerySet)
+
+
+class CachedManager(_Manager[M]):
+    """The default manager of a model that a projection follows."""

@@ -1,0 +1,98 @@
+"""What PostgreSQL does when a cached row changes, whoever writes: for the migrations of services.
+
+The version rises with every change, and the outbox is told of it in the same transaction, so that
+the entry follows changes made with psql or by another service too (guarantee G9).
+"""
+
+from typing import Final
+
+from django.db.migrations import RunSQL
+
+# Told to PostgreSQL by the application's own connections (settings). What others change wakes the
+# listener at once; what these change they publish themselves, and pay for no notification.
+CHANNEL: Final = "aevon_cache"
+WRITER: Final = "aevon.writer=app"
+
+# In front of functions with `SET search_path FROM CURRENT`: they find what they name wherever the
+# caller looks names up, and take none of the caller's temporary tables for it.
+PIN: Final = """
+SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+"""
+
+
+def versioned(
+    table: str, *, keyspace: str, user_id: str = "user_id", touched: str = ""
+) -> list[RunSQL]:
+    """Operations that keep `version` of the rows of `table`, one per user, and note changes.
+
+    An insert begins above all versions that the user's earlier rows had, an update adds one, and a
+    deletion uses one up for the row's absence. `touched` is a column for the time of the change.
+    The owner of a row cannot be changed.
+    """
+    touch = f"NEW.{touched} := clock_timestamp();" if touched else ""
+    function = f"{table}_versions"
+    raise_versions = f"""{PIN}
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+    {touch}
+    IF TG_OP = 'INSERT' THEN
+        NEW.version := cache_first_version('{keyspace}', NEW.{user_id});
+        RETURN NEW;
+    END IF;
+    IF NEW.{user_id} <> OLD.{user_id} THEN
+        RAISE EXCEPTION 'The {user_id} of a row of {table} cannot be changed.'
+            USING ERRCODE = 'restrict_violation', TABLE = '{table}';
+    END IF;
+    NEW.version := OLD.version + 1;
+    RETURN NEW;
+END $$;
+
+-- Before the delete, not after: until then another insert finds the row, and need not wait for us
+-- while we wait for its floor.
+CREATE FUNCTION {function}_end() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM cache_last_version('{keyspace}', OLD.{user_id}, OLD.version + 1);
+    RETURN OLD;
+END $$;
+
+CREATE TRIGGER cache_version_rises BEFORE INSERT OR UPDATE ON {table}
+FOR EACH ROW EXECUTE FUNCTION {function}();
+
+CREATE TRIGGER cache_version_ends BEFORE DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION {function}_end();
+"""
+    remove = f"""
+DROP TRIGGER cache_version_ends ON {table};
+DROP TRIGGER cache_version_rises ON {table};
+DROP FUNCTION {function}_end();
+DROP FUNCTION {function}();
+"""
+    return [RunSQL(raise_versions, remove), *noted(table, keyspace=keyspace, user_id=user_id)]
+
+
+def noted(table: str, *, keyspace: str, user_id: str = "user_id") -> list[RunSQL]:
+    """Operations that tell the outbox of every change of `table`, whose `version` somebody else
+    raises: a row's deletion, or its change of owner, counts as one version more."""
+    note = f"""{PIN}
+CREATE FUNCTION {table}_changed() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM cache_note_change('{keyspace}', OLD.{user_id}, OLD.version + 1);
+    ELSE
+        IF TG_OP = 'UPDATE' AND OLD.{user_id} <> NEW.{user_id} THEN
+            PERFORM cache_note_change('{keyspace}', OLD.{user_id}, OLD.version + 1);
+        END IF;
+        PERFORM cache_note_change('{keyspace}', NEW.{user_id}, NEW.version);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER cache_is_told AFTER INSERT OR UPDATE OR DELETE ON {table}
+FOR EACH ROW EXECUTE FUNCTION {table}_changed();
+"""
+    return [
+        RunSQL(note, f"DROP TRIGGER cache_is_told ON {table}; DROP FUNCTION {table}_changed();")
+    ]

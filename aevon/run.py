@@ -1,4 +1,4 @@
-"""`make run`: servers, migrations, demo users, then web, worker and beat until Ctrl-C."""
+"""`make run`: servers, migrations, demo users, then web, worker, beat and listener until Ctrl-C."""
 
 import contextlib
 import json
@@ -203,7 +203,7 @@ def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
 
 
 def supervise(site: Site, port: int) -> None:
-    """Run web, worker and beat until the end; announce the site once it answers."""
+    """Run the processes until the end; announce the site once it answers."""
     supervisor = Supervisor()
     ending = threading.Event()
     for name, command in commands(port).items():
@@ -260,6 +260,7 @@ def commands(port: int) -> dict[str, Sequence[str]]:
             *("--loglevel", "WARNING", "--hostname", f"run-{os.getpid()}@%h"),
         ),
         "beat": (*celery, "beat", "--pidfile=", "--loglevel", "WARNING"),
+        "listener": (python, "manage.py", "cache_listen"),
     }
 
 

@@ -49,7 +49,8 @@ def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
     with make_run(tmp_path) as (process, told):
         assert (tmp_path / "run.json").stat().st_mode & 0o777 == 0o600
         assert set(told) == {"url", "databaseUrl", "dragonflyUrl", "demo", "admin", "pids"}
-        assert set(told["pids"]) == {"web", "worker", "beat", "cache", "postgres"}
+        pids = {"web", "worker", "beat", "listener", "cache", "postgres"}
+        assert set(told["pids"]) == pids
         assert all(psutil.pid_exists(pid) for pid in told["pids"].values())
         assert get(f"{told['url']}/health/live") == 200
         with psycopg.connect(told["databaseUrl"]) as db:

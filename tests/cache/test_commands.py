@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,10 +24,14 @@ from aevon.cache.management import base
 from aevon.cache.management.base import columns, plain_errors
 from aevon.cache.management.commands import cache_audit
 from tests.cache import ledgers
+from tests.cache.entry_states import life, put
 from tests.cache.ledgers import POISON, SHEETS, add_lines, add_notes
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("cache_warmup", "cache_flush", "cache_audit", "cache_inspect", "cache_stats")
+COMMANDS = (
+    *("cache_warmup", "cache_flush", "cache_audit", "cache_inspect", "cache_stats"),
+    "cache_listen",
+)
 BAD_USERS = ("*", "1 2", "1\n", "{x}", "../", "9" * 10_240, "0", "-1", "5-2")
 
 Run = Callable[..., str]
@@ -66,7 +71,7 @@ def unsaved(user_id: int, text: str = "unsaved") -> None:
 def put_stale_psyche() -> None:
     """A cached value that differs from its row."""
     add_notes(1)
-    store().command("SET", "psyche:1", '{"userId":1,"text":"by hand","version":1}')
+    put("psyche:1", {"userId": 1, "text": "by hand", "version": 1})
 
 
 # --- what each prints --------------------------------------------------------------------------
@@ -165,6 +170,7 @@ def test_inspect_shows_both_sides(run: Run) -> None:
     unsaved(1)
     outbox.add(PSYCHE, [1])
     psyche, canvas, history = json.loads(run("cache_inspect", "1", "--json"))["entries"]
+    assert psyche["cached"].pop("_incarnation") == life().incarnation
     assert psyche["cached"] == {"userId": 1, "text": "by hand", "version": 1}
     assert psyche["postgresql"] == {"userId": 1, "text": "a", "version": 1}
     assert (psyche["verdict"], psyche["waitingInOutbox"]) == ("stale", True)
@@ -181,9 +187,11 @@ def test_inspect_is_readable(run: Run) -> None:
     add_notes(1)
     run("cache_warmup")
     unsaved(1)
+    assert "psyche:1  (in sync; the outbox" in run("cache_inspect", "1")
+    outbox.drain({"psyche": ledgers.NOTE_RESOURCE.observe})
     text = run("cache_inspect", "1")
     assert "psyche:1  (in sync)" in text
-    assert "h 59 min left" in text
+    assert re.search(r"lifetime    2[1-3] h \d+ min left", text)
     assert "without end" in text
     assert "no key" in text
     assert '"text": "unsaved"' in text

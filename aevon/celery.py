@@ -17,6 +17,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 OUTBOX_DRAIN_SECONDS = 2
+AUDIT_SECONDS = 60
 # At least: the clocks of beat and worker may differ by some seconds.
 EXPIRE_SECONDS = 30
 
@@ -30,5 +31,10 @@ app.conf.beat_schedule = {
         "task": "cache.drain_outbox",
         "schedule": float(OUTBOX_DRAIN_SECONDS),
         "options": {"expire_seconds": EXPIRE_SECONDS},
+    },
+    "cache.audit": {
+        "task": "cache.audit",
+        "schedule": float(AUDIT_SECONDS),
+        "options": {"expire_seconds": AUDIT_SECONDS},
     },
 }

@@ -6,6 +6,7 @@ never KEYS, and a key that is not exactly `name:{userId}` is never touched. All 
 `CacheUnavailable`, and what PostgreSQL raises when it is away.
 """
 
+import logging
 import random
 import time
 from collections import Counter
@@ -15,11 +16,16 @@ from functools import partial
 from itertools import islice
 from typing import Final, Protocol, TypeVar
 
+from django.contrib.auth import get_user_model
+from django.db.models import Max
+
 from aevon.cache import resources
-from aevon.cache.connection import store
+from aevon.cache.connection import CacheError, CacheUnavailable, store
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.resources import Resource, Verdict
 from aevon.cache.user_ranges import UserRanges
+
+logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
 # Named one by one up to here; a larger selection is met by going through all there are.
@@ -28,6 +34,9 @@ FEW_USERS: Final = 10_000
 RECHECK_SECONDS: Final = 0.05
 WRONG: Final = ("stale", "corrupt")
 NOT_CACHED: Final = ("missing", "absent")
+EXAMPLES: Final = 5
+# Guesses for each user of a sample. Where these are not enough, there are few to go through.
+GUESSES: Final = 64
 
 T = TypeVar("T")
 
@@ -157,11 +166,13 @@ def remove(resource: Resource, user_ids: list[int], *, discard_unsaved: bool = F
 @dataclass(slots=True)
 class Audited:
     """How one keyspace compares with PostgreSQL. `counts` is as found; `repaired` of the stale
-    and corrupt ones are right, or no longer cached, by now."""
+    and corrupt ones are right, or no longer cached, by now. `examples` are users of some of them.
+    """
 
     service: str
     counts: Counter[Verdict] = field(default_factory=Counter)
     repaired: int = 0
+    examples: list[int] = field(default_factory=list)
 
     @property
     def cached(self) -> int:
@@ -213,6 +224,7 @@ def _audit_batch(
     verdicts = judge(resource, user_ids)
     audited.counts.update(verdicts.values())
     wrong = [user_id for user_id, verdict in verdicts.items() if verdict in WRONG]
+    audited.examples = [*audited.examples, *wrong][:EXAMPLES]
     if repair and wrong:
         resource.repair(wrong)
         after = resource.verdicts(wrong)
@@ -241,8 +253,47 @@ def _everyone(resource: Resource, batch: int) -> Iterator[list[int]]:
 
 def _some(resource: Resource, size: int) -> Iterator[list[int]]:
     """`size` users, drawn from PostgreSQL and from the cache's keys alike."""
-    drawn = {*_draw(resource.user_ids(), size), *_draw(_in_cache(resource.keyspace, None), size)}
+    drawn = {*_draw_from_rows(resource, size), *_draw_from_keys(resource.keyspace, size)}
     yield from batches(random.sample(sorted(drawn), min(size, len(drawn))), BATCH)
+
+
+def _draw_from_rows(resource: Resource, size: int) -> list[int]:
+    """A fair draw of users with rows: by guessing their ids, where there are many users."""
+    highest = get_user_model().objects.aggregate(highest=Max("pk"))["highest"] or 0
+    if highest > size * GUESSES:
+        found: set[int] = set()
+        guesses = random.sample(range(1, highest + 1), size * GUESSES)
+        for user_ids in batches(guesses, min(size, BATCH)):
+            found |= resource.rows(user_ids)
+            if len(found) >= size:
+                return random.sample(sorted(found), size)
+    # There are few users, or few of them have rows.
+    return _draw(resource.user_ids(), size)
+
+
+def _draw_from_keys(keyspace: Keyspace, size: int) -> list[int]:
+    """A fair draw of users with an entry: by RANDOMKEY, where there are many keys. Fewer than
+    `size` where the keyspace has a small share of them."""
+    if int(store().command("DBSIZE")) > size * GUESSES:
+        try:
+            found = _found_at_random(keyspace, size)
+            return random.sample(sorted(found), min(size, len(found)))
+        except CacheUnavailable:
+            raise
+        except CacheError as error:
+            logger.debug("The server draws no keys: %s", error)
+    return _draw(_in_cache(keyspace, None), size)
+
+
+def _found_at_random(keyspace: Keyspace, size: int) -> set[int]:
+    found: set[int] = set()
+    for draws in batches(range(size * GUESSES), BATCH):
+        keys = store().pipeline([("RANDOMKEY",)] * len(draws), idempotent=True)
+        user_ids = (keyspace.user_id((key or b"").decode("utf-8", "replace")) for key in keys)
+        found.update(user_id for user_id in user_ids if user_id is not None)
+        if len(found) >= size:
+            break
+    return found
 
 
 def _draw(items: Iterator[T], size: int) -> list[T]:

@@ -1,6 +1,6 @@
 """What the cache layer counts, for `/metrics` (Prometheus)."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 LOADS = Counter(
     "aevon_cache_loads_total",
@@ -24,4 +24,16 @@ FLUSHED = Counter(
     "Write-behind documents that a flush looked at, by keyspace and result "
     "(persisted, unchanged, lost, refused).",
     ["keyspace", "result"],
+)
+AUDITED = Counter(
+    "aevon_cache_audited_total",
+    "Users whose entry the continuous audit compared with PostgreSQL, by keyspace and verdict "
+    "(in sync, unsaved, missing, absent; stale, corrupt: wrong).",
+    ["keyspace", "verdict"],
+)
+CONSISTENCY = Gauge(
+    "aevon_cache_consistency_ratio",
+    "The share of the cached entries in the last sample that were not wrong, by keyspace.",
+    ["keyspace"],
+    multiprocess_mode="mostrecent",
 )

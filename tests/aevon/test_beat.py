@@ -8,7 +8,7 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from aevon.beat import Scheduler
-from aevon.cache.tasks import drain_outbox
+from aevon.cache.tasks import audit, drain_outbox
 from aevon.celery import app
 from canvas.tasks import persist
 
@@ -46,13 +46,15 @@ def edit(name: str, every_seconds: int) -> None:
 
 
 def test_a_first_start_writes_the_code_into_the_database(settings: Any) -> None:
-    """Two tasks by their own names, and nothing else."""
+    """Three tasks by their own names, and nothing else."""
     assert {name: entry.task for name, entry in start().items()} == {
         "canvas.persist": persist.name,
         "cache.drain_outbox": drain_outbox.name,
+        "cache.audit": audit.name,
     }
     assert seconds("canvas.persist") == settings.CANVAS_PERSIST_SECONDS
     assert seconds("cache.drain_outbox") == 2
+    assert seconds("cache.audit") == 60
 
 
 def test_a_task_that_waited_too_long_is_dropped(settings: Any) -> None:
@@ -60,6 +62,7 @@ def test_a_task_that_waited_too_long_is_dropped(settings: Any) -> None:
     entries = start()
     assert entries["canvas.persist"].options["expires"] == settings.CANVAS_PERSIST_SECONDS
     assert entries["cache.drain_outbox"].options["expires"] == 30
+    assert entries["cache.audit"].options["expires"] == 60
 
 
 def test_what_was_edited_in_the_admin_survives_a_start() -> None:
@@ -68,7 +71,7 @@ def test_what_was_edited_in_the_admin_survives_a_start() -> None:
     edit("canvas.persist", 42)
     PeriodicTask.objects.filter(name="cache.drain_outbox").update(enabled=False)
     assert seconds("canvas.persist") == 42
-    assert list(start()) == ["canvas.persist"]
+    assert set(start()) == {"canvas.persist", "cache.audit"}
 
 
 def test_a_new_period_in_the_code_wins(code_says: Any) -> None:

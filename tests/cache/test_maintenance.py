@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,15 @@ import pytest
 from django.db import OperationalError, connection
 
 from aevon.cache import CacheUnavailable, cache_aside, inspection, maintenance, write_behind
-from aevon.cache.codec import encode
+from aevon.cache.codec import encode, stamped
 from aevon.cache.connection import store
+from aevon.cache.keyspace import PSYCHE
 from aevon.cache.maintenance import audit, consistency, flush, warm_up
+from aevon.cache.resources import EntryResource
 from aevon.cache.user_ranges import parse_users
+from auth_sessions.models import User
 from tests.cache import ledgers
+from tests.cache.entry_states import life
 from tests.cache.ledgers import (
     ALL,
     LINE_RESOURCE,
@@ -299,7 +304,7 @@ def test_flush_without_a_cache_raises(away: None) -> None:
 
 def note(user_id: int, text: str = "a", version: int = 1) -> bytes:
     """A cached document's bytes."""
-    return encode(Note(user_id=user_id, text=text, version=version))
+    return stamped(encode(Note(user_id=user_id, text=text, version=version)), life().incarnation)
 
 
 def put_one_of_each() -> None:
@@ -420,6 +425,98 @@ def test_a_draw_gives_every_item_the_same_chance() -> None:
     counts = [drawn.count(item) for item in range(20)]
     assert sum(counts) == 5000
     assert all(180 < count < 320 for count in counts)
+
+
+# --- draws where there are many ------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd() -> list[int]:
+    """The ids of 200 users."""
+    users = [User(username=f"crowd{n}", email=f"crowd{n}@example.org") for n in range(200)]
+    return [user.pk for user in User.objects.bulk_create(users)]
+
+
+def refuse_to_walk() -> Iterator[int]:
+    """Nobody may go through all users."""
+    raise AssertionError
+
+
+def test_a_draw_from_many_users_goes_through_none_of_the_others(crowd: list[int]) -> None:
+    """Ids are guessed, those without a row passed over."""
+    add_notes(*crowd[::2])
+    notes = EntryResource(replace(NOTES, user_ids=refuse_to_walk))
+    drawn = {user_id for _ in range(20) for user_id in maintenance._draw_from_rows(notes, 2)}
+    assert drawn <= set(crowd[::2])
+    assert len(drawn) > 10
+
+
+def test_a_draw_from_many_users_of_whom_few_have_rows(crowd: list[int]) -> None:
+    """Guessing finds too few: then it goes through those that there are."""
+    rows = [crowd[-1] + 1000, crowd[-1] + 2000]
+    add_notes(*rows)
+    assert sorted(maintenance._draw_from_rows(NOTE_RESOURCE, 2)) == rows
+
+
+def scans() -> int:
+    """SCANs that the server has answered."""
+    return int(store().command("INFO", "commandstats").get("cmdstat_scan", {}).get("calls", 0))
+
+
+def fill(count: int) -> None:
+    """So many notes and lists in the cache, of users without rows."""
+    for user_id in range(1, count + 1):
+        put(f"psyche:{user_id}", note(user_id))
+        store().command("LPUSH", f"convo_history:{user_id}", "{}")
+
+
+def test_a_draw_from_many_keys_goes_through_none_of_the_others() -> None:
+    """RANDOMKEY, foreign keys passed over."""
+    fill(100)
+    before = scans()
+    drawn = {user_id for _ in range(20) for user_id in maintenance._draw_from_keys(PSYCHE, 2)}
+    assert scans() == before
+    assert drawn <= set(range(1, 101))
+    assert len(drawn) > 10
+
+
+def test_a_draw_from_many_keys_that_are_nearly_all_foreign() -> None:
+    """So many draws and no more; few are found, or none."""
+    for number in range(200):
+        put(f"django:1:{number}", 1)
+    put("psyche:7", note(7))
+    assert set(maintenance._draw_from_keys(PSYCHE, 2)) <= {7}
+
+
+def test_a_draw_on_a_server_that_draws_no_keys() -> None:
+    """It goes through all keys instead."""
+    fill(100)
+    store().command("ACL", "SETUSER", "default", "-randomkey")
+    try:
+        assert len(maintenance._draw_from_keys(PSYCHE, 2)) == 2
+    finally:
+        store().command("ACL", "SETUSER", "default", "+randomkey")
+
+
+def test_a_sample_of_many(crowd: list[int]) -> None:
+    """Users who are only in PostgreSQL and those who are only in the cache, both."""
+    add_notes(*crowd)
+    for user_id in range(10_001, 10_201):
+        put(f"psyche:{user_id}", note(user_id))
+    counts: Counter[str] = Counter()
+    for _ in range(20):
+        [audited] = audit([NOTE_RESOURCE], sample=3)
+        counts.update(audited.counts)
+    assert counts.total() == 60
+    assert counts["missing"] > 10
+    assert counts["stale"] > 10
+
+
+def test_a_sample_without_a_cache_raises(away: None) -> None:
+    """What was not compared is not consistent."""
+    add_notes(1)
+    with pytest.raises(CacheUnavailable):
+        audit([NOTE_RESOURCE], sample=1)
 
 
 def test_maintenance_is_not_counted_as_traffic() -> None:

@@ -15,7 +15,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
 
     `revision` rises with every change. `updated_at` is None on a canvas that was never changed.
     `dirty_since`, in Unix seconds, is there while the document holds something that PostgreSQL
-    does not.
+    does not. `incarnation` is the life of the server that holds it (`aevon.cache.write_behind`).
     """
 
     user_id: int
@@ -23,6 +23,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     revision: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
     updated_at: str | None
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
+    incarnation: str | None = msgspec.field(default=None, name="_incarnation")
 
 
 # What to change, seeing the newest state; raises to refuse. It may be asked more than once.

@@ -27,8 +27,6 @@ CANVASES: Final = Projection(
     read=selectors.read_documents,
     user_ids=selectors.user_ids,
     version=lambda document: document.revision,
-    # What is unsaved exists nowhere else: an earlier life's document is better than none.
-    mortal=False,
 )
 CANVAS_BUFFER: Final = WriteBehind(
     projection=CANVASES, dirty=CANVAS_DIRTY, empty=empty, persist=persist

@@ -14,6 +14,9 @@ from typing import Literal
 
 logger = logging.getLogger(__name__)
 
+# Looks at what has been noted meanwhile; where notes never end, what is left is repaired later.
+LOOKS = 5
+
 State = Literal["closed", "open", "half-open"]
 
 
@@ -21,7 +24,9 @@ class Breaker:
     """Lets calls through until one fails; then nobody, until `recover()` says that all is well.
 
     `recover` runs in a thread of its own, `open_seconds` after the failure and as often as it
-    returns False: no caller waits for it. Its own calls are let through.
+    returns False: no caller waits for it. Its own calls are let through, and once it has said
+    that the server can be told again (`can_be_told`), so are those of writers: or a process that
+    writes all the time would never have told it everything.
     """
 
     def __init__(
@@ -37,7 +42,8 @@ class Breaker:
         self._lock = threading.Lock()
         self._retry_at: float | None = None
         self._recovering: threading.Thread | None = None
-        self._missed = 0
+        self._told = False
+        self._noted = self._failures = 0
 
     @property
     def state(self) -> State:
@@ -48,12 +54,13 @@ class Breaker:
         due = self._recovering is not None or self._clock() >= retry_at
         return "half-open" if due else "open"
 
-    def allows(self) -> bool:
-        """Whether a call may go to the server now."""
+    def allows(self, *, telling: bool = False) -> bool:
+        """Whether a call may go to the server now; `telling` what has been, or is about to be,
+        committed."""
         if self._retry_at is None or threading.current_thread() is self._recovering:
             return True
         with self._lock:
-            if self._retry_at is None:
+            if self._retry_at is None or (telling and self._told):
                 return True
             if self._recovering is None and self._clock() >= self._retry_at:
                 self._start()
@@ -62,14 +69,27 @@ class Breaker:
     def failed(self) -> None:
         """The server did not answer, or cannot serve."""
         with self._lock:
+            self._failures += 1
+            self._told = False
             self._retry_at = self._clock() + self._open_seconds
 
-    def missed(self) -> bool:
-        """A committed write could not be told to the cache. False when the breaker has closed
-        since: it can be told now. Otherwise it does not close before another recovery."""
+    def can_be_told(self) -> None:
+        """For the recovery: the server answers. Whatever was committed before this and could not
+        be told is repaired after it."""
         with self._lock:
-            self._missed += 1
-            return self._retry_at is not None
+            self._told = True
+
+    def missed(self) -> bool:
+        """Whether a committed write that could not be told is left to a recovery that is yet to
+        come; False when it can be told now."""
+        with self._lock:
+            return self._retry_at is not None and not self._told
+
+    def noted(self) -> None:
+        """Something else has been left to the recovery, and one under way may have passed it over:
+        it looks again."""
+        with self._lock:
+            self._noted += 1
 
     def _start(self) -> None:
         self._recovering = threading.Thread(target=self._run, name="cache-recovery", daemon=True)
@@ -92,16 +112,17 @@ class Breaker:
     def _run(self) -> None:
         well = False
         try:
-            while not well:
-                missed = self._missed
-                if not self._recovered():
+            failures = self._failures
+            for _ in range(LOOKS):
+                noted = self._noted
+                well = self._recovered()
+                if not well or noted == self._noted:
                     break
-                with self._lock:
-                    well = missed == self._missed
-                    if well:
-                        self._retry_at = None
         finally:
             with self._lock:
                 self._recovering = None
-                if not well:
+                self._told = False
+                if well and failures == self._failures:
+                    self._retry_at = None
+                else:
                     self._retry_at = self._clock() + self._open_seconds

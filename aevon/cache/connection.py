@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,9 @@ class _BreakerOpen(redis.ConnectionError):
 _NOT_NOW: Final = ("Out of memory", "OOM ", "READONLY", "LOADING", "MASTERDOWN", "MISCONF", "BUSY ")
 # Kinds of failure that speak of the server rather than of this process.
 _SERVER_FAULTS: Final = ("connection", "timeout", "not-now")
+_A_REPLICA: Final = "READONLY The server is a replica."
+# How long a connection believes that its server is a primary.
+ROLE_SECONDS: Final = 1.0
 
 
 class Life(NamedTuple):
@@ -142,8 +146,8 @@ class Pool(redis.BlockingConnectionPool):
 
     breaker: Breaker
 
-    def get_connection(self, *args: Any, **options: Any) -> Any:
-        if not self.breaker.allows():
+    def get_connection(self, *args: Any, telling: bool = False, **options: Any) -> Any:
+        if not self.breaker.allows(telling=telling):
             raise _BreakerOpen("The circuit breaker is open.")
         try:
             return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
@@ -202,27 +206,34 @@ class Store:
         """One command, one round trip. Reads and plain writes may be repeated."""
         return self.exchange([args], idempotent=idempotent).replies[0]
 
-    def script(self, call: ScriptCall, *, idempotent: bool = False) -> Any:
+    def script(self, call: ScriptCall, *, idempotent: bool = False, telling: bool = False) -> Any:
         """One script by its digest; sent whole where the server does not know it."""
-        return self.exchange([call], idempotent=idempotent).replies[0]
+        return self.exchange([call], idempotent=idempotent, telling=telling).replies[0]
 
-    def pipeline(self, commands: Sequence[Command], *, idempotent: bool = False) -> list[Any]:
+    def pipeline(
+        self, commands: Sequence[Command], *, idempotent: bool = False, telling: bool = False
+    ) -> list[Any]:
         """Several commands in one round trip, without MULTI: each stands alone."""
-        return self.exchange(commands, idempotent=idempotent).replies if commands else []
+        if not commands:
+            return []
+        return self.exchange(commands, idempotent=idempotent, telling=telling).replies
 
-    def exchange(self, commands: Sequence[Command], *, idempotent: bool = False) -> Exchange:
+    def exchange(
+        self, commands: Sequence[Command], *, idempotent: bool = False, telling: bool = False
+    ) -> Exchange:
         """As `pipeline`, with the life of the server that answered.
 
+        `telling`: what a writer says of its commit, which a recovery lets through (`Breaker`).
         A script that the server does not know is sent whole in a second round trip; the other
         commands have been done by then, so commands of one pipeline may not rely on order.
         """
         try:
             try:
-                exchange = self._exchange(commands)
+                exchange = self._exchange(commands, telling)
             except redis.ConnectionError as error:
                 if not idempotent or not _broke(error):
                     raise
-                exchange = self._exchange(commands)
+                exchange = self._exchange(commands, telling)
         except redis.RedisError as error:
             raise self._translated(error) from error
         for reply in exchange.replies:
@@ -230,11 +241,11 @@ class Store:
                 raise self._translated(reply) from reply
         return exchange
 
-    def _exchange(self, commands: Sequence[Command]) -> Exchange:
+    def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
-        connection = self.pool.get_connection()
+        connection = self.pool.get_connection(telling=telling)
         try:
-            replies = self._send(
+            replies = self._send_as_primary(
                 connection, [c.evalsha if isinstance(c, ScriptCall) else c for c in commands]
             )
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -250,6 +261,18 @@ class Store:
             raise
         finally:
             self.pool.release(connection)  # type: ignore[no-untyped-call]
+
+    def _send_as_primary(self, connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Their replies. Once a second the server is asked, in the same packet, whether it still
+        is a primary: one that has become a replica would go on answering reads."""
+        now = time.monotonic()
+        if now - connection.asked_at < ROLE_SECONDS:
+            return self._send(connection, commands)
+        role, *replies = self._send(connection, [("ROLE",), *commands])
+        if isinstance(role, list) and role[0] not in (b"master", "master"):
+            raise redis.ReadOnlyError(_A_REPLICA)
+        connection.asked_at = now
+        return replies
 
     def _send(self, connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         connection.send_packed_command(connection.pack_commands(commands))
@@ -289,6 +312,7 @@ class Store:
         it was away has been repaired."""
         try:
             self.command("SET", PROBE.key("write"), 1, "PX", 1000)
+            self.breaker.can_be_told()
             for repair in _repairs:
                 repair()
         except (CacheError, DjangoDatabaseError, psycopg.Error) as error:
@@ -312,12 +336,13 @@ def _introduce(connection: Any) -> None:
         raise redis.AuthenticationError(f"INFO is refused: {error}") from error
     facts = dict(re.findall(rb"^(\w+):([^\r\n]*)", told, re.MULTILINE))
     if facts.get(b"role", b"master") != b"master":
-        raise redis.ReadOnlyError("READONLY The server is a replica.")
+        raise redis.ReadOnlyError(_A_REPLICA)
     name = facts.get(b"run_id") or facts.get(b"master_replid")
     if not name:
         raise redis.ConnectionError("INFO tells neither run_id nor master_replid.")
     digest = hashlib.sha1(name, usedforsecurity=False).hexdigest()
     connection.life = Life(digest[:12], sticky=b"dragonfly_version" in facts)
+    connection.asked_at = time.monotonic()
 
 
 _repairs: list[Callable[[], object]] = []

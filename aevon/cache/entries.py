@@ -14,7 +14,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from aevon.cache import codec, conf
@@ -74,7 +74,6 @@ class Projection(Generic[D]):
     Unix seconds, where the document itself says when it ends; otherwise the keyspace's lifetime
     counts. `current(document)` is the document without the parts that have ended since it was read,
     so that a comparison with the row does not take the passing of time for a difference.
-    `mortal`: a state of an earlier life of the server is not believed (guarantee G5).
     """
 
     keyspace: Keyspace
@@ -84,7 +83,6 @@ class Projection(Generic[D]):
     version: Callable[[D], int]
     expires_at: Callable[[D], float] | None = None
     current: Callable[[D], D] = lambda document: document
-    mortal: bool = True
 
     def __post_init__(self) -> None:
         registered(self.keyspace)
@@ -116,10 +114,12 @@ Kind = Literal["empty", "lease", "fence", "outlived", "corrupt", "foreign type"]
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a key held that is no state to go by, and the bytes that a lease may replace: a state
-    of an earlier life of the server (`outlived`), or what does not decode (`corrupt`)."""
+    of another life of the server than `life` (`outlived`), or what does not decode (`corrupt`).
+    A state of an earlier life is not believed: what was written since has been forgotten (G5)."""
 
     kind: Kind
     raw: bytes = b""
+    life: Life | None = field(default=None, compare=False)
 
 
 EMPTY: Final = Found("empty")
@@ -133,36 +133,36 @@ def understand(projection: Projection[D], user_id: int, raw: bytes | None, life:
     """
     if raw is None:
         return EMPTY
-    own = not projection.mortal or codec.is_stamped(raw, life.incarnation)
+    own = codec.is_stamped(raw, life.incarnation)
     try:
         value: Any = codec.decode(raw, projection.document) if own else MISS
     except CorruptValue:
         return _unreadable(raw)
     if value is MISS:
-        return _without_state(projection, raw, own=own)
+        return _without_state(projection, raw, life, own=own)
     return value if value.user_id == user_id else Found("corrupt", raw)
 
 
-def _without_state(projection: Projection[D], raw: bytes, *, own: bool) -> Gone | Found:
+def _without_state(projection: Projection[D], raw: bytes, life: Life, *, own: bool) -> Gone | Found:
     members = codec.members_of_the_layer(raw)
     if members is None:
-        return _outlived(projection, raw)
+        return _outlived(projection, raw, life)
     if "_fence" in members:
         return Found("fence")
     if "_lease" in members:
         return Found("lease")
     version = members.get("_gone")
-    if own and projection.mortal and isinstance(version, int):
+    if own and isinstance(version, int):
         return Gone(version)
-    return Found("outlived", raw)
+    return Found("outlived", raw, life)
 
 
-def _outlived(projection: Projection[D], raw: bytes) -> Found:
+def _outlived(projection: Projection[D], raw: bytes, life: Life) -> Found:
     try:
         codec.decode(raw, projection.document)
     except CorruptValue:
         return _unreadable(raw)
-    return Found("outlived", raw)
+    return Found("outlived", raw, life)
 
 
 def _unreadable(raw: bytes) -> Found:
@@ -368,15 +368,13 @@ def _content(projection: Projection[D], row: Any, life: Life) -> tuple[Any, ...]
     if row is None:
         return nothing
     if isinstance(row, Gone):
-        if not projection.mortal:
-            return nothing
         text = codec.encode({"_gone": row.version})
         lifetime = ("PX", conf.current().gone_ttl_seconds * 1000)
     elif projection.ended(row):
         return nothing
     else:
         text, lifetime = codec.encode(row), projection.lifetime(row)
-    return (codec.stamped(text, life.incarnation) if projection.mortal else text, *lifetime)
+    return (codec.stamped(text, life.incarnation), *lifetime)
 
 
 # --- writers -----------------------------------------------------------------------------------
@@ -409,11 +407,17 @@ def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]
     if not tokens:
         return {}
     try:
-        replies, life = store().exchange(_fence_calls(projection, tokens))
+        replies, life = store().exchange(_fence_calls(projection, tokens), telling=True)
     except CacheError:
         return {}
+    _count_full(projection, [fenced for fenced, _ in replies])
     pairs = zip(tokens.items(), replies, strict=True)
     return {user_id: Mark(token, life) for (user_id, token), (fenced, _) in pairs if fenced}
+
+
+def _count_full(projection: Projection[Any], fenced: Sequence[int]) -> None:
+    """Where there was no memory for a fence, the entry has been removed instead."""
+    PUBLISHES.labels(projection.keyspace.name, "full").inc(fenced.count(0))
 
 
 def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark | None]:
@@ -421,10 +425,13 @@ def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark 
     write that is computed from it, and guarded by its version."""
     token = secrets.token_hex(8)
     try:
-        ((fenced, raw),), life = store().exchange(_fence_calls(projection, {user_id: token}))
+        ((fenced, raw),), life = store().exchange(
+            _fence_calls(projection, {user_id: token}), telling=True
+        )
     except CacheError:
         _count(projection, "away")
         return None, None
+    _count_full(projection, [fenced])
     held = _interpret(projection, user_id, raw or None, life)
     return None if isinstance(held, Found) else held, Mark(token, life) if fenced else None
 
@@ -461,7 +468,7 @@ def _sent(calls: Sequence[ScriptCall]) -> list[str]:
             return away
     except CacheError:
         return away
-    # The breaker is closed: nobody else is going to tell the cache before it is trusted again.
+    # Nobody else is going to tell the cache before it is trusted, or it is already.
     try:
         return _replies(calls)
     except CacheError:
@@ -470,7 +477,7 @@ def _sent(calls: Sequence[ScriptCall]) -> list[str]:
 
 
 def _replies(calls: Sequence[ScriptCall]) -> list[str]:
-    return [reply.decode() for reply in store().pipeline(calls, idempotent=True)]
+    return [reply.decode() for reply in store().pipeline(calls, idempotent=True, telling=True)]
 
 
 def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark | None) -> Any:
@@ -486,7 +493,7 @@ def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark 
 def abandon(projection: Projection[D], user_id: int, mark: Mark) -> None:
     """Take the mark away again: nothing was written."""
     call = INSTALL.on(projection.keyspace.key(user_id), mark.token, "", b"", "", 0)
-    attempt(lambda: store().script(call, idempotent=True), away=None)
+    attempt(lambda: store().script(call, idempotent=True, telling=True), away=None)
 
 
 def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:

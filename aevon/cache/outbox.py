@@ -52,7 +52,7 @@ def add(keyspace: Keyspace, user_ids: Sequence[int]) -> None:
 
 def _noted() -> None:
     """A recovery under way may have passed it over."""
-    store().breaker.missed()
+    store().breaker.noted()
 
 
 def depth() -> int:

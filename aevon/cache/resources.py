@@ -170,7 +170,7 @@ class BufferResource(EntryResource[D]):
         if held.revision > saved:
             # Newer, and nobody is going to persist it: PostgreSQL was set back.
             return "unsaved" if held.dirty_since else "stale"
-        clean = msgspec.structs.replace(held, dirty_since=None)
+        clean = msgspec.structs.replace(held, dirty_since=None, incarnation=None)
         return "in sync" if clean == (row or self.buffer.empty(held.user_id)) else "stale"
 
 

@@ -20,7 +20,8 @@ from django.db import DataError, IntegrityError
 from aevon.cache import codec, entries
 from aevon.cache.connection import CacheUnavailable, Script, ScriptCall, WrongType, store
 from aevon.cache.dirty_index import DirtyIndex
-from aevon.cache.entries import Found, Projection
+from aevon.cache.entries import Found, Lease, Projection
+from aevon.cache.failsafe import attempt
 from aevon.cache.keyspace import InternalKeyspace, Keyspace
 from aevon.cache.metrics import FLUSHED
 
@@ -46,8 +47,9 @@ class Contended(Exception):
 class WriteBehind(Generic[D]):
     """A document that lives in Dragonfly and is persisted later.
 
-    The document has `user_id`, `revision` (rises by one with each change) and `dirty_since`
-    (Unix seconds since when it holds something that PostgreSQL does not; None otherwise).
+    The document has `user_id`, `revision` (rises by one with each change), `dirty_since` (Unix
+    seconds since when it holds something that PostgreSQL does not; None otherwise) and, as its
+    last member, `incarnation`, the life of the server that holds it.
     `empty(user_id)` is the document of a user who has no row. `persist(documents)` upserts in
     one transaction, never an older revision over a newer one, and gives each user's revision
     that is then in PostgreSQL, without the users that no longer exist.
@@ -71,22 +73,67 @@ _turns = [threading.Lock() for _ in range(64)]
 def load(buffer: WriteBehind[D], user_id: int) -> D:
     """The live document: from Dragonfly, else PostgreSQL, else the empty one. A hit is one
     round trip. Cache away: what PostgreSQL has."""
-    held = entries.get(buffer.projection, user_id)
+    held: Any = entries.get(buffer.projection, user_id)
     if held is None:
-        row: Any = buffer.projection.read_one(user_id)
-        return row or buffer.empty(user_id)  # type: ignore[no-any-return]
+        return _row(buffer, user_id)
     return _open(buffer, user_id, held)
 
 
+def _row(buffer: WriteBehind[D], user_id: int) -> D:
+    return buffer.projection.read_one(user_id) or buffer.empty(user_id)
+
+
 def _open(buffer: WriteBehind[D], user_id: int, held: Any, *, strict: bool = False) -> D:
-    """The document, filled (see `entries.resolve_many`) from its row or from the empty document
-    when the entry is not there."""
-    # The row follows the document, not the other way round: there is nothing uncommitted in it.
-    if isinstance(held, Found):
-        held = entries.resolve_many(
-            _with_empty(buffer), {user_id: held}, in_transaction_too=True, strict=strict
-        )[user_id]
-    return cast("D", held)
+    """The document, filled from its row or from the empty document when the entry is not there.
+
+    With the cache away or full it fills nothing, or, if `strict`, raises `CacheUnavailable`.
+    """
+    if not isinstance(held, Found):
+        return cast("D", held)
+    if held.kind == "outlived":
+        return _revived(buffer, user_id, held, strict=strict)[0]
+    # Inside a transaction too: the row follows the document, not the other way round, so there is
+    # nothing uncommitted in it.
+    projection = _with_empty(buffer)
+    leased = entries.lease(projection, {user_id: held}, strict=strict).get(user_id)
+    if leased is not None and not isinstance(leased, Found | Lease):
+        return cast("D", leased)
+    row: Any = projection.read([user_id])[user_id]
+    if isinstance(leased, Lease):
+        entries.fill(projection, {user_id: leased}, {user_id: row}, strict=strict)
+        row = msgspec.structs.replace(row, incarnation=leased.life.incarnation)
+    return cast("D", row)
+
+
+def _revived(
+    buffer: WriteBehind[D], user_id: int, held: Found, *, strict: bool = False
+) -> tuple[D, bytes]:
+    """The document in place of one of an earlier life of the server, and its bytes: of that and
+    its row the one with the higher revision (guarantee G6).
+
+    An older snapshot must not be taken for what has been persisted since; but what is unsaved in
+    it, and newer than its row, exists nowhere else.
+    """
+    assert held.life is not None  # noqa: S101  every outlived one has it
+    earlier: Any = codec.decode(held.raw, buffer.projection.document)
+    document: Any = _row(buffer, user_id)
+    lifetime: object = buffer.projection.lifetime(document)[1]
+    if earlier.revision > document.revision:
+        since = earlier.dirty_since or time.time()
+        document, lifetime = msgspec.structs.replace(earlier, dirty_since=since), ""
+    document = msgspec.structs.replace(document, incarnation=held.life.incarnation)
+    text = codec.encode(document)
+
+    def put() -> None:
+        key = buffer.projection.keyspace.key(user_id)
+        store().script(SETTLE.on(key, held.raw, text, lifetime), idempotent=True)
+        buffer.index.mark_unsaved([document])
+
+    if strict:
+        put()
+    else:
+        attempt(put, away=None)
+    return document, text
 
 
 def _with_empty(buffer: WriteBehind[D]) -> Projection[D]:
@@ -135,7 +182,9 @@ def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> D | Found:
 def _next(current: D, changed: D, floor: int) -> D:
     revision = max(current.revision, floor) + 1
     since = current.dirty_since or time.time()
-    result: D = msgspec.structs.replace(changed, revision=revision, dirty_since=since)
+    result: D = msgspec.structs.replace(
+        changed, revision=revision, dirty_since=since, incarnation=current.incarnation
+    )
     return result
 
 
@@ -218,7 +267,10 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
     raws = dict(zip(marks, found, strict=True))
     held: dict[int, Any] = {}
     for user_id, raw in raws.items():
-        held[user_id] = entries.understand(buffer.projection, user_id, raw, life)
+        value = entries.understand(buffer.projection, user_id, raw, life)
+        if isinstance(value, Found) and value.kind == "outlived":
+            value, raws[user_id] = _revived(buffer, user_id, value, strict=True)
+        held[user_id] = value
     documents = {u: document for u, document in held.items() if not isinstance(document, Found)}
     in_rows, refused = _persist(buffer, list(documents.values()))
     if gone := [user_id for user_id in marks if user_id not in documents]:
@@ -241,8 +293,8 @@ def _flush_batch(buffer: WriteBehind[D], marks: dict[int, int], flushed: Flushed
 def _overtake(
     buffer: WriteBehind[D], documents: Mapping[int, D], in_rows: Mapping[int, int]
 ) -> None:
-    """A live document whose row is ahead (an older snapshot was loaded, or SQL wrote the row)
-    would never be persisted: it goes on from above the row, and waits for the next flush."""
+    """A live document whose row is ahead, because SQL wrote the row, would never be persisted: it
+    goes on from above the row, and waits for the next flush."""
     behind = [u for u, document in documents.items() if document.revision < in_rows.get(u, 0)]
     # Looked at again: mostly it is only this flush that is behind, overtaken by another.
     live: Mapping[int, Any] = entries.peek_many(buffer.projection, behind)

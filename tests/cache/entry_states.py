@@ -16,7 +16,7 @@ def put(key: str, value: bytes | dict[str, Any], *options: object) -> None:
     """Somebody writes a key by hand; `value` as it is when it is bytes, else as JSON; a state as
     one of the server's present life."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    if isinstance(value, dict) and ("version" in value or "_gone" in value):
+    if isinstance(value, dict) and {"version", "revision", "_gone"} & value.keys():
         raw = codec.stamped(raw, life().incarnation)
     store().command("SET", key, raw, *options)
 

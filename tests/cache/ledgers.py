@@ -44,6 +44,7 @@ class Sheet(msgspec.Struct, rename="camel", kw_only=True, frozen=True, omit_defa
     text: str
     revision: int
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
+    incarnation: str | None = msgspec.field(default=None, name="_incarnation")
 
 
 class Line(Document):
@@ -130,7 +131,6 @@ SHEETS = WriteBehind(
         read=_sheets,
         user_ids=lambda: _ids("test_sheet"),
         version=lambda sheet: sheet.revision,
-        mortal=False,
     ),
     dirty=CANVAS_DIRTY,
     empty=lambda user_id: Sheet(user_id=user_id, text="", revision=0),

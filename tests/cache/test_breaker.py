@@ -211,32 +211,83 @@ def test_sixteen_callers_when_a_recovery_is_due(
     assert (recovery.calls, breaker.state) == (1, "closed")
 
 
-def test_write_missed_during_the_recovery(
+def test_writers_once_the_server_can_be_told(
     breaker: Breaker, clock: Clock, recovery: Recovery
 ) -> None:
-    """The recovery may have passed it over: there is another before the breaker closes."""
+    """They get through before readers do; what they missed before is left to the recovery."""
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    assert not breaker.allows(telling=True)
+    assert recovery.begun.wait(10)
+    assert breaker.missed()
+    breaker.can_be_told()
+    assert (breaker.allows(telling=True), breaker.allows(), breaker.missed()) == (
+        True,
+        False,
+        False,
+    )
+    recovery.gate.set()
+    finish()
+    assert (breaker.state, recovery.calls) == ("closed", 1)
+    breaker.failed()
+    assert not breaker.allows(telling=True)
+
+
+def test_failure_during_the_recovery(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """It may be a writer's who could not tell: the breaker stays open."""
     recovery.gate.clear()
     breaker.failed()
     clock.now = 10
     breaker.allows()
     assert recovery.begun.wait(10)
-    assert breaker.missed()
+    breaker.can_be_told()
+    breaker.failed()
+    assert not breaker.allows(telling=True)
+    recovery.gate.set()
+    finish()
+    assert breaker.state == "open"
+
+
+def test_note_during_the_recovery(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
+    """The recovery may have passed it over: it looks again before the breaker closes."""
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    breaker.allows()
+    assert recovery.begun.wait(10)
+    breaker.noted()
     recovery.gate.set()
     finish()
     assert (breaker.state, recovery.calls) == ("closed", 2)
 
 
-def test_write_missed_during_a_recovery_that_then_fails(
+def test_notes_that_never_end(clock: Clock) -> None:
+    """The breaker closes all the same."""
+    looks: list[int] = []
+
+    def repair() -> bool:
+        looks.append(1)
+        breaker.noted()
+        return True
+
+    breaker = Breaker(open_seconds=10, recover=repair, clock=clock)
+    breaker.failed()
+    recover(breaker, clock)
+    assert (breaker.state, len(looks)) == ("closed", 5)
+
+
+def test_note_during_a_recovery_that_then_fails(
     breaker: Breaker, clock: Clock, recovery: Recovery
 ) -> None:
-    """The second recovery counts: it stays open."""
+    """The second look counts: it stays open."""
     recovery.outcomes = [True, False]
     recovery.gate.clear()
     breaker.failed()
     clock.now = 10
     breaker.allows()
     assert recovery.begun.wait(10)
-    breaker.missed()
+    breaker.noted()
     recovery.gate.set()
     finish()
     assert (breaker.state, recovery.calls) == ("open", 2)

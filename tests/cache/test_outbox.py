@@ -1,6 +1,7 @@
 """What the cache could not be told."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -271,13 +272,15 @@ def held_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.
 
 @pytest.mark.django_db(transaction=True)
 def test_write_that_a_recovery_has_passed_over(noted: None, held_up: threading.Event) -> None:
-    """There is another repair before the breaker closes."""
+    """It is told before readers trust the cache again, and needs no repair."""
     outbox.drain({"psyche": lambda _: None})
     write(7, "new", 2)
     write_through.publish_on_commit(NOTES, [7])
+    assert store().breaker.state == "half-open"
+    assert json.loads(got_beside("psyche:7"))["version"] == 2
     held_up.set()
     back()
-    assert outbox.depth() == 0
+    assert got("psyche:7") == note(7, "new", 2)
 
 
 @pytest.mark.django_db(transaction=True)

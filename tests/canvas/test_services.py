@@ -82,6 +82,7 @@ def test_a_change_is_acknowledged_with_the_next_revision(user: User) -> None:
         "revision": 2,
         "updatedAt": second.updated_at,
         "_dirtySince": first.dirty_since,
+        "_incarnation": first.incarnation,
     }
     assert mark(user.pk) == 2
     assert not Canvas.objects.exists()

@@ -23,7 +23,7 @@ import redis
 from django.db import OperationalError
 from django.db import connection as django_connection
 
-from aevon.cache import CacheError, CacheUnavailable, WrongType, connection, entries
+from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, entries
 from aevon.cache.connection import Life, Script, Store, reset, store
 from aevon.cache.metrics import FAILURES
 from tests.cache.conftest import back, counted
@@ -837,3 +837,24 @@ def test_other_settings_of_the_project(settings: Any) -> None:
     before = store()
     settings.AEVON_TRUSTED_PROXIES = 3
     assert store() is before
+
+
+def test_primary_that_becomes_a_replica_under_an_open_connection(
+    clean: None, server: Any, trips: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found out with the next command after a second, in the same packet."""
+    store().command("SET", "a", 1)
+    beside = redis.Redis.from_url(conf.current().url, protocol=2)
+    beside.execute_command("REPLICAOF", "127.0.0.1", 1)
+    try:
+        monkeypatch.setattr(connection, "ROLE_SECONDS", 0)
+        with pytest.raises(CacheUnavailable, match="replica"):
+            store().command("GET", "a")
+        assert store().breaker.state == "open"
+    finally:
+        beside.execute_command("REPLICAOF", "NO", "ONE")
+        beside.close()
+    reset()
+    with trips() as t:
+        assert store().command("GET", "a") == b"1"
+    assert t.count == 1

@@ -67,7 +67,7 @@ def test_a_change_sends_three_commands(user: User) -> None:
             if said["client_type"] != "lua":
                 seen.append(said["command"].split()[0])
     # The monitor holds a connection: a new one introduces itself.
-    greetings = ("AUTH", "SELECT", "INFO")
+    greetings = ("AUTH", "SELECT", "INFO", "ROLE")
     assert [name for name in seen if name not in greetings] == ["GET", "EVALSHA", "ZADD"]
 
 

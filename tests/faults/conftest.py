@@ -1,0 +1,92 @@
+"""Servers to be killed, and players who must not notice."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from aevon.cache.connection import reset
+from aevon.embedded import CacheServer
+from auth_sessions import services as sessions
+from auth_sessions.models import User
+from klepsydra import services
+from tests.faults.witness import Witness
+
+SITE = {"CONNECT_TIMEOUT_SECONDS": 0.1, "READ_TIMEOUT_SECONDS": 0.3}
+_folders = itertools.count(1)
+
+
+@pytest.fixture
+def use(settings: Any) -> Callable[..., None]:
+    """`use(server, port)`: this process's cache is that server, with the time-outs of a site;
+    `port` where something stands in front of it."""
+
+    def change(server: CacheServer, port: int = 0, **options: Any) -> None:
+        url = server.url.replace(f":{server.port}/", f":{port or server.port}/")
+        settings.AEVON_CACHE = {**settings.AEVON_CACHE, **SITE, "URL": url, **options}
+
+    return change
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., CacheServer]]:
+    """`make_server()`: another cache server, which runs; all have one password."""
+    with ExitStack() as stack:
+        servers: list[CacheServer] = []
+
+        def make(kind: type[CacheServer] = CacheServer) -> CacheServer:
+            server = kind(tmp_path / str(next(_folders)))
+            server.password = servers[0].password if servers else server.password
+            servers.append(server)
+            stack.callback(server.kill)
+            server.start()
+            return server
+
+        yield make
+        reset()
+
+
+@pytest.fixture
+def server(make_server: Any, use: Any) -> CacheServer:
+    """This process's cache server, which is the test's own."""
+    made: CacheServer = make_server()
+    use(made)
+    return made
+
+
+@pytest.fixture
+def make_players(transactional_db: None) -> Callable[[int], list[int]]:
+    """`make_players(n)`: so many users with a PsycheState."""
+
+    def make(count: int) -> list[int]:
+        first = User.objects.count() + 1
+        names = [f"player{first + i}" for i in range(count)]
+        users = [User(username=name, email=f"{name}@example.org") for name in names]
+        user_ids = [user.pk for user in User.objects.bulk_create(users)]
+        services.begin(user_ids)
+        return user_ids
+
+    return make
+
+
+@pytest.fixture
+def witness() -> Witness:
+    """Nobody has read or written anything yet."""
+    return Witness()
+
+
+@pytest.fixture
+def browser() -> Callable[[int], APIClient]:
+    """`browser(user_id)`: an HTTP client that has logged in; an error is an answer to it."""
+
+    def make(user_id: int) -> APIClient:
+        _, pair = sessions.open_session(User.objects.get(pk=user_id))
+        client = APIClient(raise_request_exception=False)
+        client.credentials(HTTP_AUTHORIZATION=f"Bearer {pair.access}")
+        return client
+
+    return make

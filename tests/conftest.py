@@ -1,10 +1,14 @@
 """Factories and fixtures that every test may ask for."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
 from aevon.cache.connection import reset, store
@@ -12,6 +16,47 @@ from auth_sessions import services
 from auth_sessions.models import User
 
 _numbers = itertools.count(1)
+
+# What `migrate` puts in, and every test begins with.
+KEPT = ("django_migrations", "django_content_type", "auth_permission")
+_flush = TransactionTestCase._fixture_teardown
+
+
+@functools.cache
+def _emptying() -> str:
+    """All other tables emptied. DELETE costs little where there is little; triggers would refuse
+    some of it, and note the rest."""
+    tables = set(connection.introspection.django_table_names(only_existing=True)) - {*KEPT}
+    deletes = "; ".join(f"DELETE FROM {connection.ops.quote_name(name)}" for name in sorted(tables))
+    return f"BEGIN; SET LOCAL session_replication_role = replica; {deletes}; COMMIT"
+
+
+def _kept_rows() -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT p.id, p.codename, p.name, t.id, t.app_label, t.model"
+            " FROM auth_permission p FULL JOIN django_content_type t ON p.content_type_id = t.id"
+            " ORDER BY 4, 1"
+        )
+        return cursor.fetchall()
+
+
+_kept: list[Any] = []
+
+
+def _empty_tables(test_case: TransactionTestCase) -> None:
+    """After a test that commits. Django's own way truncates every table and makes content types
+    and permissions anew, which takes longer than most tests do."""
+    ContentType.objects.clear_cache()
+    if _kept and _kept_rows() == _kept:
+        with connection.cursor() as cursor:
+            cursor.execute(_emptying())
+    else:
+        _flush(test_case)
+        _kept[:] = _kept_rows()
+
+
+TransactionTestCase._fixture_teardown = _empty_tables  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ LOADS = Counter(
 PUBLISHES = Counter(
     "aevon_cache_publishes_total",
     "Publishes after a commit by keyspace and result "
-    "(stored, newer, filled, full, away; of a list: stored, rebuilt, away).",
+    "(stored, current, newer, waiting: another writer is in flight, empty, removed, full, dropped, "
+    "away; of a list: stored, rebuilt, away).",
     ["keyspace", "result"],
 )
 FAILURES = Counter(

@@ -85,6 +85,7 @@ class Rows(RuleBasedStateMachine):
         if streak is None:
             assert document is None
         else:
+            assert document is not None
             assert (document.loss_streak, document.version) == (streak, version)
 
     @rule(number=which)
@@ -275,6 +276,13 @@ class Rows(RuleBasedStateMachine):
             earlier = raw.replace(today, stamped(b"}", EARLIER_LIFE))
             store().command("SET", key, earlier, "PX", 60_000)
         self.snapshot = {}
+
+    @precondition(lambda self: not self.blocks)
+    @rule(number=which, streak=streaks)
+    def go_back_behind_a_write(self, number: int, streak: int) -> None:
+        self.remember()
+        self.update(number, streak)
+        self.go_back()
 
 
 def run(make_user: Callable[..., User], **changes: Any) -> None:

@@ -121,6 +121,6 @@ def _compare(group: Crowd) -> None:
             wrong.append(f"canvas of {user_id}")
         if f'"version":{psyche.get("version")},'.encode() not in held:
             wrong.append(f"psyche of {user_id}")
-        if story.cache.exists(f"session:{user_id}"):
+        if b'"sessions"' in (story.cache.get(f"session:{user_id}") or b""):
             wrong.append(f"session of {user_id}")
     story.check("sessions gone, canvases and psyches as in PostgreSQL", not wrong, wrong[:5])

@@ -138,7 +138,7 @@ AEVON_CACHE: dict[str, Any] = {
         "AEVON_CACHE_READ_TIMEOUT_SECONDS", 0.3, minimum=0.01, maximum=10
     ),
     "POOL_SIZE": env.integer("AEVON_CACHE_POOL_SIZE", 32, minimum=1, maximum=1000),
-    "POOL_WAIT_SECONDS": 0.05,
+    "POOL_WAIT_SECONDS": 0.25,
     "BREAKER_OPEN_SECONDS": 1.0,
     "LEASE_SECONDS": 5.0,
     "LEASE_WAIT_SECONDS": 0.5,

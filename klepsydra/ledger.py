@@ -69,9 +69,22 @@ def record(
     One statement: the new state and the record are written both or neither. Raises
     `StateChanged`, and `KeyTaken`, which leaves a transaction of the caller's to roll back.
     """
+    try:
+        parameters = _parameters(before, play, idempotency_key, request_digest)
+    except ValueError as error:
+        raise StateChanged from error  # no row can be what this was computed from
+    row = _execute(parameters)
+    if row is None:
+        raise StateChanged
+    return Answer(outcome=_outcome(play), psyche=document_of(row))
+
+
+def _parameters(
+    before: PsycheDocument, play: Play, idempotency_key: str | None, request_digest: str
+) -> dict[str, Any]:
     outcome = _outcome(play)
     expected = msgspec.structs.replace(before, version=before.version + 1, **_written(play.state))
-    parameters = {
+    return {
         "user_id": before.user_id,
         "response": idempotency_key
         and msgspec.json.encode(Answer(outcome=outcome, psyche=expected)).decode(),
@@ -81,10 +94,6 @@ def record(
         "record_idempotency_key": idempotency_key,
         "record_request_digest": request_digest if idempotency_key else "",
     }
-    row = _execute(parameters)
-    if row is None:
-        raise StateChanged
-    return Answer(outcome=outcome, psyche=document_of(row))
 
 
 def _execute(parameters: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -92,8 +92,12 @@ def play(user_id: int, slug: str, stake: int, *, idempotency_key: str | None = N
 
 def _play_guarded(request: _Request) -> Answer:
     with write_through.guarded(PsycheState.cached.projection, request.user_id) as write:
-        answer = write.state and _play_from_state(request, write.state)
-        answer = answer or _play_from_row(request, publish=False)
+        try:
+            answer = write.state and _play_from_state(request, write.state)
+            answer = answer or _play_from_row(request, publish=False)
+        except (engine.StakeOutOfRange, ledger.KeyTaken, NoSuchUser):
+            write.abandon()
+            raise
         write.publish(answer.psyche)
     return answer
 
@@ -101,10 +105,14 @@ def _play_guarded(request: _Request) -> Answer:
 def _play_from_state(request: _Request, state: PsycheDocument) -> Answer | None:
     """None where the cached state is not, or cannot be, the row's."""
     try:
-        return _play(request, state)
+        played = _computed(request, state)
     except engine.StakeOutOfRange:
         raise
-    except (ledger.StateChanged, ValueError):
+    except ValueError:
+        return None
+    try:
+        return _recorded(request, state, played)
+    except ledger.StateChanged:
         return None
 
 
@@ -118,18 +126,22 @@ def _play_from_row(request: _Request, *, publish: bool = True) -> Answer:
         raise NoSuchUser(f"User {request.user_id} was deleted meanwhile.")
     if publish:
         write_through.publish_on_commit(PsycheState.cached.projection, [request.user_id])
-    return _play(request, state)
+    return _recorded(request, state, _computed(request, state))
 
 
-def _play(request: _Request, state: PsycheDocument) -> Answer:
-    """Raises `StateChanged` where the row is not `state`, ValueError where it cannot be one."""
-    played = engine.interact(
+def _computed(request: _Request, state: PsycheDocument) -> engine.Play:
+    """Raises ValueError where no row can be `state`."""
+    return engine.interact(
         snapshot_of(state),
         request.instrument,
         request.stake,
         now=time.time(),
         roll=secrets.randbelow(WEIGHT_TOTAL),
     )
+
+
+def _recorded(request: _Request, state: PsycheDocument, played: engine.Play) -> Answer:
+    """Raises `StateChanged` where the row is not `state`."""
     return ledger.record(
         state, played, idempotency_key=request.idempotency_key, request_digest=request.digest
     )

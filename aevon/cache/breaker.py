@@ -113,16 +113,24 @@ class Breaker:
         well = False
         try:
             failures = self._failures
-            for _ in range(LOOKS):
+            for look in range(LOOKS):
                 noted = self._noted
                 well = self._recovered()
-                if not well or noted == self._noted:
+                if not well or self._closes(failures, noted if look + 1 < LOOKS else None):
                     break
         finally:
             with self._lock:
                 self._recovering = None
                 self._told = False
-                if well and failures == self._failures:
-                    self._retry_at = None
-                else:
+                if self._retry_at is not None:
                     self._retry_at = self._clock() + self._open_seconds
+
+    def _closes(self, failures: int, noted: int | None) -> bool:
+        """Close, unless something was noted since, for which the recovery looks again; whether it
+        need not."""
+        with self._lock:
+            if noted not in (None, self._noted):
+                return False
+            if failures == self._failures:
+                self._retry_at = None
+            return True

@@ -124,11 +124,13 @@ class CachedQuerySet(models.QuerySet[M]):
 
     def update(self, **values: Any) -> int:
         """As Django's, with the rows locked first: whose they are must be known before."""
+        self._for_write = True
         with transaction.atomic(using=self.db, savepoint=False):
             return super(CachedQuerySet, self._fenced()).update(**values)
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """As Django's, likewise."""
+        self._for_write = True
         with transaction.atomic(using=self.db, savepoint=False):
             return super(CachedQuerySet, self._fenced()).delete()
 
@@ -143,6 +145,7 @@ class CachedQuerySet(models.QuerySet[M]):
 
     update.alters_data = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]  # no manager deletes all rows
 
     def _fenced(self) -> "CachedQuerySet[M]":
         """The rows that are here now, locked until the transaction's end."""

@@ -22,7 +22,7 @@ class CacheSettings:
     connect_timeout_seconds: float = 0.1
     read_timeout_seconds: float = 0.3
     pool_size: int = 32
-    pool_wait_seconds: float = 0.05
+    pool_wait_seconds: float = 0.25
     breaker_open_seconds: float = 1.0
     lease_seconds: float = 5.0
     lease_wait_seconds: float = 0.5

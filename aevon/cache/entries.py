@@ -306,7 +306,7 @@ def lease(
         for user_id, text in texts.items()
     ]
     try:
-        replies, life = store().exchange(calls) if calls else ([], None)
+        replies, life = store().exchange(calls, idempotent=True) if calls else ([], None)
     except CacheUnavailable:
         if strict:
             raise
@@ -315,7 +315,7 @@ def lease(
         _require_memory(replies)
     held: dict[int, Any] = {}
     for user_id, reply in zip(texts, replies, strict=True):
-        if reply == 1:
+        if reply in (1, texts[user_id]):  # sent twice, it finds itself
             held[user_id] = Lease(texts[user_id], life)  # type: ignore[arg-type]
         elif isinstance(reply, bytes):
             held[user_id] = understand(projection, user_id, reply, life)  # type: ignore[arg-type]
@@ -352,9 +352,9 @@ def fill(
         for user_id, held in leases.items()
     ]
     if strict:
-        _require_memory(store().pipeline(calls))
+        _require_memory(store().pipeline(calls, idempotent=True))
     else:
-        attempt(lambda: store().pipeline(calls), away=None)
+        attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
 
 
 def _require_memory(replies: Sequence[Any]) -> None:
@@ -390,11 +390,14 @@ class Mark:
 
 def _fence_calls(projection: Projection[D], tokens: Mapping[int, str]) -> list[ScriptCall]:
     lifetime_ms = int(conf.current().fence_seconds * 1000)
-    sticky = "STICK" if store().sticky else ""
     return [
-        FENCE.on(projection.keyspace.key(user_id), token, lifetime_ms, sticky)
+        FENCE.on(projection.keyspace.key(user_id), token, lifetime_ms, _stick())
         for user_id, token in tokens.items()
     ]
+
+
+def _stick() -> str:
+    return "STICK" if store().sticky else ""
 
 
 def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]:
@@ -407,7 +410,9 @@ def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]
     if not tokens:
         return {}
     try:
-        replies, life = store().exchange(_fence_calls(projection, tokens), telling=True)
+        replies, life = store().exchange(
+            _fence_calls(projection, tokens), idempotent=True, telling=True
+        )
     except CacheError:
         return {}
     _count_full(projection, [fenced for fenced, _ in replies])
@@ -426,7 +431,7 @@ def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark 
     token = secrets.token_hex(8)
     try:
         ((fenced, raw),), life = store().exchange(
-            _fence_calls(projection, {user_id: token}), telling=True
+            _fence_calls(projection, {user_id: token}), idempotent=True, telling=True
         )
     except CacheError:
         _count(projection, "away")
@@ -448,8 +453,10 @@ def install(
     `dropped` where what is there is newer than PostgreSQL, or `away`. Never raises for the cache's
     sake: when it is away, the outbox makes the entries follow.
     """
-    calls = [_install_call(projection, u, row, marks.get(u)) for u, row in rows.items()]
-    replies = _sent(calls)
+    replies = _sent(
+        lambda: [_install_call(projection, u, row, marks.get(u)) for u, row in rows.items()],
+        len(rows),
+    )
     results = dict(zip(rows, replies, strict=True))
     for user_id, result in results.items():
         if result == "newer" and _is_impossible(projection, user_id):
@@ -458,11 +465,11 @@ def install(
     return results
 
 
-def _sent(calls: Sequence[ScriptCall]) -> list[str]:
+def _sent(calls: Callable[[], list[ScriptCall]], count: int) -> list[str]:
     """Their results. An install may be repeated: it compares versions."""
-    away = ["away"] * len(calls)
+    away = ["away"] * count
     try:
-        return _replies(calls)
+        return _replies(calls())
     except CacheUnavailable:
         if store().breaker.missed():
             return away
@@ -470,7 +477,7 @@ def _sent(calls: Sequence[ScriptCall]) -> list[str]:
         return away
     # Nobody else is going to tell the cache before it is trusted, or it is already.
     try:
-        return _replies(calls)
+        return _replies(calls())
     except CacheError:
         store().breaker.failed()
         return away
@@ -485,14 +492,17 @@ def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark 
         version = UNKNOWN_VERSION
     else:
         version = row.version if isinstance(row, Gone) else projection.version(row)
-    content = _content(projection, row, mark.life) if mark else (b"", "", 0)
+    content: tuple[Any, ...] = (b"", "", 0)
+    # A document that says when it ends takes its key along; only who asks again is told of none.
+    if mark and not (isinstance(row, Gone) and projection.expires_at):
+        content = _content(projection, row, mark.life)
     token = mark.token if mark else ""
-    return INSTALL.on(projection.keyspace.key(user_id), token, version, *content)
+    return INSTALL.on(projection.keyspace.key(user_id), token, version, *content, _stick())
 
 
 def abandon(projection: Projection[D], user_id: int, mark: Mark) -> None:
     """Take the mark away again: nothing was written."""
-    call = INSTALL.on(projection.keyspace.key(user_id), mark.token, "", b"", "", 0)
+    call = INSTALL.on(projection.keyspace.key(user_id), mark.token, "", b"", "", 0, "")
     attempt(lambda: store().script(call, idempotent=True, telling=True), away=None)
 
 
@@ -500,7 +510,7 @@ def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:
     """Let entries know of versions that somebody has committed: what is older goes, and nothing
     older can come in. One round trip. Raises `CacheUnavailable`."""
     calls = [
-        INSTALL.on(projection.keyspace.key(user_id), "", version, b"", "", 0)
+        INSTALL.on(projection.keyspace.key(user_id), "", version, b"", "", 0, _stick())
         for user_id, version in versions.items()
     ]
     store().pipeline(calls, idempotent=True)
@@ -534,7 +544,7 @@ def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:
 def discard(projection: Projection[D], user_ids: Sequence[int]) -> None:
     """As `drop`; raises `CacheUnavailable`."""
     keys = [projection.keyspace.key(user_id) for user_id in user_ids]
-    store().pipeline([DROP.on(key) for key in keys], idempotent=True)
+    store().pipeline([DROP.on(key, _stick()) for key in keys], idempotent=True)
 
 
 def _count(projection: Projection[D], result: str) -> None:

@@ -26,7 +26,14 @@ def in_transaction() -> bool:
     """Whether what this thread reads may yet be rolled back. A test case's own transaction does
     not count: Django marks it, for `atomic(durable=True)`."""
     blocks: list[Any] = connection.atomic_blocks
+    if not blocks:
+        return not commits_at_once()  # transaction.set_autocommit(False)
     return any(not block._from_testcase for block in blocks)  # noqa: SLF001
+
+
+def commits_at_once() -> bool:
+    """Whether what this thread writes is committed by then. Opens no connection to find out."""
+    return connection.connection is None or bool(connection.autocommit)
 
 
 def after_commit(work: Callable[..., object], *args: object) -> None:

@@ -79,8 +79,8 @@ def drain(
     entries.
 
     `repairs` by the keyspace's name; one raises `CacheUnavailable` when the cache is still away:
-    the rows then stay. Any other failure is logged and keeps the rows of its batch; so do rows of
-    a keyspace that nobody repairs. Several drains may run at once: what two of them repair is
+    the rows then stay. Any other failure is logged and keeps its row; so do rows of a keyspace
+    that nobody repairs. Several drains may run at once: what two of them repair is
     repaired twice, which is harmless. What is noted after the beginning waits for the next drain.
     """
     wanted = None if only is None else list(only)
@@ -102,16 +102,25 @@ def _drain_keyspace(
     total = after = 0
     while rows := _waiting(name, after, last, batch, only):
         after = rows[-1].id
-        try:
-            repair({row.user_id: row.version for row in rows})
-        except CacheUnavailable:
-            raise
-        except (CacheError, DatabaseError, LookupError, ValueError):
-            if _is_news(name):
-                logger.exception("The %s entries in the outbox cannot be repaired", name)
-        else:
-            total += _delete(rows)
+        total += _delete(_repaired(name, repair, rows))
     return total
+
+
+def _repaired(name: str, repair: Repair, rows: "list[_Row]") -> "list[_Row]":
+    """The rows that need not stay. One that cannot be repaired keeps no other waiting; of a user
+    id that cannot be there is no entry."""
+    possible = [row for row in rows if row.user_id > 0]
+    try:
+        repair({row.user_id: row.version for row in possible})
+    except CacheUnavailable:
+        raise
+    except (CacheError, DatabaseError, LookupError, ValueError):
+        if len(rows) > 1:
+            return [each for row in rows for each in _repaired(name, repair, [row])]
+        if _is_news(name):
+            logger.exception("A %s entry in the outbox cannot be repaired", name)
+        return []
+    return rows
 
 
 _reported: dict[str, float] = {}

@@ -14,7 +14,8 @@ CHANNEL: Final = "aevon_cache"
 WRITER: Final = "aevon.writer=app"
 
 # In front of functions with `SET search_path FROM CURRENT`: they find what they name wherever the
-# caller looks names up, and take none of the caller's temporary tables for it.
+# caller looks names up, and take none of the caller's temporary tables for it. They run with their
+# owner's rights: who may write a cached row need not be allowed to write what follows from it.
 PIN: Final = """
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 """
@@ -33,7 +34,7 @@ def versioned(
     function = f"{table}_versions"
     raise_versions = f"""{PIN}
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT AS $$
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     {touch}
     IF TG_OP = 'INSERT' THEN
@@ -51,7 +52,7 @@ END $$;
 -- Before the delete, not after: until then another insert finds the row, and need not wait for us
 -- while we wait for its floor.
 CREATE FUNCTION {function}_end() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT AS $$
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM cache_last_version('{keyspace}', OLD.{user_id}, OLD.version + 1);
     RETURN OLD;
@@ -77,7 +78,7 @@ def noted(table: str, *, keyspace: str, user_id: str = "user_id") -> list[RunSQL
     raises: a row's deletion, or its change of owner, counts as one version more."""
     note = f"""{PIN}
 CREATE FUNCTION {table}_changed() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT AS $$
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM cache_note_change('{keyspace}', OLD.{user_id}, OLD.version + 1);
@@ -96,3 +97,20 @@ FOR EACH ROW EXECUTE FUNCTION {table}_changed();
     return [
         RunSQL(note, f"DROP TRIGGER cache_is_told ON {table}; DROP FUNCTION {table}_changed();")
     ]
+
+
+def owned(table: str, *, user_id: str = "user_id") -> RunSQL:
+    """An operation that refuses to give a row of `table` to another user: of a change of owner the
+    cache follows one side only."""
+    forbid = f"""{PIN}
+CREATE FUNCTION {table}_owned() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    RAISE EXCEPTION 'The {user_id} of a row of {table} cannot be changed.'
+        USING ERRCODE = 'restrict_violation', TABLE = '{table}';
+END $$;
+
+CREATE TRIGGER owner_stays BEFORE UPDATE OF {user_id} ON {table}
+FOR EACH ROW WHEN (OLD.{user_id} <> NEW.{user_id}) EXECUTE FUNCTION {table}_owned();
+"""
+    return RunSQL(forbid, f"DROP TRIGGER owner_stays ON {table}; DROP FUNCTION {table}_owned();")

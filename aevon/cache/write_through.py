@@ -10,18 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from django.db import Error as DatabaseError
 from django.db import connection, models
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from aevon.cache import entries
 from aevon.cache.entries import Gone, Mark, Projection
-from aevon.cache.failsafe import after_commit
+from aevon.cache.failsafe import after_commit, commits_at_once
 
 D = TypeVar("D", bound=Any)
 
 # What is written of more users than these at once is removed from the cache, not loaded into it.
 FEW_USERS: Final = 100
+# To fence more than these would keep their transaction waiting: they lose their entries after the
+# commit, and the outbox rows speak for them if nobody comes to that.
+MANY_USERS: Final = 2_000
 
 __all__ = ["Guard", "follow", "guarded", "publish_on_commit"]
 
@@ -38,7 +40,10 @@ def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> Non
     wanted = sorted(set(user_ids))
     if not wanted:
         return
-    if not connection.in_atomic_block:
+    if len(wanted) > MANY_USERS:
+        after_commit(_drop_pages, projection, wanted)
+        return
+    if commits_at_once():
         _install_rows(projection, _fenced(projection, wanted))
         return
     publishing = _publishing(projection)
@@ -82,12 +87,19 @@ def _publishing(projection: Projection[D]) -> _Publishing:
 
 
 def _install_rows(projection: Projection[D], marks: Mapping[int, Mark | None]) -> None:
-    """Install what PostgreSQL has by now. Where it cannot be read the marks run out."""
+    """Install what PostgreSQL has by now. Where it cannot be read the entries go."""
     rows: Mapping[int, D | Gone] = {}
-    if len(marks) <= FEW_USERS:
-        rows = projection.read(list(marks))
     held = {user_id: mark for user_id, mark in marks.items() if mark is not None}
-    entries.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
+    try:
+        if len(marks) <= FEW_USERS:
+            rows = projection.read(list(marks))
+    finally:
+        entries.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
+
+
+def _drop_pages(projection: Projection[D], user_ids: Sequence[int]) -> None:
+    for start in range(0, len(user_ids), MANY_USERS):
+        entries.drop(projection, user_ids[start : start + MANY_USERS])
 
 
 @dataclass(slots=True)
@@ -124,21 +136,16 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
 
     `with guarded(PSYCHES, 2) as write:` compute from `write.state` (None: read the row), commit
     with `UPDATE … WHERE version = expected`, then `write.publish(document)`: the second and last
-    round trip. Leaving the block without publishing says that nothing was written, except by an
-    error of the database, after which nobody knows: then the fence runs out. Not inside a
-    transaction: raises `RuntimeError` (use `publish_on_commit`).
+    round trip. Leaving the block without publishing says that nothing was written; an exception
+    does not, because it may have come after the commit: then the fence runs out, unless
+    `write.abandon()` was called. Not inside a transaction: raises `RuntimeError` (use
+    `publish_on_commit`).
     """
-    if connection.in_atomic_block:
+    if not commits_at_once():
         raise RuntimeError("A guarded write commits before it is published: not in a transaction.")
     held, mark = entries.fence_and_get(projection, user_id)
     guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
-    try:
-        yield guard
-    except DatabaseError:
-        raise
-    except Exception:
-        guard.abandon()
-        raise
+    yield guard
     guard.abandon()
 
 
@@ -165,7 +172,7 @@ def follow(projection: Projection[D], model: type[models.Model], owner: str = "u
         user_id = getattr(instance, owner)
         if user_id is None:  # not there yet, so it cannot be cached
             return
-        if connection.in_atomic_block:
+        if not commits_at_once():
             publish_on_commit(projection, [user_id])
         else:
             vars(instance).setdefault(_MARKS, {})[uid] = _fenced(projection, [user_id])
@@ -173,7 +180,7 @@ def follow(projection: Projection[D], model: type[models.Model], owner: str = "u
     def changed(instance: models.Model, **_: Any) -> None:
         marks = vars(instance).get(_MARKS, {}).pop(uid, None)
         user_id = getattr(instance, owner)
-        if marks and not connection.in_atomic_block:
+        if marks and commits_at_once():
             _install_rows(projection, marks)
         elif user_id is not None:
             publish_on_commit(projection, [user_id])

@@ -238,9 +238,11 @@ def test_a_logout_everywhere_ends_all(ada: User) -> None:
 def test_a_user_without_live_sessions_is_refused_without_sql(
     ada: User, django_assert_num_queries: Any
 ) -> None:
-    """By the tombstone, for a minute at most; a login ends it."""
+    """By a tombstone once somebody asked, for a minute at most; a login ends it."""
     token = log_in().json()["access"]
     bearer(token).post(LOGOUT)
+    assert document(ada) is None
+    assert validated(token) == 401
     assert 0 < store().command("PTTL", f"session:{ada.pk}") <= 60_000
     with django_assert_num_queries(0):
         assert validated(token) == 401

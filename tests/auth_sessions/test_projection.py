@@ -342,12 +342,14 @@ def test_the_key_ends_earlier_once_the_longest_session_has_ended(scene: Scene) -
     assert abs(held(scene.ada)["expiresAt"] - end) <= 1
 
 
-def test_the_last_session_leaves_a_tombstone(scene: Scene) -> None:
-    """A logout of the one leaves the document, that of the other its absence."""
+def test_the_last_session_takes_the_key_along(scene: Scene) -> None:
+    """A logout of the one leaves the document; after that of the other there is no key, and a
+    tombstone for who asks."""
     services.end_session(scene.pk, scene.first)
     assert list(held(scene.ada)["sessions"]) == [str(scene.second)]
     services.end_session(scene.pk, scene.second)
-    assert held(scene.ada) is None
+    assert store().command("EXISTS", SESSION.key(scene.pk)) == 0
+    assert loaded(scene.ada) is None
     assert tombstone(scene.ada) == version(scene.ada)
 
 
@@ -356,6 +358,7 @@ def test_a_tombstone_answers_without_sql_until_a_session_is_opened(
 ) -> None:
     """Then it is the session's document."""
     services.end_all_sessions(scene.pk)
+    assert cache_aside.load(SESSIONS, scene.pk) is None
     with django_assert_num_queries(0):
         assert cache_aside.load(SESSIONS, scene.pk) is None
         assert cache_aside.load_many(SESSIONS, [scene.pk]) == {}

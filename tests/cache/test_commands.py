@@ -187,8 +187,11 @@ def test_inspect_is_readable(run: Run) -> None:
     add_notes(1)
     run("cache_warmup")
     unsaved(1)
+    assert "psyche:1  (in sync)" in run("cache_inspect", "1")
+    outbox.add(PSYCHE, [1])
     assert "psyche:1  (in sync; the outbox" in run("cache_inspect", "1")
     outbox.drain({"psyche": ledgers.NOTE_RESOURCE.observe})
+    run("cache_warmup")
     text = run("cache_inspect", "1")
     assert "psyche:1  (in sync)" in text
     assert re.search(r"lifetime    2[1-3] h \d+ min left", text)

@@ -539,7 +539,7 @@ def test_two_hundred_readers_of_a_cold_key(settings: Any) -> None:
 
 # --- what a key may hold -----------------------------------------------------------------------
 
-FAR = 2**52  # a deadline that does not come
+FAR = int(time.time() * 1000) + 3_000_000  # a deadline that does not come
 WRITERS = {"theirs": FAR}
 
 
@@ -1141,3 +1141,15 @@ def test_drop_while_the_cache_is_full() -> None:
         assert store().command("EXISTS", KEY) == 0
     finally:
         store().command("CONFIG", "SET", "maxmemory", "0")
+
+
+@pytest.mark.parametrize("deadline", [9_999_999_999_999, 2**52])
+def test_fence_whose_deadline_no_writer_can_have_set(deadline: int) -> None:
+    """Somebody edited the key, or the server's clock was set back: the next look at it ends it."""
+    add_notes(7)
+    put(KEY, {"_fence": {"x": deadline}, "_floor": 0})
+    entries.discard(NOTES, [7])
+    assert store().command("EXISTS", KEY) == 0
+    put(KEY, {"_fence": {"x": deadline}, "_floor": 0})
+    assert install(NOTES, {7: write(7, "new", 2)}, fence(NOTES, [7])) == {7: "removed"}
+    assert store().command("EXISTS", KEY) == 0

@@ -18,7 +18,7 @@ from aevon.cache.maintenance import audit, consistency, flush, warm_up
 from aevon.cache.resources import EntryResource
 from aevon.cache.user_ranges import parse_users
 from auth_sessions.models import User
-from tests.cache import ledgers
+from tests.cache import entry_states, ledgers
 from tests.cache.entry_states import life
 from tests.cache.ledgers import (
     ALL,
@@ -341,7 +341,7 @@ def test_audit_counts_unsaved_documents_as_consistent() -> None:
     query("INSERT INTO test_sheet VALUES (1, 'saved', 4), (2, 'saved', 1)")
     edit_sheet(1, "newer")
     edit_sheet(9, "no row yet")
-    put("canvas:2", {"userId": 2, "text": "other", "revision": 1})
+    entry_states.put("canvas:2", {"userId": 2, "text": "other", "revision": 1})
     [audited] = audit([SHEET_RESOURCE])
     assert dict(audited.counts) == {"unsaved": 2, "stale": 1}
     assert consistency([audited]) == pytest.approx(2 / 3)
@@ -394,7 +394,7 @@ def test_audit_does_not_call_a_repair_what_repaired_nothing(
 ) -> None:
     """A stale document that claims to be unsaved stays and stays counted."""
     query("INSERT INTO test_sheet VALUES (1, 'saved', 4)")
-    put("canvas:1", {"userId": 1, "text": "old", "revision": 2, "_dirtySince": 1.0})
+    entry_states.put("canvas:1", {"userId": 1, "text": "old", "revision": 2, "_dirtySince": 1.0})
     [audited] = audit([SHEET_RESOURCE], repair=True)
     assert (audited.wrong, audited.repaired) == (1, 0)
 

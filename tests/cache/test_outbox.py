@@ -172,7 +172,7 @@ def test_keyspace_that_cannot_be_repaired(
     repairs = Repairs("canvas")
     assert outbox.drain({"psyche": failing(error), **repairs}) == 1
     assert (repairs.done, outbox.depth()) == ([("canvas", [1])], 2)
-    assert "psyche entries in the outbox cannot be repaired" in caplog.text
+    assert "A psyche entry in the outbox cannot be repaired" in caplog.text
 
 
 @pytest.mark.usefixtures("unreported")
@@ -391,3 +391,19 @@ def test_drain_that_dies() -> None:
     with pytest.raises(KeyboardInterrupt):
         outbox.drain({"psyche": die})
     assert outbox.drain(Repairs("psyche")) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_row_that_cannot_be_repaired_keeps_no_other_waiting(noted: None) -> None:
+    """Of a user id that cannot be there is no entry; another that fails stays alone."""
+    ledgers.query(
+        "INSERT INTO cache_outbox (keyspace, user_id, version, added_at)"
+        " VALUES ('psyche', -5, 1, now()), ('psyche', 8, 1, now()), ('psyche', 9, 1, now())"
+    )
+
+    def repair(versions: Mapping[int, int | None]) -> None:
+        if 8 in versions:
+            raise ValueError("poison")
+
+    assert outbox.drain({"psyche": repair}) >= 2
+    assert list(Outbox.objects.values_list("user_id", flat=True)) == [8]

@@ -472,3 +472,57 @@ def tombstone(user: User) -> int | None:
     """The version of the absence that the entry shows."""
     version: int | None = json.loads(store().command("GET", PSYCHE.key(user.pk))).get("_gone")
     return version
+
+
+# --- What must not be possible ---------------------------------------------------------------
+
+
+def test_no_manager_deletes_every_row(player: User) -> None:
+    """As Django has it: only a queryset does."""
+    assert not hasattr(PsycheState.objects, "delete")
+    assert not hasattr(User.objects, "delete")
+
+
+def test_a_write_in_manual_transaction_management(player: User) -> None:
+    """It is refused, because nobody would tell of its commit; nothing uncommitted is cached."""
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(transaction.TransactionManagementError):
+            changed(player).save()
+        PsycheState.cached.get(player.pk)
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert PsycheState.cached.get(player.pk) == PSYCHES.read_one(player.pk)
+
+
+def test_an_exception_after_the_commit(player: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old state does not come back, and nothing is played twice."""
+    play(player.pk)
+
+    def broken(_: Any) -> Any:
+        raise ValueError("after the commit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("klepsydra.ledger.document_of", broken)
+        with pytest.raises(ValueError, match="after the commit"):
+            play(player.pk)
+    assert PSYCHES.read_one(player.pk).version == 3  # type: ignore[union-attr]
+    assert PsycheState.cached.get(player.pk) == PSYCHES.read_one(player.pk)
+
+
+def test_an_update_of_thousands(
+    player: User, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not fenced, and lose their entries after the commit."""
+    monkeypatch.setattr("aevon.cache.write_through.MANY_USERS", 1)
+    other = make_user()
+    services.begin([other.pk])
+    for user in (player, other):
+        PsycheState.cached.get(user.pk)
+    with transaction.atomic():
+        PsycheState.objects.update(loss_streak=5)
+        assert not fenced(player.pk)
+    for user in (player, other):
+        assert held(user.pk) is None
+        assert PsycheState.cached.get(user.pk) == PSYCHES.read_one(user.pk)

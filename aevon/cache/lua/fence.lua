@@ -16,12 +16,6 @@ elseif text and not (entry and entry['_lease']) then
   floor = UNKNOWN -- it cannot be read, so neither can its version
 end
 marks[ARGV[1]] = now + tonumber(ARGV[2])
-local stored
-if ARGV[3] == '' then
-  stored = store_fence(marks, floor)
-else
-  stored = store_fence(marks, floor, ARGV[3])
-end
-if stored then return {1, state} end
+if store_fence(marks, floor, ARGV[3]) then return {1, state} end
 redis.call('DEL', KEYS[1])
 return {0, state}

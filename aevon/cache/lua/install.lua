@@ -7,6 +7,7 @@
 -- ARGV[3]  the state or tombstone, or '' where none may be put in: then what is older is removed
 -- ARGV[4]  'PX' | 'PXAT'
 -- ARGV[5]  the number for ARGV[4]
+-- ARGV[6]  'STICK' where the server can keep a fence from being evicted, or ''
 -- returns  'stored' | 'removed' | 'waiting': other writers are in flight | 'newer' | 'current':
 --          this version is there, and stays | 'empty' | 'full': no memory, so what was there is removed
 local text, entry = held_entry()
@@ -30,7 +31,7 @@ if entry and type(entry['_fence']) == 'table' then
   local marks, floor = live_marks(entry)
   if next(marks) then
     if version then floor = math.max(floor, version) end
-    if not store_fence(marks, floor) then redis.call('DEL', KEYS[1]) end
+    if not store_fence(marks, floor, ARGV[6]) then redis.call('DEL', KEYS[1]) end
     return 'waiting'
   end
   -- The fence's stickiness goes with the key.

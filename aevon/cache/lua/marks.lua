@@ -25,10 +25,12 @@ end
 
 -- The marks that count, and the floor. Nobody knows whether the writer of a mark that is past its
 -- deadline has committed: nothing may be installed any more.
+-- A deadline that no writer can have set (ours are minutes ahead at most) is somebody else's, or
+-- of a clock that was set back.
 local function live_marks(entry)
   local marks, floor = {}, tonumber(entry['_floor']) or UNKNOWN
   for mark, deadline in pairs(entry['_fence']) do
-    if type(deadline) == 'number' and deadline > now then
+    if type(deadline) == 'number' and deadline > now and deadline <= now + 3600000 then
       marks[mark] = deadline
     else
       floor = UNKNOWN
@@ -37,8 +39,9 @@ local function live_marks(entry)
   return marks, floor
 end
 
--- Store a fence until the last of its deadlines; whether there was memory for it.
-local function store_fence(marks, floor, ...)
+-- Store a fence until the last of its deadlines; whether there was memory for it. `stick` is
+-- 'STICK' or ''.
+local function store_fence(marks, floor, stick)
   local members, last = {}, now
   for mark, deadline in pairs(marks) do
     members[#members + 1] = string.format('"%s":%.0f', mark, deadline)
@@ -46,7 +49,13 @@ local function store_fence(marks, floor, ...)
   end
   local text = '{"_fence":{' .. table.concat(members, ',') .. '},"_floor":' ..
     string.format('%.0f', floor) .. '}'
-  local reply = redis.pcall('SET', KEYS[1], text, 'PX', string.format('%.0f', last - now), ...)
+  local left = string.format('%.0f', last - now)
+  local reply
+  if stick == 'STICK' then
+    reply = redis.pcall('SET', KEYS[1], text, 'PX', left, stick)
+  else
+    reply = redis.pcall('SET', KEYS[1], text, 'PX', left)
+  end
   return not reply['err']
 end
 

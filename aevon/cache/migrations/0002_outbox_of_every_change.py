@@ -12,6 +12,7 @@ FUNCTIONS = """
 CREATE FUNCTION cache_note_change(space text, owner bigint, committed bigint)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
+    IF owner < 1 THEN RETURN; END IF; -- such a user id has no key
     INSERT INTO cache_outbox AS noted (keyspace, user_id, version, added_at)
     VALUES (space, owner, committed, clock_timestamp())
     ON CONFLICT (keyspace, user_id) DO UPDATE SET
@@ -33,9 +34,16 @@ END $$;
 CREATE FUNCTION cache_last_version(space text, owner bigint, last bigint)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    UPDATE cache_version_floor SET version = GREATEST(version, last)
-    WHERE keyspace = space AND user_id = owner;
+    -- A row that was there before its triggers has no floor yet.
+    INSERT INTO cache_version_floor AS floor (keyspace, user_id, version)
+    VALUES (space, owner, last)
+    ON CONFLICT (keyspace, user_id) DO UPDATE SET version = GREATEST(floor.version, last);
 END $$;
+
+-- For trigger functions, which run with their owner's rights, and nobody else.
+REVOKE EXECUTE ON FUNCTION cache_note_change(text, bigint, bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION cache_first_version(text, bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION cache_last_version(text, bigint, bigint) FROM PUBLIC;
 
 CREATE FUNCTION cache_wake_listener() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

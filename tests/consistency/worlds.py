@@ -7,11 +7,12 @@ deadline is either yet to come or past.
 
 import functools
 import json
+import time
 from typing import Any, Final, NamedTuple
 
 ENDED: Final = "ended"
-# Deadlines of marks, in Unix ms.
-TO_COME: Final = 2**42
+# Deadlines of marks, in Unix ms. One that comes in more than an hour would not be believed.
+TO_COME: Final = int(time.time() * 1000) + 3_000_000
 PAST: Final = 1
 
 Key = bytes | None

@@ -26,6 +26,7 @@ from aevon.server import (
     OtherVersionError,
     Server,
     ServerStartError,
+    end_strays,
     folder_lock,
     wheel_folder,
     write_private,
@@ -134,7 +135,11 @@ class PostgresServer(Server):
     def _initialise(self) -> None:
         # Beside its place and renamed at the end: a half-made cluster is never taken for one.
         workshop = self.data_dir / "postgres.new"
-        shutil.rmtree(workshop, ignore_errors=True)
+        # An initdb whose owner was killed may not have ended yet, nor the server it drives.
+        for tool in ("initdb", "postgres"):
+            end_strays(tool, workshop / "data", signal.SIGKILL)
+        if workshop.exists():
+            shutil.rmtree(workshop)
         workshop.mkdir(mode=0o700)
         write_private(workshop / "password", self.password)
         if self.account:

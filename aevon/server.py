@@ -252,11 +252,16 @@ class Server:
 
 
 def end_strays(executable: str, folder: Path, stop_signal: signal.Signals) -> None:
-    """End servers that still stand in `folder`, left by an owner that could not end them."""
+    """End servers that still stand in `folder`, left by an owner that could not end them.
+
+    A process stands there by its working folder or by the `-D` of its command line: `initdb`
+    works on a folder from outside it.
+    """
     strays = [
         process
-        for process in psutil.process_iter(["name", "cwd"])
-        if process.info["name"] == executable and process.info["cwd"] == str(folder)
+        for process in psutil.process_iter(["name", "cwd", "cmdline"])
+        if process.info["name"] == executable
+        and str(folder) in (process.info["cwd"], *(process.info["cmdline"] or ()))
     ]
     for process in strays:
         with contextlib.suppress(psutil.NoSuchProcess):

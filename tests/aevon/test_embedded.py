@@ -180,21 +180,46 @@ def test_parent_killed_while_starting(tmp_path, seconds):
         assert again.postgres.answers()
 
 
+def kill_with_its_watchdog(parent):
+    """Nothing is left that would end the children of `parent`."""
+    parent.send_signal(signal.SIGSTOP)
+    for child in psutil.Process(parent.pid).children():
+        if child.cmdline()[-1] == "watch":
+            child.kill()
+    parent.kill()
+    parent.wait()
+
+
 def test_stray_servers_are_ended_by_the_next_start(tmp_path):
     """Servers whose parent and watchdog were both killed do not stop the next start."""
     with program("-c", HOLDER, str(tmp_path)) as parent:
         parent.stdout.readline()
-        children = psutil.Process(parent.pid).children()
-        watchdogs = [child for child in children if child.cmdline()[-1] == "watch"]
-        parent.send_signal(signal.SIGSTOP)
-        for process in watchdogs:
-            process.kill()
-        parent.kill()
-        parent.wait()
+        kill_with_its_watchdog(parent)
         assert running_in(tmp_path)
     with embedded_servers(tmp_path) as again:
         assert again.postgres.answers()
     assert not running_in(tmp_path)
+
+
+def test_stray_initdb_is_ended_by_the_next_start(tmp_path):
+    """A first start whose initdb still works in the folder is not in the way of the second."""
+
+    def initdb():
+        return [
+            process
+            for process in psutil.process_iter(["name", "cmdline"])
+            if process.info["name"] == "initdb"
+            and any(part.startswith(str(tmp_path)) for part in process.info["cmdline"])
+        ]
+
+    with program("-c", HOLDER, str(tmp_path)) as parent:
+        assert eventually(initdb)
+        assert eventually((tmp_path / "postgres.new" / "data" / "PG_VERSION").exists)
+        kill_with_its_watchdog(parent)
+        [stray] = initdb()
+        with embedded_servers(tmp_path) as again:
+            assert again.postgres.answers()
+        assert not stray.is_running()
 
 
 def test_forked_child_does_not_hold_the_servers(servers):

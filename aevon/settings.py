@@ -249,6 +249,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "health_check_interval": 15,
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A broker that has become a replica, or is full, answers with an error: no reason to end either.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # no results, so nothing to clean up after them
 CELERY_TASK_ACKS_LATE = True

@@ -3,6 +3,8 @@
 import contextlib
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,16 +12,21 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from aevon import env
 from aevon.cache import conf, connection, outbox, resources
 from aevon.cache.connection import store
 from aevon.cache.metrics import PUBLISHES
+from aevon.cache.tasks import drain_outbox
+from aevon.celery import app as celery
 from aevon.embedded import CacheServer
 from aevon.ports import free_port
 from canvas import services as canvas
 from canvas.models import Canvas
 from tests.cache.conftest import counted
 from tests.cache.doors import Door, door
+from tests.faults.test_crashes import ROOT, environment
 from tests.faults.witness import Witness, busy, direct, eventually, hits, is_closed
+from tests.klepsydra.rows import PSYCHES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,6 +124,45 @@ def test_live_node_that_becomes_a_replica_under_load(
     assert eventually(lambda: hits(players[0]))
     assert witness.stale == []
     assert witness.lost_plays(players) == {}
+
+
+@pytest.fixture
+def worker(server: CacheServer) -> Iterator["subprocess.Popen[str]"]:
+    """A Celery worker whose broker is the cache server, as in `make run`."""
+    command = ("-m", "celery", "--quiet", "-A", "aevon", "worker", "--concurrency", "1")
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", *command, "--without-mingle", "--without-gossip"],
+        cwd=ROOT,
+        env=environment(server.url),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def test_worker_outlives_a_broker_that_becomes_a_replica(
+    server: CacheServer, worker: "subprocess.Popen[str]", make_players: Any
+) -> None:
+    """The server breaks off its wait for tasks with an error of its own, and then refuses to let
+    it wait (fault 9): it goes on when there is a primary again."""
+    players = make_players(2)
+
+    def drained() -> bool:
+        with celery.connection_for_write(env.broker_url(server.url)) as broker:
+            drain_outbox.apply_async(connection=broker)
+        return eventually(lambda: outbox.depth() == 0, 1)
+
+    assert eventually(drained, 30)
+    for seconds in (0.2, 3):
+        demote(server)
+        time.sleep(seconds)
+        promote(server)
+        outbox.add(PSYCHES.keyspace, players)
+        assert eventually(drained, 30)
+    assert worker.poll() is None
 
 
 # --- a lagging replica is promoted -------------------------------------------------------------

@@ -9,12 +9,14 @@ servers that may be used, and filled, instead.
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from aevon.embedded import CacheServer, PostgresServer, embedded_servers
 from aevon.server import EmbeddedServerError, folder_lock
@@ -31,6 +33,11 @@ PATIENCE = {
     "AEVON_CACHE_READ_TIMEOUT_SECONDS": "2",
 }
 _running = contextlib.ExitStack()
+
+
+def database_url() -> str:
+    """Of the test's database, for a program or a connection that knows nothing of Django."""
+    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -57,18 +64,20 @@ def pytest_unconfigure() -> None:
 
 def _start() -> None:
     global CACHE, POSTGRES  # tests reach the servers by these names
+    # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _remove_leftovers()
-    database_url = os.environ.get("AEVON_TEST_DATABASE_URL")
-    dragonfly_url = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
+    postgres = os.environ.get("AEVON_TEST_DATABASE_URL")
+    cache = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     _running.callback(shutil.rmtree, folder, ignore_errors=True)
     endpoints = _running.enter_context(
-        embedded_servers(folder, postgres=not database_url, cache=not dragonfly_url, durable=False)
+        embedded_servers(folder, postgres=not postgres, cache=not cache, durable=False)
     )
     POSTGRES, CACHE = endpoints.postgres, endpoints.cache
     _clear_environment()
-    os.environ["DATABASE_URL"] = database_url or endpoints.database_url or ""
-    os.environ["DRAGONFLY_URL"] = dragonfly_url or endpoints.dragonfly_url or ""
+    os.environ["DATABASE_URL"] = postgres or endpoints.database_url or ""
+    os.environ["DRAGONFLY_URL"] = cache or endpoints.dragonfly_url or ""
     os.environ["AEVON_DATA_DIR"] = str(folder)
     os.environ.update(PATIENCE)
 

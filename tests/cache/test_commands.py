@@ -26,6 +26,7 @@ from aevon.cache.management.commands import cache_audit
 from tests.cache import ledgers
 from tests.cache.entry_states import life, put
 from tests.cache.ledgers import POISON, SHEETS, add_lines, add_notes
+from tests.servers import database_url
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -410,19 +411,11 @@ def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": _database_url(), **environment},
+        env={**os.environ, "DATABASE_URL": database_url(), **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-    )
-
-
-def _database_url() -> str:
-    found = connection.settings_dict
-    return (
-        f"postgres://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}"
-        f"/{found['NAME']}"
     )
 
 
@@ -498,7 +491,7 @@ def test_a_reader_that_has_gone_ends_a_process_without_a_word() -> None:
         done = subprocess.run(
             [sys.executable, "manage.py", "cache_stats"],
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": _database_url()},
+            env={**os.environ, "DATABASE_URL": database_url()},
             stdout=nobody,
             stderr=subprocess.PIPE,
             check=False,

@@ -67,13 +67,8 @@ def start() -> Iterator[Callable[[], threading.Event]]:
 @pytest.fixture
 def stranger() -> Iterator[psycopg.Connection[Any]]:
     """A connection that knows nothing of the application."""
-    with psycopg.connect(database_url(), autocommit=True) as other:
+    with psycopg.connect(servers.database_url(), autocommit=True) as other:
         yield other
-
-
-def database_url() -> str:
-    """The test's database."""
-    return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
 
 
 def listening() -> bool:
@@ -295,7 +290,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "manage.py", "cache_listen"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database_url()},
+        env={**os.environ, "DATABASE_URL": servers.database_url()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,6 +18,7 @@ from tests.cache import ledgers
 from tests.cache.conftest import counted
 from tests.cache.entry_states import got, note, put
 from tests.cache.ledgers import add_lines, add_notes
+from tests.servers import database_url
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("services")]
@@ -117,10 +118,9 @@ def test_what_the_worker_has_found_is_scraped_from_the_web_server(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     """They share a folder."""
-    found = connection.settings_dict
     shared = {
         **os.environ,
-        "DATABASE_URL": "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**found),
+        "DATABASE_URL": database_url(),
         "DJANGO_SETTINGS_MODULE": "aevon.settings",
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
     }

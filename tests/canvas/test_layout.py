@@ -29,11 +29,10 @@ APPENDIX_A = [
     ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
 ]
 
-scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2)
-values = st.recursive(scalars, lambda inner: st.dictionaries(st.sampled_from("abc"), inner))
-full = st.recursive(
-    scalars.filter(lambda value: value is not None),
-    lambda inner: st.dictionaries(st.sampled_from("abc"), inner),
+scalars = st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2)
+full = st.recursive(scalars, lambda inner: st.dictionaries(st.sampled_from("abc"), inner))
+values = st.recursive(
+    st.none() | scalars, lambda inner: st.dictionaries(st.sampled_from("abc"), inner)
 )
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
-from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from django.conf import settings
@@ -32,6 +31,7 @@ from tests.consistency import history
 from tests.consistency import plan as plans
 from tests.consistency.history import Key, Read, Verdict, Write
 from tests.consistency.plan import Plan
+from tests.servers import database_url
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 60.0
@@ -206,10 +206,8 @@ class Site:
         names = [name for name in environment if name.startswith("AEVON_CACHE_")]
         for name in [*names, "HISTORY_WITHOUT"]:
             environment.pop(name, None)
-        parts = urlsplit(os.environ["DATABASE_URL"])
-        database = str(connection.settings_dict["NAME"])
         environment |= {
-            "DATABASE_URL": urlunsplit(parts._replace(path=f"/{database}")),
+            "DATABASE_URL": database_url(),
             "DRAGONFLY_URL": server.url,
             "AEVON_LOG_LEVEL": "ERROR",
             "PYTHONPATH": str(ROOT),

@@ -124,8 +124,8 @@ def provoked(plan: Plan, protection: str, *, missing: bool) -> Figures:
 
 @pytest.mark.parametrize("protection", PROVOCATIONS)
 def test_a_protection_that_is_missing_is_noticed(plan: Plan, protection: str) -> None:
-    """There is at least one violation."""
-    assert provoked(plan, protection, missing=True).violations
+    """There is at least one violation: on a machine that is busy otherwise, at the third try."""
+    assert any(provoked(plan, protection, missing=True).violations for _ in range(3))
 
 
 @pytest.mark.soak

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
@@ -21,6 +21,7 @@ from klepsydra import services
 from klepsydra.models import PsycheState
 from tests.cache.entry_states import life
 from tests.consistency.switches import without
+from tests.servers import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,10 +67,7 @@ class Rows(RuleBasedStateMachine):
     @contextlib.contextmanager
     def _outside(self) -> Any:
         """A connection that knows of no cache."""
-        database = str(connection.settings_dict["NAME"])
-        with psycopg.connect(
-            os.environ["DATABASE_URL"], dbname=database, autocommit=True
-        ) as outside:
+        with psycopg.connect(database_url(), autocommit=True) as outside:
             yield outside
 
     def _changes(self, user: int, streak: int | None, steps: int = 1) -> None:

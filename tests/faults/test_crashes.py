@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from django.conf import settings as django_settings
 
 from aevon.cache.connection import store
 from aevon.embedded import CacheServer
 from tests.faults.witness import Witness, hits
 from tests.klepsydra.rows import PSYCHES
-from tests.servers import PROJECT_PREFIXES
+from tests.servers import PROJECT_PREFIXES, database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,10 +29,9 @@ FENCE_SECONDS: Final = 5
 def environment(url: str) -> dict[str, str]:
     """For a process of the project that works on the test's database, and on this cache."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(PROJECT_PREFIXES)}
-    database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}"
     return kept | {
         "DJANGO_SETTINGS_MODULE": "aevon.settings",
-        "DATABASE_URL": database.format(**django_settings.DATABASES["default"]),
+        "DATABASE_URL": database_url(),
         "DRAGONFLY_URL": url,
     }
 

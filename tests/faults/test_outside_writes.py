@@ -19,6 +19,7 @@ from tests.cache.conftest import in_thread
 from tests.cache.ledgers import query
 from tests.faults.test_crashes import ROOT, environment
 from tests.faults.witness import eventually, hits
+from tests.servers import database_url
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def psql(server: CacheServer) -> Iterator[Callable[..., object]]:
     """`psql(statement, *parameters)`: from a connection that knows nothing of the application."""
-    url = environment(server.url)["DATABASE_URL"]
-    with psycopg.connect(url, autocommit=True) as stranger:
+    with psycopg.connect(database_url(), autocommit=True) as stranger:
         yield lambda statement, *parameters: stranger.execute(statement, parameters)
 
 

@@ -114,8 +114,9 @@ Kind = Literal["empty", "lease", "fence", "outlived", "corrupt", "foreign type"]
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a key held that is no state to go by, and the bytes that a lease may replace: a state
-    of another life of the server than `life` (`outlived`), or what does not decode (`corrupt`).
-    A state of an earlier life is not believed: what was written since has been forgotten (G5)."""
+    of another life of the server than `life` (`outlived`), what does not decode (`corrupt`), or a
+    `lease` with a longer life than a reader's. A state of an earlier life is not believed: what
+    was written since has been forgotten (G5)."""
 
     kind: Kind
     raw: bytes = b""
@@ -150,7 +151,7 @@ def _without_state(projection: Projection[D], raw: bytes, life: Life, *, own: bo
     if "_fence" in members:
         return Found("fence")
     if "_lease" in members:
-        return Found("lease")
+        return Found("lease", raw)
     version = members.get("_gone")
     if own and isinstance(version, int):
         return Gone(version)
@@ -250,12 +251,12 @@ def resolve(projection: Projection[D], user_id: int, found: Found) -> D | Gone |
     patience = time.monotonic() + conf.current().lease_wait_seconds
     tried = 0
     while not in_transaction() and held.kind != "fence" and time.monotonic() < patience:
-        if held.kind == "lease":
-            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS) - 1)] * random.uniform(0.5, 1))  # noqa: S311
+        if held.kind == "lease" and tried:
+            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311
             held = _look(projection, user_id)
-            tried += 1
         else:
             held = lease(projection, {user_id: held}).get(user_id)
+        tried += 1
         if isinstance(held, Lease):
             return _filled(projection, {user_id: held}).get(user_id)
         if not isinstance(held, Found):
@@ -301,7 +302,7 @@ def lease(
             text,
             lifetime_ms,
             found[user_id].raw,
-            int(found[user_id] == FOREIGN_TYPE),
+            found[user_id].kind,
         )
         for user_id, text in texts.items()
     ]

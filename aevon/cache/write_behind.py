@@ -172,11 +172,9 @@ def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> D | Found:
     held: Any = entries.get(buffer.projection, user_id)
     if held is None:
         raise CacheUnavailable("The live document cannot be read.")
-    if patient or held != Found("lease"):
-        return held  # type: ignore[no-any-return]
-    (raw,), life = store().exchange([("GET", buffer.projection.keyspace.key(user_id))])
-    held = entries.understand(buffer.projection, user_id, raw, life)
-    return Found("corrupt", raw) if held == Found("lease") else held
+    if not patient and isinstance(held, Found) and held.kind == "lease":
+        return Found("corrupt", held.raw)
+    return held  # type: ignore[no-any-return]
 
 
 def _next(current: D, changed: D, floor: int) -> D:

@@ -21,6 +21,7 @@ from aevon.cache import (
     Projection,
     UnknownKeyspace,
     cache_aside,
+    conf,
     entries,
 )
 from aevon.cache.codec import encode, stamped
@@ -222,6 +223,20 @@ def test_lease_ends_by_itself(settings: Any) -> None:
     time.sleep(0.06)
     load()
     assert got(KEY) == note(7, "true", 3)
+
+
+@pytest.mark.parametrize("lifetime", [(), ("PX", 60_000)], ids=["no end", "a far end"])
+@pytest.mark.parametrize(
+    "read", [load, lambda: cache_aside.load_many(NOTES, [7])[7]], ids=["one", "many"]
+)
+def test_lease_that_no_reader_has_left(read: Any, lifetime: tuple[Any, ...]) -> None:
+    """It would hold up every reader for as long as it lives: the first one replaces it."""
+    written = write(7, "true", 3)
+    put(KEY, {"_lease": "somebody's"}, *lifetime)
+    start = time.monotonic()
+    assert read() == written
+    assert got(KEY) == note(7, "true", 3)
+    assert time.monotonic() - start < conf.current().lease_wait_seconds / 2
 
 
 def test_lease_is_left_before_the_rows_are_read() -> None:

@@ -427,14 +427,14 @@ def test_marks_that_come_in_the_wrong_order() -> None:
 def test_lease_of_a_dead_reader() -> None:
     """A change does not wait for its end; nothing is marked before it is stored, or lost."""
     save_row("saved", 3)
-    put(KEY, {"_lease": "dead"}, "PX", 60_000)
+    put(KEY, {"_lease": "dead"}, "PX", 5_000)
     assert edit("new").revision == 4
     assert (marks(), flush(SHEETS), row()) == ({"7": 4}, Flushed(persisted=1), ("new", 4))
 
 
 def test_change_refused_behind_a_lease() -> None:
     """No mark is left of what was never stored."""
-    put(KEY, {"_lease": "alive"}, "PX", 60_000)
+    put(KEY, {"_lease": "alive"}, "PX", 5_000)
     tried = []
 
     def refuse_the_second(sheet: Sheet) -> Sheet:

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-FUNCTIONS = """
+PSYCHES = """
 CREATE FUNCTION klepsydra_psyche_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.version := OLD.version + 1;
@@ -29,6 +29,20 @@ BEGIN
     RETURN OLD;
 END $$;
 
+CREATE TRIGGER psyche_changes BEFORE UPDATE ON klepsydra_psychestate
+FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_changes();
+
+CREATE TRIGGER psyche_begins BEFORE INSERT ON klepsydra_psychestate
+FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_begins();
+
+CREATE TRIGGER psyche_ends BEFORE DELETE ON klepsydra_psychestate
+FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_ends();
+
+ALTER TABLE klepsydra_versionfloor ADD CONSTRAINT version_floor_user_fk
+FOREIGN KEY (user_id) REFERENCES auth_sessions_user (id) ON DELETE CASCADE;
+"""
+
+INTERACTIONS = """
 -- While a cascade is under way the user is gone already; otherwise the foreign key says that the
 -- user is there.
 CREATE FUNCTION klepsydra_interaction_stays() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -40,22 +54,10 @@ BEGIN
         USING ERRCODE = 'restrict_violation', TABLE = 'klepsydra_interaction';
 END $$;
 
-CREATE TRIGGER psyche_changes BEFORE UPDATE ON klepsydra_psychestate
-FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_changes();
-
-CREATE TRIGGER psyche_begins BEFORE INSERT ON klepsydra_psychestate
-FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_begins();
-
-CREATE TRIGGER psyche_ends BEFORE DELETE ON klepsydra_psychestate
-FOR EACH ROW EXECUTE FUNCTION klepsydra_psyche_ends();
-
 CREATE TRIGGER interaction_stays BEFORE UPDATE OR DELETE ON klepsydra_interaction
 FOR EACH ROW EXECUTE FUNCTION klepsydra_interaction_stays();
 
 ALTER TABLE klepsydra_interaction ADD CONSTRAINT interaction_user_fk
-FOREIGN KEY (user_id) REFERENCES auth_sessions_user (id) ON DELETE CASCADE;
-
-ALTER TABLE klepsydra_versionfloor ADD CONSTRAINT version_floor_user_fk
 FOREIGN KEY (user_id) REFERENCES auth_sessions_user (id) ON DELETE CASCADE;
 """
 
@@ -75,4 +77,4 @@ DROP FUNCTION klepsydra_psyche_changes();
 
 class Migration(migrations.Migration):
     dependencies = [("klepsydra", "0001_initial"), ("auth_sessions", "0001_initial")]
-    operations = [migrations.RunSQL(FUNCTIONS, REMOVE)]
+    operations = [migrations.RunSQL(PSYCHES + INTERACTIONS, REMOVE)]

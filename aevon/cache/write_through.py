@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from django.db import connection, models
-from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import (
+    class_prepared,
+    post_delete,
+    post_save,
+    pre_delete,
+    pre_save,
+)
 
 from aevon.cache import entries
 from aevon.cache.entries import Gone, Mark, Projection
@@ -157,8 +163,8 @@ _followed: Final[dict[type[models.Model], list[tuple[Projection[Any], str]]]] = 
 
 
 def follow(projection: Projection[D], model: type[models.Model], owner: str = "user_id") -> None:
-    """Make the entry follow every `save()` and `delete()` of `model`, in the admin too; `owner` is
-    the attribute with the user's id.
+    """Make the entry follow every `save()` and `delete()` of `model`, in the admin too, and of its
+    proxies and subclasses; `owner` is the attribute with the user's id.
 
     `QuerySet.update()` and bulk writes send no signal: give the model a `CachedManager`, or call
     `publish_on_commit` beside them. SQL from elsewhere is followed through the outbox.
@@ -185,15 +191,29 @@ def follow(projection: Projection[D], model: type[models.Model], owner: str = "u
         elif user_id is not None:
             publish_on_commit(projection, [user_id])
 
-    for signal, receiver in (
-        (pre_save, changing),
-        (post_save, changed),
-        (pre_delete, changing),
-        (post_delete, changed),
-    ):
-        signal.connect(receiver, sender=model, weak=False, dispatch_uid=uid)
+    def listen(sender: type[models.Model], **_: Any) -> None:
+        if not issubclass(sender, model):
+            return
+        for signal, receiver in (
+            (pre_save, changing),
+            (post_save, changed),
+            (pre_delete, changing),
+            (post_delete, changed),
+        ):
+            signal.connect(receiver, sender=sender, weak=False, dispatch_uid=uid)
+
+    # Django sends a proxy's signals under the proxy's own name. More of them may be declared later.
+    for known in _family(model):
+        listen(known)
+    class_prepared.connect(listen, weak=False)
+
+
+def _family(model: type[models.Model]) -> Iterator[type[models.Model]]:
+    yield model
+    for child in model.__subclasses__():
+        yield from _family(child)
 
 
 def followed(model: type[models.Model]) -> list[tuple[Projection[Any], str]]:
     """The projections that follow `model`, each with the attribute that holds the user's id."""
-    return _followed.get(model, [])
+    return [each for ancestor in model.__mro__ for each in _followed.get(ancestor, [])]

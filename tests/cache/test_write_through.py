@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.test.utils import isolate_apps
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -403,6 +404,26 @@ def test_save_and_delete_of_a_followed_model(followed: None) -> None:
     write(7, "deleted", 3)
     group.delete()
     assert got(KEY) == note(7, "deleted", 3)
+
+
+@isolate_apps("tests")
+def test_save_by_a_proxy_that_was_there_before(request: pytest.FixtureRequest) -> None:
+    """A service follows models when Django is ready: proxies have been declared by then."""
+
+    class Proxy(Group):
+        class Meta:
+            app_label = "tests"
+            proxy = True
+
+    class ProxyOfAProxy(Proxy):
+        class Meta:
+            app_label = "tests"
+            proxy = True
+
+    request.getfixturevalue("followed")
+    write(7, "saved", 1)
+    ProxyOfAProxy.objects.create(pk=7, name="g")
+    assert got(KEY) == note(7, "saved", 1)
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -6,6 +6,7 @@ the entry follows changes made with psql or by another service too (guarantee G9
 
 from typing import Final
 
+from django.db import connection
 from django.db.migrations import RunSQL
 
 # Told to PostgreSQL by the application's own connections (settings). What others change wakes the
@@ -30,18 +31,19 @@ def versioned(
     deletion uses one up for the row's absence. `touched` is a column for the time of the change.
     The owner of a row cannot be changed.
     """
-    touch = f"NEW.{touched} := clock_timestamp();" if touched else ""
-    function = f"{table}_versions"
+    owner, rows = _quoted(user_id), _quoted(table)
+    touch = f"NEW.{_quoted(touched)} := clock_timestamp();" if touched else ""
+    rises, ends = _quoted(f"{table}_versions"), _quoted(f"{table}_versions_end")
     raise_versions = f"""{PIN}
-CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {rises}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     {touch}
     IF TG_OP = 'INSERT' THEN
-        NEW.version := cache_first_version('{keyspace}', NEW.{user_id});
+        NEW.version := cache_first_version('{keyspace}', NEW.{owner});
         RETURN NEW;
     END IF;
-    IF NEW.{user_id} <> OLD.{user_id} THEN
+    IF NEW.{owner} <> OLD.{owner} THEN
         RAISE EXCEPTION 'The {user_id} of a row of {table} cannot be changed.'
             USING ERRCODE = 'restrict_violation', TABLE = '{table}';
     END IF;
@@ -51,24 +53,24 @@ END $$;
 
 -- Before the delete, not after: until then another insert finds the row, and need not wait for us
 -- while we wait for its floor.
-CREATE FUNCTION {function}_end() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {ends}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM cache_last_version('{keyspace}', OLD.{user_id}, OLD.version + 1);
+    PERFORM cache_last_version('{keyspace}', OLD.{owner}, OLD.version + 1);
     RETURN OLD;
 END $$;
 
-CREATE TRIGGER cache_version_rises BEFORE INSERT OR UPDATE ON {table}
-FOR EACH ROW EXECUTE FUNCTION {function}();
+CREATE TRIGGER cache_version_rises BEFORE INSERT OR UPDATE ON {rows}
+FOR EACH ROW EXECUTE FUNCTION {rises}();
 
-CREATE TRIGGER cache_version_ends BEFORE DELETE ON {table}
-FOR EACH ROW EXECUTE FUNCTION {function}_end();
+CREATE TRIGGER cache_version_ends BEFORE DELETE ON {rows}
+FOR EACH ROW EXECUTE FUNCTION {ends}();
 """
     remove = f"""
-DROP TRIGGER cache_version_ends ON {table};
-DROP TRIGGER cache_version_rises ON {table};
-DROP FUNCTION {function}_end();
-DROP FUNCTION {function}();
+DROP TRIGGER cache_version_ends ON {rows};
+DROP TRIGGER cache_version_rises ON {rows};
+DROP FUNCTION {ends}();
+DROP FUNCTION {rises}();
 """
     return [RunSQL(raise_versions, remove), *noted(table, keyspace=keyspace, user_id=user_id)]
 
@@ -76,41 +78,45 @@ DROP FUNCTION {function}();
 def noted(table: str, *, keyspace: str, user_id: str = "user_id") -> list[RunSQL]:
     """Operations that tell the outbox of every change of `table`, whose `version` somebody else
     raises: a row's deletion, or its change of owner, counts as one version more."""
+    owner, rows, tells = _quoted(user_id), _quoted(table), _quoted(f"{table}_changed")
     note = f"""{PIN}
-CREATE FUNCTION {table}_changed() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {tells}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        PERFORM cache_note_change('{keyspace}', OLD.{user_id}, OLD.version + 1);
+        PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.version + 1);
     ELSE
-        IF TG_OP = 'UPDATE' AND OLD.{user_id} <> NEW.{user_id} THEN
-            PERFORM cache_note_change('{keyspace}', OLD.{user_id}, OLD.version + 1);
+        IF TG_OP = 'UPDATE' AND OLD.{owner} <> NEW.{owner} THEN
+            PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.version + 1);
         END IF;
-        PERFORM cache_note_change('{keyspace}', NEW.{user_id}, NEW.version);
+        PERFORM cache_note_change('{keyspace}', NEW.{owner}, NEW.version);
     END IF;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER cache_is_told AFTER INSERT OR UPDATE OR DELETE ON {table}
-FOR EACH ROW EXECUTE FUNCTION {table}_changed();
+CREATE TRIGGER cache_is_told AFTER INSERT OR UPDATE OR DELETE ON {rows}
+FOR EACH ROW EXECUTE FUNCTION {tells}();
 """
-    return [
-        RunSQL(note, f"DROP TRIGGER cache_is_told ON {table}; DROP FUNCTION {table}_changed();")
-    ]
+    return [RunSQL(note, f"DROP TRIGGER cache_is_told ON {rows}; DROP FUNCTION {tells}();")]
 
 
 def owned(table: str, *, user_id: str = "user_id") -> RunSQL:
     """An operation that refuses to give a row of `table` to another user: of a change of owner the
     cache follows one side only."""
+    owner, rows, stays = _quoted(user_id), _quoted(table), _quoted(f"{table}_owned")
     forbid = f"""{PIN}
-CREATE FUNCTION {table}_owned() RETURNS trigger LANGUAGE plpgsql
+CREATE FUNCTION {stays}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     RAISE EXCEPTION 'The {user_id} of a row of {table} cannot be changed.'
         USING ERRCODE = 'restrict_violation', TABLE = '{table}';
 END $$;
 
-CREATE TRIGGER owner_stays BEFORE UPDATE OF {user_id} ON {table}
-FOR EACH ROW WHEN (OLD.{user_id} <> NEW.{user_id}) EXECUTE FUNCTION {table}_owned();
+CREATE TRIGGER owner_stays BEFORE UPDATE OF {owner} ON {rows}
+FOR EACH ROW WHEN (OLD.{owner} <> NEW.{owner}) EXECUTE FUNCTION {stays}();
 """
-    return RunSQL(forbid, f"DROP TRIGGER owner_stays ON {table}; DROP FUNCTION {table}_owned();")
+    return RunSQL(forbid, f"DROP TRIGGER owner_stays ON {rows}; DROP FUNCTION {stays}();")
+
+
+def _quoted(name: str) -> str:
+    return connection.ops.quote_name(name)

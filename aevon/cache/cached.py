@@ -15,36 +15,38 @@
 triggers of `aevon.cache.triggers.versioned`; `manage.py check` says what is missing.
 """
 
+import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import msgspec
 from django.db import connection, models, transaction
 
 from aevon.cache import cache_aside, codec, write_through
+from aevon.cache.codec import Document
 from aevon.cache.entries import Gone, Projection
-from aevon.cache.keyspace import Keyspace
+from aevon.cache.keyspace import Keyspace, UnknownKeyspace
 from aevon.cache.resources import EntryResource, register
 
-D = TypeVar("D", bound=msgspec.Struct)
+D = TypeVar("D", bound=Document)
 M = TypeVar("M", bound=models.Model)
 
+OWNER: Final = "user_id"
 VERSION: Final = "version"
 OWNERS_PAGE: Final = 2_000
-# Of every model that has one.
-declared: Final[dict[type[models.Model], "Cached[Any]"]] = {}
+# All there are, the wrong ones too.
+declared: Final[list["Cached[Any]"]] = []
 
 
 class Cached(Generic[D]):
     """How one row per user of this model stands in the cache, under `keyspace`, as `document`.
 
-    The document's members are columns of the model, `user_id` and `version` among them; a time
-    becomes its RFC 3339 text.
+    The document's members are fields of the model, by the names of their attributes, `user_id` and
+    `version` among them. Their kinds are in `checks.KINDS`; a time becomes its RFC 3339 text.
     """
 
     model: type[models.Model]
-    projection: Projection[D]
 
     def __init__(self, keyspace: Keyspace, document: type[D]) -> None:
         self.keyspace = keyspace
@@ -54,16 +56,24 @@ class Cached(Generic[D]):
         """Django's hook: the attribute `name` of a model class is being made."""
         self.model = model
         setattr(model, name, self)
-        self.projection = Projection(
+        declared.append(self)
+        if model._meta.abstract or model._meta.proxy:  # noqa: SLF001  public by convention
+            return  # has no table: E007
+        # E004, and whoever asks for the projection is told again.
+        with contextlib.suppress(UnknownKeyspace):
+            register(EntryResource(self.projection))
+            write_through.follow(self.projection, model)
+
+    @functools.cached_property
+    def projection(self) -> Projection[D]:
+        """How rows become entries. Raises `UnknownKeyspace`."""
+        return Projection(
             keyspace=self.keyspace,
             document=self.document,
             read=self._read,
             user_ids=self._user_ids,
             version=lambda document: int(getattr(document, VERSION)),
         )
-        declared[model] = self
-        register(EntryResource(self.projection))
-        write_through.follow(self.projection, model)
 
     def get(self, user_id: int) -> D | None:
         """The user's document; see `cache_aside.load`."""
@@ -73,10 +83,19 @@ class Cached(Generic[D]):
         """The documents of those of the users who have one; see `cache_aside.load_many`."""
         return cache_aside.load_many(self.projection, user_ids)
 
+    @functools.cached_property
+    def fields(self) -> dict[str, "models.Field[Any, Any]"]:
+        """The fields of the model's own table, by the names that members have."""
+        return {field.attname: field for field in self.model._meta.local_concrete_fields}  # noqa: SLF001
+
     @property
     def columns(self) -> str:
         """The columns of the document, in its order, for a statement of one's own."""
-        return ", ".join(self.document.__struct_fields__)
+        return ", ".join(map(self._column, self.document.__struct_fields__))
+
+    def _column(self, member: str) -> str:
+        # What is no field keeps its name: the check is to say so (E002), not an import.
+        return connection.ops.quote_name(getattr(self.fields.get(member), "column", member))
 
     def document_of(self, row: Sequence[Any]) -> D:
         """The document of a row with `columns`."""
@@ -88,11 +107,12 @@ class Cached(Generic[D]):
 
     def _read(self, user_ids: Sequence[int]) -> dict[int, D | Gone]:
         """One statement, so one snapshot: an absence and its version belong together."""
-        columns = ", ".join(f"t.{name}" for name in self.document.__struct_fields__)
+        columns = ", ".join(f"t.{self._column(name)}" for name in self.document.__struct_fields__)
+        owner = self._column(OWNER)
         table = connection.ops.quote_name(self.model._meta.db_table)  # noqa: SLF001  by convention
         statement = (
-            f"SELECT u.id, f.version, t.user_id IS NOT NULL, {columns}"  # noqa: S608  names of ours
-            f" FROM unnest(%s::bigint[]) AS u (id) LEFT JOIN {table} t ON t.user_id = u.id"
+            f"SELECT u.id, f.version, t.{owner} IS NOT NULL, {columns}"  # noqa: S608  names of ours
+            f" FROM unnest(%s::bigint[]) AS u (id) LEFT JOIN {table} t ON t.{owner} = u.id"
             " LEFT JOIN cache_version_floor f ON f.keyspace = %s AND f.user_id = u.id"
         )
         rows: dict[int, D | Gone] = {}
@@ -109,7 +129,7 @@ class Cached(Generic[D]):
         return owners(self.model._base_manager.all())  # noqa: SLF001  public by convention
 
 
-def owners(rows: "models.QuerySet[Any]", column: str = "user_id") -> Iterator[int]:
+def owners(rows: "models.QuerySet[Any]", column: str = OWNER) -> Iterator[int]:
     """Every user with a row, once each and in order, in constant memory and short statements."""
     users = rows.order_by(column).values_list(column, flat=True).distinct()
     last = 0

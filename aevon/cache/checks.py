@@ -1,18 +1,38 @@
 """What `manage.py check` says about the cache layer's settings, and about models behind it."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from datetime import date
+from decimal import Decimal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from uuid import UUID
 
+import msgspec
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import connections, models
 
 from aevon.cache import conf
-from aevon.cache.cached import VERSION, Cached, CachedQuerySet, declared
+from aevon.cache.cached import OWNER, VERSION, Cached, CachedQuerySet, declared
+from aevon.cache.codec import Document
+from aevon.cache.keyspace import REGISTRY
+from aevon.cache.resources import resource
 
-TRIGGERS = ("cache_is_told", "cache_version_rises", "cache_version_ends")
+TRIGGERS: Final = ("cache_is_told", "cache_version_rises", "cache_version_ends")
+# What a document's member is, by its column: what PostgreSQL gives for the column, or its text,
+# that comes back from JSON as it went in.
+KINDS: Final[dict[type["models.Field[Any, Any]"], type]] = {
+    models.BooleanField: bool,
+    models.IntegerField: int,
+    models.FloatField: float,
+    models.DecimalField: Decimal,
+    models.CharField: str,
+    models.TextField: str,
+    models.UUIDField: UUID,
+    models.DateTimeField: str,  # a DateField, too: before it
+    models.DateField: date,
+}
 
 
 @register(Tags.caches)
@@ -27,49 +47,124 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.models)
 def declarations_are_sound(**_: Any) -> list[CheckMessage]:
-    """E002 to E005: a model stands behind the cache in a way that cannot work."""
-    claims = Counter(cached.keyspace.name for cached in declared.values())
+    """E002 to E005, E007, E008: a model stands behind the cache in a way that cannot work."""
     found: list[CheckMessage] = []
-    for cached in declared.values():
-        found += _document(cached)
-        found += _version(cached)
-        found += _keyspace(cached, claims)
-        found += _manager(cached)
+    for cached in declared:
+        # Of a model without a table there is nothing else to say.
+        found += list(_model(cached)) or [
+            *_document(cached),
+            *_version(cached),
+            *_keyspace(cached),
+            *_manager(cached),
+            *_owner(cached),
+        ]
     return found
 
 
+def _model(cached: Cached[Any]) -> Iterator[CheckMessage]:
+    meta = cached.model._meta  # noqa: SLF001  public by convention
+    if meta.abstract or meta.proxy:
+        what = "abstract" if meta.abstract else "a proxy"
+        yield _error(7, cached, f"It is {what}: declare `Cached` on the model that has the table.")
+    elif sum(each.model is cached.model for each in declared) > 1:
+        yield _error(7, cached, "It has more than one `Cached`: its triggers tell of one keyspace.")
+
+
 def _document(cached: Cached[Any]) -> Iterator[CheckMessage]:
-    members = cached.document.__struct_fields__
-    for needed in ("user_id", VERSION):
+    document = cached.document
+    if not (isinstance(document, type) and issubclass(document, Document)):
+        yield _error(2, cached, f"{document!r} is no subclass of `aevon.cache.Document`.")
+        return
+    config = document.__struct_config__
+    if config.array_like or config.forbid_unknown_fields:
+        yield _error(
+            2, cached, f"{document.__name__} has no room for the members that the cache layer adds."
+        )
+    try:
+        members = {member.name: member.type for member in msgspec.structs.fields(document)}
+    except (NameError, AttributeError, TypeError) as error:
+        yield _error(2, cached, f"The members of {document.__name__} cannot be read: {error}.")
+        return
+    for needed in (OWNER, VERSION):
         if needed not in members:
-            yield _error(2, cached, f"{cached.document.__name__} has no member `{needed}`.")
-    columns = {field.column for field in cached.model._meta.concrete_fields}  # noqa: SLF001
-    for name in members:
-        if name not in columns:
-            yield _error(2, cached, f"{cached.document.__name__}.{name} is no column of the model.")
+            yield _error(2, cached, f"{document.__name__} has no member `{needed}`.")
+    for name, annotation in members.items():
+        if fault := _misfit(cached.fields.get(name), annotation):
+            yield _error(2, cached, f"{document.__name__}.{name} {fault}.")
+
+
+def _misfit(field: "models.Field[Any, Any] | None", annotation: Any) -> str | None:
+    """What is wrong with a member for this column."""
+    if field is None:
+        return "is no column of the model"
+    kind = _kind(field)
+    if kind is None:
+        return f"is a {type(field).__name__}, which no document can hold"
+    if _types(annotation) != {kind, *([NoneType] if field.null else [])}:
+        return f"must be `{kind.__name__}{' | None' if field.null else ''}`, as its column is"
+    return None
+
+
+def _kind(field: "models.Field[Any, Any]") -> type | None:
+    try:
+        if isinstance(field, models.ForeignKey):
+            return _kind(field.target_field)
+    except (ValueError, FieldDoesNotExist):
+        return None  # a relation to nothing: Django's own checks say so
+    return next((kind for each, kind in KINDS.items() if isinstance(field, each)), None)
+
+
+def _types(annotation: Any) -> set[Any]:
+    """What values may be, without their ranges and the like."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _types(arguments[0])
+    if origin in (Union, UnionType):
+        return set().union(*map(_types, arguments))
+    if origin is Literal:
+        return {type(value) for value in arguments}
+    return {getattr(annotation, "__supertype__", annotation)}  # of a NewType
 
 
 def _version(cached: Cached[Any]) -> Iterator[CheckMessage]:
-    try:
-        field = cached.model._meta.get_field(VERSION)  # noqa: SLF001  public by convention
-    except FieldDoesNotExist:
-        field = None
-    if not isinstance(field, models.BigIntegerField):
+    field = cached.fields.get(VERSION)
+    # The triggers know it by this name.
+    if not isinstance(field, models.BigIntegerField) or field.null or field.column != VERSION:
         yield _error(3, cached, f"It needs `{VERSION} = models.BigIntegerField(db_default=1)`.")
 
 
-def _keyspace(cached: Cached[Any], claims: Counter[str]) -> Iterator[CheckMessage]:
+def _keyspace(cached: Cached[Any]) -> Iterator[CheckMessage]:
     keyspace = cached.keyspace
-    if claims[keyspace.name] > 1:
-        yield _error(4, cached, f"Another model has the keyspace `{keyspace.name}` too.")
+    name = getattr(keyspace, "name", keyspace)
+    if not any(keyspace is known for known in REGISTRY.values()):
+        yield _error(4, cached, f"The keyspace `{name}` is not in `keyspace.REGISTRY`.")
+        return
+    # Who comes last has it.
+    if getattr(resource(keyspace.name), "projection", None) is not cached.projection:
+        yield _error(4, cached, f"The keyspace `{name}` is another's, too.")
     if keyspace.type != "string" or keyspace.ttl_ms is None:
-        yield _error(4, cached, f"The keyspace `{keyspace.name}` is no string with a lifetime.")
+        yield _error(4, cached, f"The keyspace `{name}` is no string with a lifetime.")
 
 
 def _manager(cached: Cached[Any]) -> Iterator[CheckMessage]:
     if not isinstance(cached.model._default_manager.all(), CachedQuerySet):  # noqa: SLF001
         yield _error(
             5, cached, "Its default manager is no `CachedManager`: update() would go unseen."
+        )
+
+
+def _owner(cached: Cached[Any]) -> Iterator[CheckMessage]:
+    field = cached.fields.get(OWNER)
+    if field is None:
+        return  # a member that is no column
+    constraints = cached.model._meta.total_unique_constraints  # noqa: SLF001  public by convention
+    alone = any(tuple(each.fields) == (field.name,) for each in constraints)
+    if not (field.unique or alone) or field.null or _kind(field) is not int:
+        yield _error(
+            8,
+            cached,
+            f"Its `{OWNER}` is no unique number: there must be one row per user, as with"
+            " `user = models.OneToOneField(User, primary_key=True, …)`.",
         )
 
 
@@ -84,7 +179,7 @@ def triggers_are_there(*, databases: Sequence[str] | None = None, **_: Any) -> l
             id="aevon_cache.W006",
         )
         for database in databases or ()
-        for cached in declared.values()
+        for cached in declared
         for name in _missing_triggers(database, cached.model._meta.db_table)  # noqa: SLF001
     ]
 
@@ -103,4 +198,5 @@ def _missing_triggers(database: str, table: str) -> list[str]:
 
 
 def _error(number: int, cached: Cached[Any], text: str) -> CheckMessage:
-    return Error(text, obj=cached.model, id=f"aevon_cache.E{number:03}")
+    hint = "docs/design.md, A model of yours, says what may stand behind the cache."
+    return Error(text, hint=hint, obj=cached.model, id=f"aevon_cache.E{number:03}")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import redis
 from django.db import connections
+from django.test.utils import isolate_apps
 from prometheus_client import Counter
 
+from aevon.cache import resources
+from aevon.cache.cached import declared
 from aevon.cache.connection import reset, store
 from aevon.cache.entries import DROP, FENCE, FILL, INSTALL, LEASE
 from tests import servers
@@ -28,6 +31,18 @@ def tables(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if committed:
         ledgers.drop_tables()
+
+
+@pytest.fixture
+def declarations() -> Iterator[None]:
+    """Models of the test's own may be put behind the cache; those of the services are not."""
+    before = (declared[:], dict(resources._registry))
+    declared.clear()
+    with isolate_apps("tests"):
+        yield
+    declared[:] = before[0]
+    resources._registry.clear()
+    resources._registry.update(before[1])
 
 
 @pytest.fixture

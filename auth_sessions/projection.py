@@ -18,7 +18,7 @@ from aevon.cache import (
 )
 from auth_sessions import selectors
 from auth_sessions.documents import SessionDocument
-from auth_sessions.models import Session, User
+from auth_sessions.models import Session, SessionAnchor, User
 
 SESSIONS: Final = Projection(
     keyspace=SESSION,
@@ -28,6 +28,7 @@ SESSIONS: Final = Projection(
     version=lambda document: document.version,
     expires_at=lambda document: document.expires_at,
     current=selectors.without_ended,
+    anchor=SessionAnchor._meta.db_table,  # noqa: SLF001  public by convention
 )
 
 

@@ -73,6 +73,7 @@ class Cached(Generic[D]):
             read=self._read,
             user_ids=self._user_ids,
             version=lambda document: int(getattr(document, VERSION)),
+            anchor=self.model._meta.db_table,  # noqa: SLF001  public by convention
         )
 
     def get(self, user_id: int) -> D | None:

@@ -17,7 +17,7 @@ from aevon.cache import conf
 from aevon.cache.cached import OWNER, VERSION, Cached, CachedQuerySet, declared
 from aevon.cache.codec import Document
 from aevon.cache.keyspace import REGISTRY
-from aevon.cache.resources import resource
+from aevon.cache.resources import EntryResource, resource, resources
 
 TRIGGERS: Final = ("cache_is_told", "cache_version_rises", "cache_version_ends")
 # What a document's member is, by its column: what PostgreSQL gives for the column, or its text,
@@ -170,31 +170,42 @@ def _owner(cached: Cached[Any]) -> Iterator[CheckMessage]:
 
 @register(Tags.database)
 def triggers_are_there(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W006: a table behind the cache lacks the triggers. Asks the database. A warning, because
-    `migrate` checks before it makes them."""
+    """W006: a table behind the cache lacks the triggers, or they tell of another keyspace. Asks the
+    database. A warning, because `migrate` checks before it makes them.
+
+    Covers every model with a `Cached`, and the anchor of every projection that names one. What
+    raises an anchor's version is the service's own affair.
+    """
+    projections = [each.projection for each in resources() if isinstance(each, EntryResource)]
+    anchored = [(each, each.anchor) for each in projections if each.anchor]
     return [
         CheckWarning(
-            f"Its table has no trigger {name}: see aevon.cache.triggers.versioned.",
-            obj=cached.model,
+            f"The table {table} has no trigger {name} for the keyspace"
+            f" `{projection.keyspace.name}`: see aevon.cache.triggers.",
             id="aevon_cache.W006",
         )
         for database in databases or ()
-        for cached in declared
-        for name in _missing_triggers(database, cached.model._meta.db_table)  # noqa: SLF001
+        for projection, table in anchored
+        for name in _missing_triggers(database, table, projection.keyspace.name)
     ]
 
 
-def _missing_triggers(database: str, table: str) -> list[str]:
+def _missing_triggers(database: str, table: str, keyspace: str) -> list[str]:
+    versioned = any(cached.model._meta.db_table == table for cached in declared)  # noqa: SLF001
+    quoted = connections[database].ops.quote_name(table)
     with connections[database].cursor() as cursor:
         cursor.execute(
-            "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND tgenabled <> 'D'",
-            [connections[database].ops.quote_name(table)],
+            "SELECT tgname FROM pg_trigger JOIN pg_proc p ON p.oid = tgfoid"
+            " WHERE tgrelid = to_regclass(%s) AND tgenabled <> 'D'"
+            " AND position(quote_literal(%s) IN prosrc) > 0",
+            [quoted, keyspace],
         )
         there = {name for (name,) in cursor.fetchall()}
-        cursor.execute("SELECT to_regclass(%s)", [connections[database].ops.quote_name(table)])
+        cursor.execute("SELECT to_regclass(%s)", [quoted])
         (exists,) = cursor.fetchone()
     # Before its first migration there is no table.
-    return [name for name in TRIGGERS if name not in there] if exists else []
+    wanted = TRIGGERS if versioned else TRIGGERS[:1]
+    return [name for name in wanted if name not in there] if exists else []
 
 
 def _error(number: int, cached: Cached[Any], text: str) -> CheckMessage:

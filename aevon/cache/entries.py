@@ -73,7 +73,8 @@ class Projection(Generic[D]):
     `version(document)` rises with every change, also across a deletion. `expires_at(document)`, in
     Unix seconds, where the document itself says when it ends; otherwise the keyspace's lifetime
     counts. `current(document)` is the document without the parts that have ended since it was read,
-    so that a comparison with the row does not take the passing of time for a difference.
+    so that a comparison with the row does not take the passing of time for a difference. `anchor`
+    is the table whose triggers tell the outbox of every change; the checks look for them (W006).
     """
 
     keyspace: Keyspace
@@ -83,6 +84,7 @@ class Projection(Generic[D]):
     version: Callable[[D], int]
     expires_at: Callable[[D], float] | None = None
     current: Callable[[D], D] = lambda document: document
+    anchor: str | None = None
 
     def __post_init__(self) -> None:
         registered(self.keyspace)

@@ -25,6 +25,7 @@ from aevon.cache import (
     UnknownKeyspace,
     Version,
     resources,
+    triggers,
 )
 from aevon.cache.cached import declared
 from aevon.cache.checks import TRIGGERS
@@ -443,6 +444,23 @@ def test_trigger_that_is_gone(trigger: str) -> None:
     assert missing() == [trigger]
     with pytest.raises(CommandError, match=f"no trigger {trigger}"):
         call_command("check", databases=["default"], fail_level="WARNING")
+
+
+@pytest.mark.django_db
+def test_trigger_of_an_anchor_that_is_gone() -> None:
+    """W006, for a document of several tables: of the row that has its version."""
+    query("DROP TRIGGER cache_is_told ON auth_sessions_sessionanchor")
+    assert missing() == ["cache_is_told"]
+
+
+@pytest.mark.django_db
+def test_trigger_that_tells_of_another_keyspace() -> None:
+    """W006: the migration has another name than the model."""
+    for name in ("versions", "versions_end", "changed"):
+        query(f"DROP FUNCTION klepsydra_psychestate_{name} CASCADE")
+    for operation in triggers.versioned("klepsydra_psychestate", keyspace="psyches"):
+        query(str(operation.sql))
+    assert sorted(missing()) == sorted(TRIGGERS)
 
 
 @pytest.mark.django_db

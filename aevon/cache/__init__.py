@@ -5,7 +5,6 @@ from aevon.cache.bounded_list import BoundedList, Recent
 from aevon.cache.cached import Cached, CachedManager, CachedQuerySet, owners
 from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
 from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
-from aevon.cache.entries import Gone, Projection
 from aevon.cache.failsafe import after_commit
 from aevon.cache.keyspace import (
     CANVAS,
@@ -22,6 +21,7 @@ from aevon.cache.keyspace import (
     canonical_user_id,
 )
 from aevon.cache.outbox import add as add_to_outbox
+from aevon.cache.projection import Gone, Projection
 from aevon.cache.resources import (
     BufferResource,
     EntryResource,

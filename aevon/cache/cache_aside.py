@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from aevon.cache import entries
-from aevon.cache.entries import Found, Gone, Projection
+from aevon.cache import entries, leases
+from aevon.cache.entries import Found
+from aevon.cache.projection import Gone, Projection
 
 D = TypeVar("D")
 
@@ -23,7 +24,7 @@ def load(projection: Projection[D], user_id: int) -> D | None:
     if held is None:
         return projection.read_one(user_id)
     if isinstance(held, Found):
-        held = entries.resolve(projection, user_id, held)
+        held = leases.resolve(projection, user_id, held)
     return None if isinstance(held, Gone) else held
 
 
@@ -37,5 +38,5 @@ def load_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D
         return projection.documents(user_ids)
     missing = {user_id: value for user_id, value in held.items() if isinstance(value, Found)}
     if missing:
-        held |= dict.fromkeys(missing) | entries.resolve_many(projection, missing)
+        held |= dict.fromkeys(missing) | leases.resolve_many(projection, missing)
     return {u: value for u, value in held.items() if value is not None and type(value) is not Gone}

@@ -25,8 +25,8 @@ from django.db import connection, models, transaction
 
 from aevon.cache import cache_aside, codec, write_through
 from aevon.cache.codec import Document
-from aevon.cache.entries import Gone, Projection
 from aevon.cache.keyspace import Keyspace, UnknownKeyspace
+from aevon.cache.projection import Gone, Projection
 from aevon.cache.resources import EntryResource, register
 
 D = TypeVar("D", bound=Document)

@@ -13,8 +13,8 @@ from typing import Any, Final, Generic, TypeVar
 
 from aevon.cache import entries
 from aevon.cache.connection import Script, WrongType, store
-from aevon.cache.entries import Projection
 from aevon.cache.keyspace import InternalKeyspace, InvalidKey, canonical_user_id, registered
+from aevon.cache.projection import Projection
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,13 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 import msgspec
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import bounded_list, cache_aside, entries, outbox, write_behind
+from aevon.cache import bounded_list, cache_aside, entries, fences, outbox, write_behind
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
 from aevon.cache.connection import CacheError, before_trusting, store
-from aevon.cache.entries import Found, Gone, Projection
+from aevon.cache.entries import Found
 from aevon.cache.keyspace import Keyspace
+from aevon.cache.projection import Gone, Projection
 from aevon.cache.write_behind import WriteBehind
 
 logger = logging.getLogger(__name__)
@@ -107,11 +108,11 @@ class EntryResource(_Removable, Generic[D]):
         return len(cache_aside.load_many(self.projection, user_ids))
 
     def discard(self, user_ids: Sequence[int]) -> None:
-        entries.discard(self.projection, user_ids)
+        fences.discard(self.projection, user_ids)
 
     def observe(self, versions: Mapping[int, int | None]) -> None:
         known = {user_id: v for user_id, v in versions.items() if v is not None}
-        entries.observe(self.projection, known)
+        fences.observe(self.projection, known)
         if others := [user_id for user_id in versions if user_id not in known]:
             self.repair(others)
 

@@ -17,13 +17,15 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 from django.db import DataError, IntegrityError
 
-from aevon.cache import codec, entries
+from aevon.cache import codec, entries, leases
 from aevon.cache.connection import CacheUnavailable, Script, ScriptCall, WrongType, store
 from aevon.cache.dirty_index import DirtyIndex
-from aevon.cache.entries import Found, Lease, Projection
+from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
 from aevon.cache.keyspace import InternalKeyspace, Keyspace
+from aevon.cache.leases import Lease
 from aevon.cache.metrics import FLUSHED
+from aevon.cache.projection import Projection
 
 logger = logging.getLogger(__name__)
 
@@ -95,12 +97,12 @@ def _open(buffer: WriteBehind[D], user_id: int, held: Any, *, strict: bool = Fal
     # Inside a transaction too: the row follows the document, not the other way round, so there is
     # nothing uncommitted in it.
     projection = _with_empty(buffer)
-    leased = entries.lease(projection, {user_id: held}, strict=strict).get(user_id)
+    leased = leases.lease(projection, {user_id: held}, strict=strict).get(user_id)
     if leased is not None and not isinstance(leased, Found | Lease):
         return cast("D", leased)
     row: Any = projection.read([user_id])[user_id]
     if isinstance(leased, Lease):
-        entries.fill(projection, {user_id: leased}, {user_id: row}, strict=strict)
+        leases.fill(projection, {user_id: leased}, {user_id: row}, strict=strict)
         row = msgspec.structs.replace(row, incarnation=leased.life.incarnation)
     return cast("D", row)
 

@@ -19,9 +19,10 @@ from django.db.models.signals import (
     pre_save,
 )
 
-from aevon.cache import entries
-from aevon.cache.entries import Gone, Mark, Projection
+from aevon.cache import fences
 from aevon.cache.failsafe import after_commit, commits_at_once
+from aevon.cache.fences import Mark
+from aevon.cache.projection import Gone, Projection
 
 D = TypeVar("D", bound=Any)
 
@@ -59,7 +60,7 @@ def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> Non
 
 def _fenced(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark | None]:
     """A mark for each user; None where the cache does not take one."""
-    return dict.fromkeys(user_ids) | entries.fence(projection, user_ids)
+    return dict.fromkeys(user_ids) | fences.fence(projection, user_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,12 @@ def _install_rows(projection: Projection[D], marks: Mapping[int, Mark | None]) -
         if len(marks) <= FEW_USERS:
             rows = projection.read(list(marks))
     finally:
-        entries.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
+        fences.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
 
 
 def _drop_pages(projection: Projection[D], user_ids: Sequence[int]) -> None:
     for start in range(0, len(user_ids), MANY_USERS):
-        entries.drop(projection, user_ids[start : start + MANY_USERS])
+        fences.drop(projection, user_ids[start : start + MANY_USERS])
 
 
 @dataclass(slots=True)
@@ -125,14 +126,14 @@ class Guard(Generic[D]):
         """Put in what has been committed."""
         mark, self._mark = self._mark, None
         marks = {self.user_id: mark} if mark else {}
-        entries.install(self.projection, {self.user_id: document}, marks)
+        fences.install(self.projection, {self.user_id: document}, marks)
 
     def abandon(self) -> None:
         """Nothing was written: the state goes back, unless somebody has written since."""
         if self._mark and self.state is not None:
             self.publish(self.state)
         elif self._mark:
-            entries.abandon(self.projection, self.user_id, self._mark)
+            fences.abandon(self.projection, self.user_id, self._mark)
             self._mark = None
 
 
@@ -149,7 +150,7 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     """
     if not commits_at_once():
         raise RuntimeError("A guarded write commits before it is published: not in a transaction.")
-    held, mark = entries.fence_and_get(projection, user_id)
+    held, mark = fences.fence_and_get(projection, user_id)
     guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
     yield guard
     guard.abandon()

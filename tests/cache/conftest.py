@@ -14,7 +14,8 @@ from prometheus_client import Counter
 from aevon.cache import resources
 from aevon.cache.cached import declared
 from aevon.cache.connection import reset, store
-from aevon.cache.entries import DROP, FENCE, FILL, INSTALL, LEASE
+from aevon.cache.fences import DROP, FENCE, INSTALL
+from aevon.cache.leases import FILL, LEASE
 from tests import servers
 from tests.cache import ledgers
 

@@ -23,7 +23,7 @@ import redis
 from django.db import OperationalError
 from django.db import connection as django_connection
 
-from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, entries
+from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, fences
 from aevon.cache.connection import Life, Script, Store, reset, store
 from aevon.cache.metrics import FAILURES
 from tests.cache.conftest import back, counted
@@ -218,7 +218,7 @@ def test_life_of_dragonfly(introduced: Any) -> None:
 def test_fence_on_dragonfly(introduced: Any) -> None:
     """It is kept from being evicted."""
     asked = introduced({**dragonfly(), "EVALSHA": b"*2\r\n:1\r\n$0\r\n\r\n"}).asked
-    marks = entries.fence(NOTES, [7])
+    marks = fences.fence(NOTES, [7])
     assert marks[7].life == Life(short(REPLICATION_ID), sticky=True)
     assert asked[-1][3:] == [b"psyche:7", marks[7].token.encode(), b"5000", b"STICK"]
 

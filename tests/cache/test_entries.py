@@ -23,25 +23,14 @@ from aevon.cache import (
     cache_aside,
     conf,
     entries,
+    fences,
+    leases,
 )
 from aevon.cache.codec import encode, stamped
 from aevon.cache.connection import Life, store
-from aevon.cache.entries import (
-    EMPTY,
-    FOREIGN_TYPE,
-    UNKNOWN_VERSION,
-    Found,
-    Lease,
-    Mark,
-    fence,
-    fence_and_get,
-    fill,
-    install,
-    lease,
-    observe,
-    peek_many,
-    resolve_many,
-)
+from aevon.cache.entries import EMPTY, FOREIGN_TYPE, Found, peek_many
+from aevon.cache.fences import UNKNOWN_VERSION, Mark, fence, fence_and_get, install, observe
+from aevon.cache.leases import Lease, fill, lease, resolve_many
 from aevon.cache.metrics import LOADS, PUBLISHES
 from tests.cache.conftest import counted, in_thread
 from tests.cache.entry_states import between, got, life, note, put, write
@@ -124,7 +113,7 @@ def test_state_that_came_in_since_the_look(found: Found) -> None:
     put(KEY, note(7, "newer", 9))
     write(7, "true", 3)
     newer = Note(user_id=7, text="newer", version=9)
-    assert entries.resolve(NOTES, 7, found) == newer
+    assert leases.resolve(NOTES, 7, found) == newer
     assert resolve_many(NOTES, {7: found}) == {7: newer}
     assert got(KEY) == note(7, "newer", 9)
 
@@ -133,7 +122,7 @@ def test_key_of_another_type_that_came_in_since_the_look() -> None:
     """It is left to the next load."""
     store().command("SADD", KEY, "x")
     write(7, "true", 3)
-    assert entries.resolve(NOTES, 7, EMPTY) == Note(user_id=7, text="true", version=3)
+    assert leases.resolve(NOTES, 7, EMPTY) == Note(user_id=7, text="true", version=3)
     assert store().command("TYPE", KEY) == b"set"
 
 
@@ -265,8 +254,8 @@ OVERTAKES: dict[str, Callable[[], object]] = {
     "publish without a mark": lambda: install(NOTES, {7: write(7, "new", 2)}, {}),
     "a version observed": lambda: (write(7, "new", 2), observe(NOTES, {7: 2})),
     "a fence": lambda: fence(NOTES, [7]),
-    "a fence and its abandonment": lambda: entries.abandon(NOTES, 7, fence(NOTES, [7])[7]),
-    "drop": lambda: (query("DELETE FROM test_note"), entries.drop(NOTES, [7])),
+    "a fence and its abandonment": lambda: fences.abandon(NOTES, 7, fence(NOTES, [7])[7]),
+    "drop": lambda: (query("DELETE FROM test_note"), fences.drop(NOTES, [7])),
     "two publishes": lambda: [publish("new", version) for version in (2, 3)],
     "publish and eviction": lambda: (publish("new", 2), store().command("DEL", KEY)),
     "eviction": lambda: store().command("DEL", KEY),
@@ -503,7 +492,7 @@ def test_lease_that_is_killed_while_another_reader_waits(second_reader: Any) -> 
     lease(NOTES, {7: EMPTY})
     document = Note(user_id=7, text="new", version=4)
     waiting = second_reader(replace(NOTES, read=lambda _: {7: document}))
-    entries.drop(NOTES, [7])
+    fences.drop(NOTES, [7])
     assert waiting.result(5) == document
     assert got(KEY) == note(7, "new", 4)
 
@@ -597,7 +586,7 @@ def marks_and_floor() -> tuple[set[str], int] | None:
 
 def test_entries_golden_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What each kind of entry looks like; other programs read them (docs/design.md)."""
-    monkeypatch.setattr(entries.secrets, "token_hex", lambda size: "ab" * size)
+    monkeypatch.setattr(fences.secrets, "token_hex", lambda size: "ab" * size)
     stamp = life().incarnation.encode()
 
     held = lease(NOTES, {7: EMPTY})
@@ -609,7 +598,7 @@ def test_entries_golden_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = fence(NOTES, [7])
     fence_text = rb'\{"_fence":\{"abababababababab":[0-9]{13}\},"_floor":2\}'
     assert re.fullmatch(fence_text, store().command("GET", KEY))
-    entries.drop(NOTES, [7])
+    fences.drop(NOTES, [7])
     fence_text = fence_text.replace(b":2", b":9007199254740992")
     assert re.fullmatch(fence_text, store().command("GET", KEY))
 
@@ -1013,7 +1002,7 @@ ABANDONED: dict[str, object] = {
 def test_abandon_by_right_of_a_mark_left_over(held: str) -> None:
     """Only the mark goes; an entry that nobody writes any more is filled by the next reader."""
     HELD[held]()
-    entries.abandon(NOTES, 7, fence(NOTES, [7])[7])
+    fences.abandon(NOTES, 7, fence(NOTES, [7])[7])
     assert shown() == ABANDONED[held]
 
 
@@ -1024,13 +1013,13 @@ def test_abandon_of_a_mark_that_is_gone(held: str) -> None:
     store().command("DEL", KEY)
     HELD[held]()
     before = store().command("GET", KEY)
-    entries.abandon(NOTES, 7, mark)
+    fences.abandon(NOTES, 7, mark)
     assert store().command("GET", KEY) == before
 
 
 def test_abandon_while_the_cache_is_away(away: None) -> None:
     """The mark runs out by itself."""
-    entries.abandon(NOTES, 7, Mark("x", OTHER_LIFE))
+    fences.abandon(NOTES, 7, Mark("x", OTHER_LIFE))
 
 
 # --- observe -----------------------------------------------------------------------------------
@@ -1118,14 +1107,14 @@ DROPPED: dict[str, object] = dict.fromkeys(HELD) | {
 def test_drop_over(held: str) -> None:
     """Everything goes but the marks of writers in flight, into whose fence nothing goes now."""
     HELD[held]()
-    assert entries.drop(NOTES, [7]) == "dropped"
+    assert fences.drop(NOTES, [7]) == "dropped"
     assert shown() == DROPPED[held]
 
 
 def test_writer_in_flight_during_a_drop() -> None:
     """What it commits does not go in: whoever dropped may know better."""
     marks = fence(NOTES, [7])
-    entries.drop(NOTES, [7])
+    fences.drop(NOTES, [7])
     assert marks_and_floor() == ({marks[7].token}, UNKNOWN_VERSION)
     assert 0 < store().command("PTTL", KEY) <= 5000
     assert install(NOTES, {7: write(7, "new", 2)}, marks) == {7: "removed"}
@@ -1137,15 +1126,15 @@ def test_drop_of_several(trips: Any) -> None:
     put(KEY, note(7))
     put("psyche:8", {"_lease": "x"})
     with trips() as t:
-        assert [entries.drop(NOTES, [7, 8, 9]), entries.drop(NOTES, [])] == ["dropped"] * 2
+        assert [fences.drop(NOTES, [7, 8, 9]), fences.drop(NOTES, [])] == ["dropped"] * 2
     assert (t.count, store().command("DBSIZE")) == (1, 0)
 
 
 def test_drop_while_the_cache_is_away(away: None) -> None:
     """The caller is told, in one way or the other."""
-    assert entries.drop(NOTES, [7, 8]) == "away"
+    assert fences.drop(NOTES, [7, 8]) == "away"
     with pytest.raises(CacheUnavailable):
-        entries.discard(NOTES, [7])
+        fences.discard(NOTES, [7])
 
 
 def test_drop_while_the_cache_is_full() -> None:
@@ -1153,7 +1142,7 @@ def test_drop_while_the_cache_is_full() -> None:
     put(KEY, fence_of(WRITERS, 1))
     store().command("CONFIG", "SET", "maxmemory", "1")
     try:
-        assert entries.drop(NOTES, [7]) == "dropped"
+        assert fences.drop(NOTES, [7]) == "dropped"
         assert store().command("EXISTS", KEY) == 0
     finally:
         store().command("CONFIG", "SET", "maxmemory", "0")
@@ -1164,7 +1153,7 @@ def test_fence_whose_deadline_no_writer_can_have_set(deadline: int) -> None:
     """Somebody edited the key, or the server's clock was set back: the next look at it ends it."""
     add_notes(7)
     put(KEY, {"_fence": {"x": deadline}, "_floor": 0})
-    entries.discard(NOTES, [7])
+    fences.discard(NOTES, [7])
     assert store().command("EXISTS", KEY) == 0
     put(KEY, {"_fence": {"x": deadline}, "_floor": 0})
     assert install(NOTES, {7: write(7, "new", 2)}, fence(NOTES, [7])) == {7: "removed"}

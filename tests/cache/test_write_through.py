@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from aevon.cache import cache_aside, entries, outbox, write_through
+from aevon.cache import cache_aside, fences, outbox, write_through
 from aevon.cache.connection import store
-from aevon.cache.entries import Mark
+from aevon.cache.fences import Mark
 from aevon.cache.models import Outbox
 from aevon.cache.write_through import guarded
 from tests.cache.conftest import in_thread
@@ -566,8 +566,8 @@ class Entry(RuleBasedStateMachine):
 
     @rule(text=st.text(st.characters(codec="ascii", exclude_characters="\x00"), max_size=3))
     def write(self, text: str) -> None:
-        marks = entries.fence(NOTES, [7])
-        entries.install(NOTES, {7: self._next(text)}, marks)
+        marks = fences.fence(NOTES, [7])
+        fences.install(NOTES, {7: self._next(text)}, marks)
 
     @rule()
     def write_by_reading_again(self) -> None:
@@ -593,7 +593,7 @@ class Entry(RuleBasedStateMachine):
 
     @rule()
     def write_that_installs_late(self) -> None:
-        marks = entries.fence(NOTES, [7])
+        marks = fences.fence(NOTES, [7])
         document = self._next("late")
         self.write_by_reading_again()
         self.late.append((document, marks))
@@ -601,17 +601,17 @@ class Entry(RuleBasedStateMachine):
     @rule()
     def late_install(self) -> None:
         for document, marks in self.late:
-            entries.install(NOTES, {7: document}, marks)
+            fences.install(NOTES, {7: document}, marks)
         self.late.clear()
 
     @rule()
     def writer_that_dies(self) -> None:
-        entries.fence(NOTES, [7])
+        fences.fence(NOTES, [7])
         self._next("of the dead")
 
     @rule()
     def writer_that_dies_without_its_fence(self) -> None:
-        entries.fence(NOTES, [7])
+        fences.fence(NOTES, [7])
         self.evict()
         self.load()
         self._next("of the dead")
@@ -640,7 +640,7 @@ class Entry(RuleBasedStateMachine):
 
     @rule()
     def drop(self) -> None:
-        entries.drop(NOTES, [7])
+        fences.drop(NOTES, [7])
 
     @rule()
     def evict(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from aevon.cache import entries
+from aevon.cache import fences
 from tests.consistency.stage import PROJECTION, Stage
 from tests.consistency.steps import LOCKING, STEPS, WAITING, WRITERS, Did, Step, at_rest
 from tests.consistency.worlds import (
@@ -254,7 +254,7 @@ def _quiet(world: World) -> bool:
 
 
 def _flush(stage: Stage, memory: tuple[object, ...]) -> Did:
-    entries.discard(PROJECTION, [stage.user_id])
+    fences.discard(PROJECTION, [stage.user_id])
     return Did("")
 
 

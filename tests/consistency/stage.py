@@ -9,7 +9,7 @@ from unittest.mock import patch
 import msgspec
 from django.db import connection
 
-from aevon.cache import PSYCHE, entries, resources
+from aevon.cache import PSYCHE, Gone, fences, leases, resources
 from aevon.cache.connection import Exchange, Life, Store, store
 from klepsydra.models import PsycheState
 from tests.consistency.worlds import Key, Ledger, plain, token
@@ -93,9 +93,7 @@ class Stage:
         """What PostgreSQL has of the user, as of no time."""
         rows = PROJECTION.read([self.user_id])
         return {
-            user_id: row
-            if isinstance(row, entries.Gone)
-            else msgspec.structs.replace(row, updated_at=TIME)
+            user_id: row if isinstance(row, Gone) else msgspec.structs.replace(row, updated_at=TIME)
             for user_id, row in rows.items()
         }
 
@@ -145,5 +143,9 @@ def staged(user_id: int) -> Iterator[Stage]:
         replies, life = real(self, *args, **options)
         return Exchange(replies, Life(f"{stage.life:012x}", sticky=life.sticky))
 
-    with patch.object(entries, "secrets", Tokens), patch.object(Store, "exchange", exchange):
+    with (
+        patch.object(leases, "secrets", Tokens),
+        patch.object(fences, "secrets", Tokens),
+        patch.object(Store, "exchange", exchange),
+    ):
         yield stage

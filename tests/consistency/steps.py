@@ -16,8 +16,10 @@ in: one round trip to the cache, or one transaction of PostgreSQL.
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from aevon.cache import PSYCHE, entries, outbox, resources
-from aevon.cache.entries import Found, Gone, Lease
+from aevon.cache import PSYCHE, entries, fences, leases, outbox, resources
+from aevon.cache.entries import Found
+from aevon.cache.leases import Lease
+from aevon.cache.projection import Gone
 from tests.consistency.stage import PROJECTION, Stage
 from tests.consistency.worlds import ENDED
 
@@ -78,7 +80,7 @@ def _get(stage: Stage, memory: tuple[Any, ...]) -> Did:
 
 
 def _lease(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    held = entries.lease(PROJECTION, {stage.user_id: memory[0]}).get(stage.user_id)
+    held = leases.lease(PROJECTION, {stage.user_id: memory[0]}).get(stage.user_id)
     if isinstance(held, Lease):
         return Did("read", (held,), label="leases")
     if isinstance(held, Found) or held is None:
@@ -94,7 +96,7 @@ def _read(stage: Stage, memory: tuple[Any, ...]) -> Did:
 def _fill(stage: Stage, memory: tuple[Any, ...]) -> Did:
     lease, row = memory
     rows = {} if row is None else {stage.user_id: row}
-    entries.fill(PROJECTION, {stage.user_id: lease}, rows)
+    leases.fill(PROJECTION, {stage.user_id: lease}, rows)
     return _served(row, "fills and returns")
 
 
@@ -106,7 +108,7 @@ def _read_alone(stage: Stage, memory: tuple[Any, ...]) -> Did:
 
 
 def _fence(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    mark = entries.fence(PROJECTION, [stage.user_id]).get(stage.user_id)
+    mark = fences.fence(PROJECTION, [stage.user_id]).get(stage.user_id)
     return Did("commit", (mark,), label="fences")
 
 
@@ -135,12 +137,12 @@ def _read_back(stage: Stage, memory: tuple[Any, ...]) -> Did:
 def _install(stage: Stage, memory: tuple[Any, ...]) -> Did:
     mark, row = memory
     marks = {stage.user_id: mark} if mark else {}
-    result = entries.install(PROJECTION, {stage.user_id: row}, marks)[stage.user_id]
+    result = fences.install(PROJECTION, {stage.user_id: row}, marks)[stage.user_id]
     return Did(ENDED, label=f"installs ({result})")
 
 
 def _load_and_fence(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    held, mark = entries.fence_and_get(PROJECTION, stage.user_id)
+    held, mark = fences.fence_and_get(PROJECTION, stage.user_id)
     if held is None or isinstance(held, Gone):
         return Did("read", (mark,), label="fences")
     return Did("update", (mark, held), label=f"fences and loads {held.version}")
@@ -169,7 +171,7 @@ def _decide_not_to(stage: Stage, memory: tuple[Any, ...]) -> Did:
 
 def _leave(stage: Stage, memory: tuple[Any, ...]) -> Did:
     if memory[0]:
-        entries.abandon(PROJECTION, stage.user_id, memory[0])
+        fences.abandon(PROJECTION, stage.user_id, memory[0])
     return Did(ENDED, label="leaves")
 
 

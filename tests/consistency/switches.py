@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from aevon.cache import codec, entries, outbox
-from aevon.cache.connection import Script
+from aevon.cache import codec, entries, fences, leases, outbox
+from aevon.cache.connection import Script, store
 
 
 class _Changed(Script):
@@ -25,7 +25,8 @@ class _Changed(Script):
 
 
 def _changed(name: str, *changes: tuple[str, str]) -> Any:
-    return patch.object(entries, name, _Changed(getattr(entries, name), *changes))
+    module = leases if hasattr(leases, name) else fences
+    return patch.object(module, name, _Changed(getattr(module, name), *changes))
 
 
 _FILL_IF_NOT_OLDER: Final = """
@@ -49,8 +50,8 @@ def _fence() -> Iterator[Any]:
         held = entries.get(projection, user_id)
         return None if isinstance(held, entries.Found) else held, None
 
-    yield patch.object(entries, "fence", lambda projection, user_ids: {})
-    yield patch.object(entries, "fence_and_get", fence_and_get)
+    yield patch.object(fences, "fence", lambda projection, user_ids: {})
+    yield patch.object(fences, "fence_and_get", fence_and_get)
 
 
 def _compare() -> Iterator[Any]:
@@ -100,12 +101,12 @@ def _taint() -> Iterator[Any]:
 
 def _carried_stamp() -> Iterator[Any]:
     """A state is stamped with the life in which it is put in."""
-    real = entries._content
+    real = entries.content
 
     def content(projection: Any, row: Any, life: Any) -> Any:
-        return real(projection, row, entries.store().exchange([("PING",)]).life)
+        return real(projection, row, store().exchange([("PING",)]).life)
 
-    yield patch.object(entries, "_content", content)
+    yield patch.object(entries, "content", content)
 
 
 def _recheck() -> Iterator[Any]:

@@ -101,9 +101,16 @@ PROVOCATIONS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
         {"users": 16, "ways": {"outside": 1}, "writers": 1, "readers": 2},
         {},
     ),
-    # What was drained from the outbox before the restart comes back with the older snapshot.
+    # What was drained from the outbox before the restart comes back with the older snapshot, unless
+    # it is written, and so noted again, while the cache is away: few are.
     "incarnation": (
-        {"users": 32, "seconds": 9.0, "ways": IN_THE_APPLICATION},
+        {
+            "users": 32,
+            "seconds": 9.0,
+            "ways": IN_THE_APPLICATION,
+            "writers": 1,
+            "slow_installs": 0.2,
+        },
         {"faults": (Faults.remember, Faults.go_back), "fault_every": 1.8},
     ),
 }
@@ -124,8 +131,8 @@ def provoked(plan: Plan, protection: str, *, missing: bool) -> Figures:
 
 @pytest.mark.parametrize("protection", PROVOCATIONS)
 def test_a_protection_that_is_missing_is_noticed(plan: Plan, protection: str) -> None:
-    """There is at least one violation: on a machine that is busy otherwise, at the third try."""
-    assert any(provoked(plan, protection, missing=True).violations for _ in range(3))
+    """There is at least one violation."""
+    assert provoked(plan, protection, missing=True).violations
 
 
 @pytest.mark.soak

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from aevon.cache import PSYCHE, entries, resources
+from aevon.cache import PSYCHE, entries, fences, leases, resources
 from aevon.cache.codec import stamped
 from aevon.cache.connection import store
 from auth_sessions.models import User
@@ -233,7 +233,7 @@ class Rows(RuleBasedStateMachine):
 
     @rule(number=which)
     def reader_that_died(self, number: int) -> None:
-        entries.lease(PROJECTION, {self.users[number]: entries.EMPTY})
+        leases.lease(PROJECTION, {self.users[number]: entries.EMPTY})
         self.evict(number)  # the lease runs out
 
     @rule()
@@ -246,12 +246,12 @@ class Rows(RuleBasedStateMachine):
 
     @rule(number=which)
     def writer_that_died(self, number: int) -> None:
-        entries.fence(PROJECTION, [self.users[number]])
+        fences.fence(PROJECTION, [self.users[number]])
 
     @precondition(lambda self: not self.blocks)
     @rule(number=which, streak=streaks)
     def writer_that_died_after_its_commit(self, number: int, streak: int) -> None:
-        entries.fence(PROJECTION, [self.users[number]])
+        fences.fence(PROJECTION, [self.users[number]])
         self._sql(self.users[number], streak)
 
     @rule()

@@ -28,7 +28,14 @@ from django.conf import settings  # noqa: E402
 from django.db import Error as DatabaseError  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
 
-from aevon.cache import PSYCHE, SESSION, cache_aside, entries, write_through  # noqa: E402
+from aevon.cache import (  # noqa: E402
+    PSYCHE,
+    SESSION,
+    cache_aside,
+    fences,
+    leases,
+    write_through,
+)
 from aevon.cache.metrics import LOADS, PUBLISHES  # noqa: E402
 from auth_sessions.models import SovereigntyClass, User  # noqa: E402
 from auth_sessions.projection import SESSIONS  # noqa: E402
@@ -243,7 +250,7 @@ def _difference(before: tuple[int, int], after: tuple[int, int]) -> str:
 
 def _with_faults(plan: Plan) -> None:
     """Have writers die where it hurts, and some take their time there."""
-    install, fill = entries.install, entries.fill
+    install, fill = fences.install, leases.fill
 
     def faulty_install(projection: Any, rows: Any, marks: Any) -> Any:
         if random.random() < plan.dying:
@@ -255,8 +262,8 @@ def _with_faults(plan: Plan) -> None:
         _perhaps_sleep(plan.slow_fills)
         fill(*args, **options)
 
-    entries.install = faulty_install
-    entries.fill = slow_fill
+    fences.install = faulty_install
+    leases.fill = slow_fill
 
 
 def _perhaps_sleep(at_most: float) -> None:

@@ -21,7 +21,7 @@ def die(*_: Any) -> None:
 
 def play(user_id: int) -> None:
     """An interaction: one statement, which commits itself."""
-    write_through.entries.install = die
+    write_through.fences.install = die
     services.play(user_id, "sisyphus-ascent", 1)
 
 

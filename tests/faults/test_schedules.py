@@ -10,9 +10,11 @@ from typing import Any, Final
 import pytest
 from django.db import DatabaseError, transaction
 
-from aevon.cache import entries
+from aevon.cache import entries, fences, leases
 from aevon.cache.connection import store
-from aevon.cache.entries import EMPTY, Lease, Mark
+from aevon.cache.entries import EMPTY
+from aevon.cache.fences import Mark
+from aevon.cache.leases import Lease
 from klepsydra.models import PsycheState
 from tests.faults.witness import Witness, busy
 from tests.klepsydra.rows import PSYCHES, play, sql
@@ -104,12 +106,12 @@ def test_fill_that_comes_after_a_write(change: Any, make_players: Any, witness: 
     for _ in range(SCHEDULES // 2 // USERS):
         insert_missing(players)
         empty_the_cache(players)
-        leases = entries.lease(PSYCHES, dict.fromkeys(players, EMPTY))
+        held = leases.lease(PSYCHES, dict.fromkeys(players, EMPTY))
         rows = PSYCHES.read(players)
-        assert all(isinstance(lease, Lease) for lease in leases.values())
+        assert all(isinstance(lease, Lease) for lease in held.values())
         next(moments)(
             lambda: change(players),
-            lambda leases=leases, rows=rows: entries.fill(PSYCHES, leases, rows),
+            lambda held=held, rows=rows: leases.fill(PSYCHES, held, rows),
         )
         committed = versions(players)
         assert all(committed[user_id] > rows[user_id].version for user_id in players)
@@ -151,7 +153,7 @@ class Writer:
 
     def fence(self) -> None:
         """The marks go in."""
-        self._marks = entries.fence(PSYCHES, self._users)
+        self._marks = fences.fence(PSYCHES, self._users)
 
     def commit(self) -> None:
         """One version more."""
@@ -163,7 +165,7 @@ class Writer:
 
     def install(self) -> None:
         """What was committed goes in, if nothing newer has."""
-        entries.install(PSYCHES, self._rows, self._marks)
+        fences.install(PSYCHES, self._rows, self._marks)
 
 
 # Fences (f), commits (c) and installs (i) of an older writer (a) and a newer one (b), a reader who

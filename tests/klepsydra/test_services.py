@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from aevon.cache import PSYCHE, entries, resources
+from aevon.cache import PSYCHE, fences, resources
 from aevon.cache.connection import store
 from aevon.signals import users_created
 from auth_sessions.models import User
@@ -76,7 +76,7 @@ def test_a_fenced_state_is_read_from_postgresql_alone(
     player: User, django_assert_num_queries: Any, trips: Any
 ) -> None:
     """One round trip, one query, and nobody waits for the writer."""
-    entries.fence(PsycheState.cached.projection, [player.pk])
+    fences.fence(PsycheState.cached.projection, [player.pk])
     with django_assert_num_queries(1), trips() as sent:
         assert services.psyche(player.pk).version == 1
     assert sent.count == 1

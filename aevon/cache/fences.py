@@ -1,0 +1,195 @@
+"""A writer's side of the protocol: the fence before the commit, and the install after it."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aevon.cache import conf, entries
+from aevon.cache.connection import (
+    CacheError,
+    CacheUnavailable,
+    Life,
+    Script,
+    ScriptCall,
+    store,
+)
+from aevon.cache.entries import EMPTY, Found
+from aevon.cache.failsafe import attempt
+from aevon.cache.metrics import PUBLISHES
+from aevon.cache.projection import Gone, Projection
+
+FENCE: Final = Script("fence", uses="marks")
+INSTALL: Final = Script("install", uses="marks")
+DROP: Final = Script("drop", uses="marks")
+
+UNKNOWN_VERSION: Final = 2**53
+
+D = TypeVar("D", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A writer's mark in an entry's fence."""
+
+    token: str
+    life: Life
+
+
+def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]:
+    """Put a mark of one's own on these users' entries, before the commit: one round trip.
+
+    With the cache away, or full, nobody is marked: the outbox row that PostgreSQL writes in the
+    same transaction makes the entry follow.
+    """
+    tokens = {user_id: secrets.token_hex(8) for user_id in user_ids}
+    if not tokens:
+        return {}
+    try:
+        replies, life = store().exchange(
+            _fence_calls(projection, tokens), idempotent=True, telling=True
+        )
+    except CacheError:
+        return {}
+    _count_full(projection, [fenced for fenced, _ in replies])
+    pairs = zip(tokens.items(), replies, strict=True)
+    return {user_id: Mark(token, life) for (user_id, token), (fenced, _) in pairs if fenced}
+
+
+def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark | None]:
+    """The entry's state (or `Gone`, or None) and a mark in its place, in one round trip: for a
+    write that is computed from it, and guarded by its version."""
+    token = secrets.token_hex(8)
+    try:
+        ((fenced, raw),), life = store().exchange(
+            _fence_calls(projection, {user_id: token}), idempotent=True, telling=True
+        )
+    except CacheError:
+        entries.count_load(projection, "away")
+        return None, None
+    _count_full(projection, [fenced])
+    held = entries.counted(projection, entries.understand(projection, user_id, raw or None, life))
+    return None if isinstance(held, Found) else held, Mark(token, life) if fenced else None
+
+
+def _fence_calls(projection: Projection[D], tokens: Mapping[int, str]) -> list[ScriptCall]:
+    lifetime_ms = int(conf.current().fence_seconds * 1000)
+    return [
+        FENCE.on(projection.keyspace.key(user_id), token, lifetime_ms, _stick())
+        for user_id, token in tokens.items()
+    ]
+
+
+def _stick() -> str:
+    return "STICK" if store().sticky else ""
+
+
+def _count_full(projection: Projection[Any], fenced: Sequence[int]) -> None:
+    """Where there was no memory for a fence, the entry has been removed instead."""
+    PUBLISHES.labels(projection.keyspace.name, "full").inc(fenced.count(0))
+
+
+def install(
+    projection: Projection[D],
+    rows: Mapping[int, D | Gone | None],
+    marks: Mapping[int, Mark],
+) -> dict[int, str]:
+    """Make entries follow what has been committed, and take the marks away: one round trip.
+
+    A user's row is None where it is gone and nobody knows the version of that. Without a mark
+    nothing is put in, but what is older is removed. The results are those of `install.lua`, or
+    `dropped` where what is there is newer than PostgreSQL, or `away`. Never raises for the cache's
+    sake: when it is away, the outbox makes the entries follow.
+    """
+    replies = _sent(
+        lambda: [_install_call(projection, u, row, marks.get(u)) for u, row in rows.items()],
+        len(rows),
+    )
+    results = dict(zip(rows, replies, strict=True))
+    for user_id, result in results.items():
+        if result == "newer" and _is_impossible(projection, user_id):
+            results[user_id] = drop(projection, [user_id])
+        PUBLISHES.labels(projection.keyspace.name, results[user_id]).inc()
+    return results
+
+
+def _sent(calls: Callable[[], list[ScriptCall]], count: int) -> list[str]:
+    """Their results. An install may be repeated: it compares versions."""
+    away = ["away"] * count
+    try:
+        return _replies(calls())
+    except CacheUnavailable:
+        if store().breaker.missed():
+            return away
+    except CacheError:
+        return away
+    # Nobody else is going to tell the cache before it is trusted, or it is already.
+    try:
+        return _replies(calls())
+    except CacheError:
+        store().breaker.failed()
+        return away
+
+
+def _replies(calls: Sequence[ScriptCall]) -> list[str]:
+    return [reply.decode() for reply in store().pipeline(calls, idempotent=True, telling=True)]
+
+
+def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark | None) -> Any:
+    if row is None:
+        version = UNKNOWN_VERSION
+    else:
+        version = row.version if isinstance(row, Gone) else projection.version(row)
+    content: tuple[Any, ...] = (b"", "", 0)
+    # A document that says when it ends takes its key along; only who asks again is told of none.
+    if mark and not (isinstance(row, Gone) and projection.expires_at):
+        content = entries.content(projection, row, mark.life)
+    token = mark.token if mark else ""
+    return INSTALL.on(projection.keyspace.key(user_id), token, version, *content, _stick())
+
+
+def _is_impossible(projection: Projection[D], user_id: int) -> bool:
+    """Whether the entry is newer than its row: nobody committed that, and it would outlast every
+    publish. The entry is read first, because its row can only have become newer since."""
+    nothing: dict[int, Any] = {user_id: EMPTY}
+    held: Any = attempt(lambda: entries.peek_many(projection, [user_id]), away=nothing)[user_id]
+    if isinstance(held, Found):
+        return False
+    row: Any = projection.read([user_id]).get(user_id)
+    return row is None or _version(projection, row) < _version(projection, held)
+
+
+def _version(projection: Projection[D], held: Any) -> int:
+    return held.version if isinstance(held, Gone) else projection.version(held)
+
+
+def abandon(projection: Projection[D], user_id: int, mark: Mark) -> None:
+    """Take the mark away again: nothing was written."""
+    call = INSTALL.on(projection.keyspace.key(user_id), mark.token, "", b"", "", 0, "")
+    attempt(lambda: store().script(call, idempotent=True, telling=True), away=None)
+
+
+def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:
+    """Let entries know of versions that somebody has committed: what is older goes, and nothing
+    older can come in. One round trip. Raises `CacheUnavailable`."""
+    calls = [
+        INSTALL.on(projection.keyspace.key(user_id), "", version, b"", "", 0, _stick())
+        for user_id, version in versions.items()
+    ]
+    store().pipeline(calls, idempotent=True)
+
+
+def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:
+    """Remove entries, and leases, so that no reader under way can fill: `dropped`, `away`. A fence
+    stays, and takes nothing in any more."""
+    try:
+        discard(projection, user_ids)
+    except CacheError:
+        return "away"
+    return "dropped"
+
+
+def discard(projection: Projection[D], user_ids: Sequence[int]) -> None:
+    """As `drop`; raises `CacheUnavailable`."""
+    keys = [projection.keyspace.key(user_id) for user_id in user_ids]
+    store().pipeline([DROP.on(key, _stick()) for key in keys], idempotent=True)

@@ -1,0 +1,150 @@
+"""A reader's side of the protocol: a lease, and filling by right of it (Nishtala et al., NSDI'13,
+3.2.1)."""
+
+import random
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aevon.cache import codec, conf, entries
+from aevon.cache.connection import CacheUnavailable, Life, Script, store
+from aevon.cache.entries import Found
+from aevon.cache.failsafe import attempt, in_transaction
+from aevon.cache.projection import Gone, Projection
+
+LEASE: Final = Script("lease")
+FILL: Final = Script("fill")
+
+# What a reader sleeps between two looks at another's lease.
+PAUSES_SECONDS: Final = (0.002, 0.004, 0.008, 0.016, 0.032)
+
+D = TypeVar("D", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fill an entry, until somebody commits."""
+
+    text: bytes
+    life: Life
+
+
+def resolve(projection: Projection[D], user_id: int, found: Found) -> D | Gone | None:
+    """What belongs where `found` is: leased and filled, waited for where another reader is about
+    to fill it, else from PostgreSQL alone."""
+    held: Any = found
+    patience = time.monotonic() + conf.current().lease_wait_seconds
+    tried = 0
+    while not in_transaction() and held.kind != "fence" and time.monotonic() < patience:
+        if held.kind == "lease" and tried:
+            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311
+            held = entries.look(projection, user_id)
+        else:
+            held = lease(projection, {user_id: held}).get(user_id)
+        tried += 1
+        if isinstance(held, Lease):
+            return _filled(projection, {user_id: held}).get(user_id)
+        if not isinstance(held, Found):
+            break
+    if held is None or isinstance(held, Found):
+        return projection.read([user_id]).get(user_id)
+    return held  # type: ignore[no-any-return]
+
+
+def resolve_many(
+    projection: Projection[D],
+    found: Mapping[int, Found],
+    *,
+    in_transaction_too: bool = False,
+    strict: bool = False,
+) -> dict[int, D | Gone]:
+    """What belongs where `found` is; two round trips and one query for all, and no waiting.
+
+    An entry that somebody else is filling or writing is left alone; so is every entry inside a
+    transaction, which may read what is rolled back later (`in_transaction_too` for rows that no
+    transaction writes first). With the cache away or full it fills nothing, or, if `strict`,
+    raises `CacheUnavailable`.
+    """
+    if in_transaction() and not in_transaction_too:
+        return dict(projection.read(list(found)))
+    held = lease(projection, found, strict=strict)
+    there = {u: value for u, value in held.items() if not isinstance(value, Found | Lease)}
+    leases = {u: value for u, value in held.items() if isinstance(value, Lease)}
+    alone = [user_id for user_id in found if user_id not in there and user_id not in leases]
+    return there | _filled(projection, leases, alone, strict=strict)
+
+
+def lease(
+    projection: Projection[D], found: Mapping[int, Found], *, strict: bool = False
+) -> dict[int, Any]:
+    """Leave leases where `found` still is: a `Lease`, or what is there by now. A user whose entry
+    cannot be leased is left out."""
+    lifetime_ms = int(conf.current().lease_seconds * 1000)
+    texts = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
+    calls = [
+        LEASE.on(
+            projection.keyspace.key(user_id),
+            text,
+            lifetime_ms,
+            found[user_id].raw,
+            found[user_id].kind,
+        )
+        for user_id, text in texts.items()
+    ]
+    try:
+        replies, life = store().exchange(calls, idempotent=True) if calls else ([], None)
+    except CacheUnavailable:
+        if strict:
+            raise
+        return {}
+    if strict:
+        _require_memory(replies)
+    held: dict[int, Any] = {}
+    for user_id, reply in zip(texts, replies, strict=True):
+        if reply in (1, texts[user_id]):  # sent twice, it finds itself
+            held[user_id] = Lease(texts[user_id], life)  # type: ignore[arg-type]
+        elif isinstance(reply, bytes):
+            held[user_id] = entries.understand(projection, user_id, reply, life)  # type: ignore[arg-type]
+    return held
+
+
+def _filled(
+    projection: Projection[D],
+    leases: Mapping[int, Lease],
+    alone: Sequence[int] = (),
+    *,
+    strict: bool = False,
+) -> dict[int, D | Gone]:
+    """Rows of the leased users, put into their entries, and of those that are read `alone`."""
+    rows = dict(projection.read([*leases, *alone]))
+    fill(projection, leases, rows, strict=strict)
+    return rows
+
+
+def fill(
+    projection: Projection[D],
+    leases: Mapping[int, Lease],
+    rows: Mapping[int, D | Gone],
+    *,
+    strict: bool = False,
+) -> None:
+    """Turn leases into what was read of the rows since they were left."""
+    calls = [
+        FILL.on(
+            projection.keyspace.key(user_id),
+            held.text,
+            *entries.content(projection, rows.get(user_id), held.life),
+        )
+        for user_id, held in leases.items()
+    ]
+    if strict:
+        _require_memory(store().pipeline(calls, idempotent=True))
+    else:
+        attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
+
+
+def _require_memory(replies: Sequence[Any]) -> None:
+    if -1 in replies:
+        raise CacheUnavailable("The cache is full.")

@@ -183,13 +183,13 @@ def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import DatabaseError, connections  # noqa: PLC0415
 
-    from aevon import demo_data  # noqa: PLC0415
+    from aevon.demo import data  # noqa: PLC0415
 
     say("Migrating the database …")
     try:
         call_command("migrate", verbosity=0, interactive=False)
-        return demo_data.prepare(data_dir, ours=ours)
-    except demo_data.SomebodyElsesUserError as error:
+        return data.prepare(data_dir, ours=ours)
+    except data.SomebodyElsesUserError as error:
         raise CannotRunError(str(error)) from error
     except DatabaseError as error:
         raise CannotRunError(f"PostgreSQL refused: {first_line(error)}") from error

@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from aevon import demo
+from aevon.demo.__main__ import main
+from aevon.demo.story import window
 
 from .programs import eventually, make_run, program
 
@@ -29,11 +30,11 @@ def test_a_layout_reaches_postgresql_by_beat_alone(tmp_path: Path) -> None:
         with httpx.Client(base_url=told["url"]) as client:
             tokens = client.post("/api/v1/auth/token/", json=told["demo"]).json()
             client.headers["Authorization"] = f"Bearer {tokens['access']}"
-            window = {"microApps": {"w": demo.window(1)}}
-            assert client.patch("/api/v1/canvas/", json=window).status_code == 200
+            layout = {"microApps": {"w": window(1)}}
+            assert client.patch("/api/v1/canvas/", json=layout).status_code == 200
         with psycopg.connect(told["databaseUrl"], autocommit=True) as database:
             query = "SELECT layout FROM canvas_canvas WHERE layout @> %s"
-            found = partial(database.execute, query, [Jsonb(window)])
+            found = partial(database.execute, query, [Jsonb(layout)])
             assert eventually(lambda: len(found().fetchall()) == 1, seconds=30)
 
 
@@ -43,5 +44,5 @@ def test_the_demo_without_a_site_says_what_to_do(
     """One sentence, exit code 1."""
     monkeypatch.setenv("AEVON_DATA_DIR", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["demo"])
-    assert demo.main() == 1
+    assert main() == 1
     assert "Start `make run`" in capsys.readouterr().out

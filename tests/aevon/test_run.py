@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import redis
 
-from aevon.demo_data import stored_logins
+from aevon.demo.data import stored_logins
 from aevon.embedded import embedded_servers
 from aevon.ports import HOST, NoPortError, free_port, reserved_port
 from aevon.server import folder_lock

@@ -11,7 +11,7 @@ import httpx
 from rich.progress import Progress
 from rich.table import Table
 
-from aevon.demo import CANVAS_ROW, PSYCHE_ROW, Story, manage, window
+from aevon.demo.story import CANVAS_ROW, PSYCHE_ROW, Story, manage, window
 
 AT_ONCE: Final = 32
 PREFIX: Final = "crowd"

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from aevon.cache import entries, leases
 from aevon.cache.entries import Found
+from aevon.cache.keyspace import canonical_user_id
 from aevon.cache.projection import Gone, Projection
 
 D = TypeVar("D")
@@ -20,6 +21,7 @@ def load(projection: Projection[D], user_id: int) -> D | None:
     PostgreSQL. A value that does not decode is replaced. Raises `InvalidKey`, and whatever
     PostgreSQL raises. Source: protocol 4.3, with the leases of Nishtala et al., NSDI'13.
     """
+    user_id = canonical_user_id(user_id)
     held: Any = entries.get(projection, user_id)
     if held is None:
         return projection.read_one(user_id)
@@ -33,6 +35,7 @@ def load_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D
 
     One round trip for all hits; two more and one query for all misses together.
     """
+    user_ids = list(map(canonical_user_id, user_ids))
     held: Any = entries.get_many(projection, user_ids)
     if held is None:
         return projection.documents(user_ids)

@@ -81,13 +81,16 @@ def _document(cached: Cached[Any]) -> Iterator[CheckMessage]:
             2, cached, f"{document.__name__} has no room for the members that the cache layer adds."
         )
     try:
-        members = {member.name: member.type for member in msgspec.structs.fields(document)}
+        fields = msgspec.structs.fields(document)
+        members = {member.name: member.type for member in fields}
     except (NameError, AttributeError, TypeError) as error:
         yield _error(2, cached, f"The members of {document.__name__} cannot be read: {error}.")
         return
     for needed in (OWNER, VERSION):
         if needed not in members:
             yield _error(2, cached, f"{document.__name__} has no member `{needed}`.")
+    if any(each.name == VERSION != each.encode_name for each in fields):
+        yield _error(2, cached, f"{document.__name__}.{VERSION} has another name in JSON.")
     for name, annotation in members.items():
         if fault := _misfit(cached.fields.get(name), annotation):
             yield _error(2, cached, f"{document.__name__}.{name} {fault}.")

@@ -1,9 +1,9 @@
 """The connection manager (protocol 4.2): pools, credentials, TLS, time-outs, breaker.
 
-The only file that imports redis. One `Store` per process, made on first use and made anew in a
-forked child. Every call goes through the breaker, and every driver error comes out as one of the
-three exceptions below. A call is re-sent once, only when the connection broke (never after a
-time-out) and only when repeating it is harmless.
+With `backend.py`, which Django's cache API needs, all that imports redis. One `Store` per process,
+made on first use and made anew in a forked child. Every call goes through the breaker, and every
+driver error comes out as one of the three exceptions below. A call is re-sent once, only when the
+connection broke (never after a time-out) and only when repeating it is harmless.
 
 Each connection learns, before anything else is sent on it, which life of the server it speaks to:
 a restart breaks every connection, so what comes over one is of one life.

@@ -87,10 +87,10 @@ def _unreadable(raw: bytes) -> Found:
 
 def get(projection: Projection[D], user_id: int) -> D | Gone | Found | None:
     """One entry, one round trip. None when the cache is away."""
-    return counted(projection, look(projection, user_id))  # type: ignore[no-any-return]
+    return counted(projection, peek(projection, user_id))  # type: ignore[no-any-return]
 
 
-def look(projection: Projection[D], user_id: int) -> Any:
+def peek(projection: Projection[D], user_id: int) -> Any:
     """As `get`, not counted."""
     try:
         (raw,), life = store().exchange(

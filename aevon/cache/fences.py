@@ -106,10 +106,16 @@ def install(
         len(rows),
     )
     results = dict(zip(rows, replies, strict=True))
-    for user_id, result in results.items():
-        if result == "newer" and _is_impossible(projection, user_id):
-            results[user_id] = drop(projection, [user_id])
-        PUBLISHES.labels(projection.keyspace.name, results[user_id]).inc()
+    impossible = [
+        user_id
+        for user_id, result in results.items()
+        if result == "newer" and _is_impossible(projection, user_id)
+    ]
+    if impossible:
+        attempt(lambda: drop(projection, impossible), away=None)
+        results |= dict.fromkeys(impossible, "dropped")
+    for result in results.values():
+        PUBLISHES.labels(projection.keyspace.name, result).inc()
     return results
 
 
@@ -179,17 +185,8 @@ def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:
     store().pipeline(calls, idempotent=True)
 
 
-def drop(projection: Projection[D], user_ids: Sequence[int]) -> str:
-    """Remove entries, and leases, so that no reader under way can fill: `dropped`, `away`. A fence
-    stays, and takes nothing in any more."""
-    try:
-        discard(projection, user_ids)
-    except CacheError:
-        return "away"
-    return "dropped"
-
-
-def discard(projection: Projection[D], user_ids: Sequence[int]) -> None:
-    """As `drop`; raises `CacheUnavailable`."""
+def drop(projection: Projection[D], user_ids: Sequence[int]) -> None:
+    """Remove entries, and leases, so that no reader under way can fill. A fence stays, and takes
+    nothing in any more. Raises `CacheUnavailable`."""
     keys = [projection.keyspace.key(user_id) for user_id in user_ids]
     store().pipeline([DROP.on(key, _stick()) for key in keys], idempotent=True)

@@ -40,7 +40,7 @@ def resolve(projection: Projection[D], user_id: int, found: Found) -> D | Gone |
     while not in_transaction() and held.kind != "fence" and time.monotonic() < patience:
         if held.kind == "lease" and tried:
             time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311
-            held = entries.look(projection, user_id)
+            held = entries.peek(projection, user_id)
         else:
             held = lease(projection, {user_id: held}).get(user_id)
         tried += 1

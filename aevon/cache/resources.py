@@ -108,7 +108,7 @@ class EntryResource(_Removable, Generic[D]):
         return len(cache_aside.load_many(self.projection, user_ids))
 
     def discard(self, user_ids: Sequence[int]) -> None:
-        fences.discard(self.projection, user_ids)
+        fences.drop(self.projection, user_ids)
 
     def observe(self, versions: Mapping[int, int | None]) -> None:
         known = {user_id: v for user_id, v in versions.items() if v is not None}

@@ -22,15 +22,18 @@ from django.db.models.signals import (
 from aevon.cache import fences
 from aevon.cache.failsafe import after_commit, commits_at_once
 from aevon.cache.fences import Mark
+from aevon.cache.keyspace import canonical_user_id
 from aevon.cache.projection import Gone, Projection
 
 D = TypeVar("D", bound=Any)
 
 # What is written of more users than these at once is removed from the cache, not loaded into it.
 FEW_USERS: Final = 100
-# To fence more than these would keep their transaction waiting: they lose their entries after the
-# commit, and the outbox rows speak for them if nobody comes to that.
+# To fence more than these at once would keep their transaction waiting: they lose their entries
+# after the commit, and the outbox rows speak for them if nobody comes to that.
 MANY_USERS: Final = 2_000
+# Of so many the cache is told in one round trip.
+PAGE_USERS: Final = 500
 
 __all__ = ["Guard", "follow", "guarded", "publish_on_commit"]
 
@@ -44,11 +47,8 @@ def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> Non
     the entry. Cache away: the outbox makes it follow. Costs one round trip now, and one query and
     one more after the commit, however many users; more than a hundred lose their entries instead.
     """
-    wanted = sorted(set(user_ids))
+    wanted = sorted(map(canonical_user_id, set(user_ids)))
     if not wanted:
-        return
-    if len(wanted) > MANY_USERS:
-        after_commit(_drop_pages, projection, wanted)
         return
     if commits_at_once():
         _install_rows(projection, _fenced(projection, wanted))
@@ -59,17 +59,17 @@ def publish_on_commit(projection: Projection[D], user_ids: Iterable[int]) -> Non
 
 
 def _fenced(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark | None]:
-    """A mark for each user; None where the cache does not take one."""
-    return dict.fromkeys(user_ids) | fences.fence(projection, user_ids)
+    """A mark for each user; None where the cache takes none, or they are too many."""
+    few = user_ids if len(user_ids) <= MANY_USERS else ()
+    return dict.fromkeys(user_ids) | fences.fence(projection, few)
 
 
 @dataclass(frozen=True, slots=True)
 class _Publishing:
-    """What a transaction does at its end: one for each projection and savepoint, so that it is
-    dropped with the savepoint in which it was asked for. Their marks then run out."""
+    """What a transaction does for a projection at its end. It is dropped with the savepoint in
+    which it was asked for first; the marks then run out."""
 
     projection: Projection[Any]
-    savepoints: frozenset[Any]
     marks: dict[int, Mark | None] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -78,17 +78,13 @@ class _Publishing:
 
 
 def _publishing(projection: Projection[D]) -> _Publishing:
-    # An inner block without a savepoint (None) ends with the outer one.
-    savepoints = frozenset(connection.savepoint_ids) - {None}
+    # One of an outer block, or of a savepoint that has been released, goes with nothing that this
+    # block does not go with, too.
     for entry in connection.run_on_commit:
         known = getattr(entry[1], "__self__", None)
-        if (
-            isinstance(known, _Publishing)
-            and known.projection is projection
-            and known.savepoints == savepoints
-        ):
+        if isinstance(known, _Publishing) and known.projection is projection:
             return known
-    publishing = _Publishing(projection, savepoints)
+    publishing = _Publishing(projection)
     after_commit(publishing.run)
     return publishing
 
@@ -101,20 +97,18 @@ def _install_rows(projection: Projection[D], marks: Mapping[int, Mark | None]) -
         if len(marks) <= FEW_USERS:
             rows = projection.read(list(marks))
     finally:
-        fences.install(projection, {user_id: rows.get(user_id) for user_id in marks}, held)
-
-
-def _drop_pages(projection: Projection[D], user_ids: Sequence[int]) -> None:
-    for start in range(0, len(user_ids), MANY_USERS):
-        fences.drop(projection, user_ids[start : start + MANY_USERS])
+        users = list(marks)
+        for start in range(0, len(users), PAGE_USERS):
+            page = users[start : start + PAGE_USERS]
+            fences.install(projection, {user_id: rows.get(user_id) for user_id in page}, held)
 
 
 @dataclass(slots=True)
 class Guard(Generic[D]):
     """One fenced write of one user, computed from `state`: what the cache held, if anything.
 
-    Guard the write by the row's version: a state that is wrong for any reason must not get into
-    the ledger.
+    Guard the write by the row's version and by every column that it is computed from: a state that
+    is wrong for any reason must not get into the ledger (guarantee G2).
     """
 
     projection: Projection[D]
@@ -142,14 +136,15 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     """Read the entry and fence it in one round trip, for a write that is computed from it.
 
     `with guarded(PSYCHES, 2) as write:` compute from `write.state` (None: read the row), commit
-    with `UPDATE … WHERE version = expected`, then `write.publish(document)`: the second and last
-    round trip. Leaving the block without publishing says that nothing was written; an exception
-    does not, because it may have come after the commit: then the fence runs out, unless
-    `write.abandon()` was called. Not inside a transaction: raises `RuntimeError` (use
-    `publish_on_commit`).
+    with `UPDATE … WHERE version = …` and whatever else it is computed from, then
+    `write.publish(document)`: the second and last round trip. Leaving the block without publishing
+    says that nothing was written; an exception does not, because it may have come after the commit:
+    then the fence runs out, unless `write.abandon()` was called. Not inside a transaction: raises
+    `RuntimeError` (use `publish_on_commit`).
     """
     if not commits_at_once():
         raise RuntimeError("A guarded write commits before it is published: not in a transaction.")
+    user_id = canonical_user_id(user_id)
     held, mark = fences.fence_and_get(projection, user_id)
     guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
     yield guard
@@ -173,7 +168,7 @@ def follow(projection: Projection[D], model: type[models.Model], owner: str = "u
     followed = _followed.setdefault(model, [])
     if (projection, owner) not in followed:
         followed.append((projection, owner))
-    uid = f"{projection.keyspace.name}:{model._meta.label}"  # noqa: SLF001  public by convention
+    uid = f"{projection.keyspace.name}:{model._meta.label}:{owner}"  # noqa: SLF001  by convention
 
     def changing(instance: models.Model, **_: Any) -> None:
         user_id = getattr(instance, owner)

@@ -33,6 +33,15 @@ def test_miss(trips: Any, django_assert_num_queries: Any) -> None:
         assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="a", version=1)
 
 
+def test_user_id_that_is_a_text() -> None:
+    """As it comes with a URL: the same user, whose entry stays."""
+    add_notes(7)
+    for _ in ("a miss", "a hit"):
+        assert cache_aside.load(NOTES, "7") == Note(user_id=7, text="a", version=1)  # type: ignore[arg-type]
+        assert list(cache_aside.load_many(NOTES, ["7"])) == [7]  # type: ignore[list-item]
+        assert got("psyche:7") == note(7)
+
+
 def test_user_without_a_row() -> None:
     """None, and no key stays: nobody knows as of which version."""
     assert cache_aside.load(NOTES, 7) is None

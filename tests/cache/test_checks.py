@@ -223,6 +223,13 @@ def test_document_without_room(declare: Declare, option: str) -> None:
     assert found() == {"E002": ["Narrow has no room for the members that the cache layer adds."]}
 
 
+def test_document_whose_version_has_another_name(declare: Declare) -> None:
+    """E002: the scripts would not find it, and keep nothing."""
+    members = [("user_id", int), ("version", int)]
+    declare(msgspec.defstruct("Loud", members, bases=(Document,), rename="pascal"))
+    assert found() == {"E002": ["Loud.version has another name in JSON."]}
+
+
 def test_document_of_unknown_types(declare: Declare) -> None:
     """E002, and no traceback."""
     declare(msgspec.defstruct("Vague", [("balance", "Nothing")], bases=(Sound,)))

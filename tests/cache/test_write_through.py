@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import class_prepared, post_delete, post_save, pre_delete, pre_save
 from django.test.utils import isolate_apps
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -377,7 +377,7 @@ def test_guarded_write_while_the_cache_is_away(away: None) -> None:
 # --- models ------------------------------------------------------------------------------------
 
 
-SIGNALS = (pre_save, post_save, pre_delete, post_delete)
+SIGNALS = (class_prepared, pre_save, post_save, pre_delete, post_delete)
 
 
 @pytest.fixture
@@ -404,6 +404,16 @@ def test_save_and_delete_of_a_followed_model(followed: None) -> None:
     write(7, "deleted", 3)
     group.delete()
     assert got(KEY) == note(7, "deleted", 3)
+
+
+def test_save_of_a_model_that_two_users_follow(followed: None, monkeypatch: Any) -> None:
+    """Both entries go with it: a giver's, and a taker's."""
+    monkeypatch.setattr(Group, "taker_id", property(lambda group: group.pk + 1), raising=False)
+    write_through.follow(NOTES, Group, "taker_id")
+    write(7, "saved", 1)
+    write(8, "saved", 1)
+    Group.objects.create(pk=7, name="g")
+    assert (got(KEY), got("psyche:8")) == (note(7, "saved", 1), note(8, "saved", 1))
 
 
 @isolate_apps("tests")

@@ -254,7 +254,7 @@ def _quiet(world: World) -> bool:
 
 
 def _flush(stage: Stage, memory: tuple[object, ...]) -> Did:
-    fences.discard(PROJECTION, [stage.user_id])
+    fences.drop(PROJECTION, [stage.user_id])
     return Did("")
 
 

@@ -523,6 +523,31 @@ def test_an_update_of_thousands(
     with transaction.atomic():
         PsycheState.objects.update(loss_streak=5)
         assert not fenced(player.pk)
+        PsycheState.objects.all().delete()
+        assert not fenced(player.pk)  # not one by one, either
     for user in (player, other):
         assert held(user.pk) is None
-        assert PsycheState.cached.get(user.pk) == PSYCHES.read_one(user.pk)
+        assert PsycheState.cached.get(user.pk) is None
+
+
+@pytest.mark.parametrize("many", [1, 2_000])
+def test_an_update_that_finds_no_connection_free(
+    player: User,
+    make_user: Callable[..., User],
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    many: int,
+) -> None:
+    """Who could not tell the cache does not believe it before it has been repaired."""
+    monkeypatch.setattr("aevon.cache.write_through.MANY_USERS", many)
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "POOL_SIZE": 1, "POOL_WAIT_SECONDS": 0.05}
+    other = make_user()
+    services.begin([other.pk])
+    PsycheState.cached.get_many([player.pk, other.pk])
+    taken = store().pool.get_connection()
+    PsycheState.objects.update(loss_streak=5)
+    store().pool.release(taken)
+    for user in (player, other):
+        state = PsycheState.cached.get(user.pk)
+        assert state is not None
+        assert state.loss_streak == 5

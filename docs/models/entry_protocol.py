@@ -104,6 +104,7 @@ class Process(NamedTuple):
     life: int = 0  # of the server, when the lease or the mark was obtained; 0: none was
     version: int = 0  # read or committed
     exists: bool = True
+    state: int = 0  # the version of the state that its fence has replaced; 0: there was none
     counted: int = 0  # when the reader began
     cut: bool = False
 
@@ -277,7 +278,9 @@ def guarded_writer(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move
     if me.step == "start":
         hit, step = None if me.cut else served(w, rules), "read row"
         if hit:
-            me, step = me._replace(version=hit.version, exists=hit.exists), "update"
+            state = hit.version if hit.exists else 0
+            me = me._replace(version=hit.version, exists=hit.exists, state=state)
+            step = "update"
         yield f"G{i} loads and fences", fenced(w, i, me, step, rules), None
     elif me.step == "read row":
         yield reads_row(w, i, me, "update")
@@ -308,11 +311,11 @@ def installs(w: World, i: int, me: Process, rules: Rules) -> Move:
 
 
 def leaves(w: World, i: int, me: Process, rules: Rules) -> Move:
-    """Without having written: G puts back what it has read."""
+    """Without having written: G puts back what its fence has replaced."""
     key = w.key
     if not me.cut and w.cache == "up":
-        back = me.kind == "G" and me.life
-        new = Entry(me.version, me.exists, me.life)
+        back = me.life and me.state
+        new = Entry(me.state, True, me.life)
         key = install(key, i, new, rules) if back else abandon(key, i)
     return f"{me.kind}{i} leaves", becomes(w, i, me, ENDED, key=key), None
 

@@ -156,10 +156,8 @@ Fault = Callable[[Faults], None]
 ALL_FAULTS: Final[tuple[Fault, ...]] = (
     Faults.remember,
     Faults.freeze,
-    Faults.restart,
-    Faults.remember,
-    Faults.restart,
     Faults.go_back,
+    Faults.restart,
 )
 
 

@@ -20,6 +20,7 @@ from aevon.cache import PSYCHE, entries, fences, leases, outbox, resources
 from aevon.cache.entries import Found
 from aevon.cache.leases import Lease
 from aevon.cache.projection import Gone
+from aevon.cache.write_through import Guard
 from tests.consistency.stage import PROJECTION, Stage
 from tests.consistency.worlds import ENDED
 
@@ -144,34 +145,34 @@ def _install(stage: Stage, memory: tuple[Any, ...]) -> Did:
 def _load_and_fence(stage: Stage, memory: tuple[Any, ...]) -> Did:
     held, mark = fences.fence_and_get(PROJECTION, stage.user_id)
     if held is None or isinstance(held, Gone):
-        return Did("read", (mark,), label="fences")
-    return Did("update", (mark, held), label=f"fences and loads {held.version}")
+        return Did("read", (mark, None), label="fences")
+    return Did("update", (mark, held, held), label=f"fences and loads {held.version}")
 
 
 def _read_to_write(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    (mark,), row = memory, stage.rows().get(stage.user_id)
+    row = stage.rows().get(stage.user_id)
     if row is None or isinstance(row, Gone):
-        return Did("leave", (mark,), label="finds no row")
-    return Did("update", (mark, row), label=f"reads the row, {row.version}")
+        return Did("leave", memory, label="finds no row")
+    return Did("update", (*memory, row), label=f"reads the row, {row.version}")
 
 
 def _update(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    mark, seen = memory
+    mark, state, seen = memory
     row = stage.sql(_GUARDED, seen.loss_streak + 1, stage.user_id, seen.version)
     if row is None:
-        return Did("read", (mark,), label="is too late")
+        return Did("read", (mark, state), label="is too late")
     document = stage.document(row)
     version = document.version
     return Did("install", (mark, document), label=f"commits {version}", committed=version)
 
 
 def _decide_not_to(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    return Did("leave", (memory[0],), label="decides not to write")
+    return Did("leave", memory[:2], label="decides not to write")
 
 
 def _leave(stage: Stage, memory: tuple[Any, ...]) -> Did:
-    if memory[0]:
-        fences.abandon(PROJECTION, stage.user_id, memory[0])
+    mark, state = memory
+    Guard(PROJECTION, stage.user_id, state, mark).abandon()
     return Did(ENDED, label="leaves")
 
 

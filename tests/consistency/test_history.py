@@ -48,14 +48,14 @@ def assert_sound(figures: Figures, *, reads: int) -> None:
     print(*report.history_lines(figures), sep="\n")
     assert figures.violations == 0, (*figures.verdict.examples, *figures.inconsistent)
     assert figures.verdict.reads >= reads
-    assert figures.seconds < 60 or len(+figures.faults) == 6
+    assert len(+figures.faults) == 6, figures.faults
     assert not figures.operations["failed"] > figures.verdict.writes / 10
 
 
 def test_history_under_faults(plan: Plan) -> None:
     """No read is older than what was acknowledged before it began, no write is lost."""
     reads = int(EVERYDAY_READS * min(EVERYDAY_SECONDS / 60, 1))
-    figures = Site(replace(plan, reads=reads), ALL_FAULTS, fault_every=4).run()
+    figures = Site(replace(plan, reads=reads), ALL_FAULTS, fault_every=3).run()
     assert_sound(figures, reads=reads)
 
 

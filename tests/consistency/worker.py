@@ -51,8 +51,6 @@ WITH signed AS (SELECT set_config('history.operation', %(operation)s::text, fals
 UPDATE klepsydra_psychestate SET loss_streak = %(operation)s FROM signed
 WHERE user_id = %(user)s AND set_config IS NOT NULL
 """
-# Results of a publish that say that the cache has been told.
-REACHED: Final = ("stored", "removed", "waiting", "newer", "current", "empty", "full", "dropped")
 PATIENCE_SECONDS: Final = 10.0
 ENDING: Final = 0  # in what the workers share; the rest is by their numbers
 
@@ -140,11 +138,12 @@ class Writer(Worker):
         keyspace = PSYCHE.name if kind == "p" else SESSION.name
         try:
             self._sign(self._operation)
-            before = _told(keyspace)
+            before = _untold(keyspace)
             self._say(f"B {self._operation} {kind}:{user} {time.monotonic_ns()} {way}")
             act(user)
             end = time.monotonic_ns()
-            told = _difference(before, _told(keyspace)) if way != "outside" else "outside"
+            told = "away" if _untold(keyspace) > before else "cache"
+            told = "outside" if way == "outside" else told
             self._say(f"{'R' if way == 'roll back' else 'E'} {self._operation} {end} {told}")
         except (DatabaseError, psycopg.Error) as error:
             self._say(f"X {self._operation} {time.monotonic_ns()} {type(error).__name__}")
@@ -234,18 +233,9 @@ class Evictor(Worker):
         self.log.write_text(str(evicted))
 
 
-def _told(keyspace: str) -> tuple[int, int]:
-    """How many publishes the cache was told of in this process, and of how many not."""
-    reached, away = (
-        sum(int(PUBLISHES.labels(keyspace, result)._value.get()) for result in results)
-        for results in (REACHED, ("away",))
-    )
-    return reached, away
-
-
-def _difference(before: tuple[int, int], after: tuple[int, int]) -> str:
-    reached, away = (now - then for then, now in zip(before, after, strict=True))
-    return "cache" if reached and not away else "away"
+def _untold(keyspace: str) -> int:
+    """How many publishes of this process the cache has not been told of."""
+    return int(PUBLISHES.labels(keyspace, "away")._value.get())
 
 
 def _with_faults(plan: Plan) -> None:

@@ -3,17 +3,19 @@
 import functools
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.test import TransactionTestCase
+from django.test import TransactionTestCase, override_settings
 from rest_framework.test import APIClient
 
 from aevon.cache.connection import reset, store
 from auth_sessions import services
 from auth_sessions.models import User
+from tests.servers import without_cache
 
 _numbers = itertools.count(1)
 
@@ -83,6 +85,12 @@ def make_user(db: None) -> Callable[..., User]:
 def user(make_user: Callable[..., User]) -> User:
     """A saved user."""
     return make_user()
+
+
+@pytest.fixture
+def cache_away() -> Callable[[], AbstractContextManager[None]]:
+    """`with cache_away():` nothing reaches the cache."""
+    return lambda: override_settings(AEVON_CACHE=without_cache())
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
 from aevon.embedded import CacheServer, PostgresServer, embedded_servers
@@ -38,6 +40,11 @@ _running = contextlib.ExitStack()
 def database_url() -> str:
     """Of the test's database, for a program or a connection that knows nothing of Django."""
     return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+
+
+def without_cache() -> dict[str, Any]:
+    """`AEVON_CACHE` where nothing listens."""
+    return {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -5,13 +5,14 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +51,7 @@ def make_run(
     variables = {"AEVON_DATA_DIR": str(folder), "AEVON_PORT": "0", **variables}
     stale = told_by(folder)
     with program("-m", "aevon.run", **variables) as process:
-        eventually(lambda: told_by(folder) not in ({}, stale) or process.poll() is not None)
+        eventually(lambda: told_by(folder) not in ({}, stale) or process.poll() is not None, 60)
         if process.poll() is not None or told_by(folder) in ({}, stale):
             process.kill()
             pytest.fail(process.stdout.read() if process.stdout else "")
@@ -63,16 +64,6 @@ def told_by(folder: Path) -> dict[str, Any]:
         told: dict[str, Any] = json.loads((folder / "run.json").read_text())
         return told
     return {}
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 60) -> bool:
-    """Whether `condition` comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def running_in(folder: Path) -> list[int]:

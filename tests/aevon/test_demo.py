@@ -10,8 +10,9 @@ from psycopg.types.json import Jsonb
 
 from aevon.demo.__main__ import main
 from aevon.demo.story import window
+from tests.waiting import eventually
 
-from .programs import eventually, make_run, program
+from .programs import make_run, program
 
 
 def test_the_story_holds_against_a_running_site(tmp_path: Path) -> None:

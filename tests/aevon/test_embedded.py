@@ -25,8 +25,9 @@ from aevon.server import (
     plain_errors,
     wheel_folder,
 )
+from tests.waiting import eventually
 
-from .programs import eventually, program, running_in
+from .programs import program, running_in
 
 HOLDER = """
 import sys, time

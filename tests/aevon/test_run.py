@@ -14,8 +14,9 @@ from aevon.demo.data import stored_logins
 from aevon.embedded import embedded_servers
 from aevon.ports import HOST, NoPortError, free_port, reserved_port
 from aevon.server import folder_lock
+from tests.waiting import eventually
 
-from .programs import eventually, make_run, program, running_in
+from .programs import make_run, program, running_in
 
 DEMO_DATA = {
     "klepsydra_psychestate": 1,

@@ -1,16 +1,13 @@
 """What the tests of sessions read from both sides, and how they write past Django."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from django.conf import settings as django_settings
 from django.contrib.auth.models import Group, Permission
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from aevon.cache import SESSION, cache_aside, resources
 from aevon.cache.connection import store
@@ -18,6 +15,8 @@ from aevon.cache.models import Outbox
 from auth_sessions import selectors, tokens
 from auth_sessions.models import Session, SessionAnchor, User
 from auth_sessions.projection import SESSIONS
+from tests.threads import in_another_thread, in_thread
+from tests.waiting import wait_for_locks
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ def loaded(user: User) -> Any:
 
 def loaded_elsewhere(user: User) -> Any:
     """What a request of somebody else is told, who is not in our transaction."""
-    return in_threads([partial(loaded, user)])[0]
+    return in_another_thread(loaded, user)
 
 
 def noted(user: User) -> int | None:
@@ -100,12 +99,6 @@ def sql(statement: str, *parameters: Any) -> None:
         cursor.execute(statement, parameters)
 
 
-def in_threads(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """What the calls return when eight threads make them."""
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(in_thread, calls))
-
-
 def behind_a_lock(
     sid: UUID, calls: Sequence[Callable[[], T]], meanwhile: Callable[[], object] = lambda: None
 ) -> list[T]:
@@ -114,32 +107,7 @@ def behind_a_lock(
     with ThreadPoolExecutor(len(calls)) as pool:
         with transaction.atomic():
             Session.objects.select_for_update().get(sid=sid)
-            answers = [pool.submit(in_thread, call) for call in calls]
-            wait_for_waiters(len(calls))
+            answers = [pool.submit(in_thread(call)) for call in calls]
+            wait_for_locks(len(calls))
             meanwhile()
         return [answer.result() for answer in answers]
-
-
-def in_thread(call: Callable[[], T]) -> T:
-    """What the call returns, in a thread that gives its connection back."""
-    try:
-        return call()
-    finally:
-        connections.close_all()
-
-
-def wait_for_waiters(count: int) -> None:
-    """Until so many others wait for a lock."""
-    end = time.monotonic() + 10
-    waiting = 0
-    while waiting < count:
-        assert time.monotonic() < end, f"{waiting} of {count} wait for a lock"
-        time.sleep(0.01)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            waiting = cursor.fetchone()[0]
-
-
-def away() -> dict[str, Any]:
-    """`AEVON_CACHE` with the cache out of reach."""
-    return {**django_settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}

@@ -4,14 +4,13 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import jwt
 import pytest
 from django.contrib.auth.models import Group, Permission
-from django.db import connections
 from django.test import Client
 from rest_framework.test import APIClient
 
@@ -20,6 +19,7 @@ from aevon.cache.connection import store
 from auth_sessions.models import Session, SessionAnchor, User
 from canvas.models import Canvas
 from tests.cache.entry_states import life
+from tests.threads import in_threads
 
 TOKEN = "/api/v1/auth/token/"
 REFRESH = "/api/v1/auth/token/refresh/"
@@ -135,14 +135,7 @@ def test_logins_over_the_limit_are_429_exactly(ada: User, settings: Any) -> None
     """Sixteen at once: as many refused by password as the limit says, the others unseen."""
     settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 5
 
-    def attempt(_: int) -> Any:
-        try:
-            return log_in(password="wrong")
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(attempt, range(16)))
+    answers = in_threads([partial(log_in, password="wrong")] * 16, workers=16)
     refused = [answer for answer in answers if answer.status_code == 429]
     assert sum(answer.status_code == 401 for answer in answers) == 5
     assert len(refused) == 11

@@ -39,7 +39,6 @@ from tests.auth_sessions.rows import (
     fenced,
     group,
     held,
-    in_thread,
     loaded,
     loaded_elsewhere,
     noted,
@@ -49,9 +48,10 @@ from tests.auth_sessions.rows import (
     sql,
     tombstone,
     version,
-    wait_for_waiters,
 )
 from tests.cache.conftest import counted
+from tests.threads import in_thread
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeUser = Callable[..., User]
@@ -304,9 +304,9 @@ def test_who_joins_a_group_while_it_changes_is_not_missed(
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             CHANGES[what](scene)
-            joining = pool.submit(in_thread, lambda: joined(bob, group_id))
+            joining = pool.submit(in_thread(joined), bob, group_id)
             if what not in ("permission: deleted", "group: deleted"):
-                wait_for_waiters(1)
+                wait_for_locks()
         joining.result()
     # Who could not join, because the group has gone, has left a fence.
     assert held(bob) == row(bob) or (what == "group: deleted" and fenced(bob))

@@ -28,13 +28,13 @@ from tests.auth_sessions.rows import (
     fence_runs_out,
     fenced,
     held,
-    in_threads,
     loaded,
     loaded_elsewhere,
     row,
     session,
     version,
 )
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db
 committed = pytest.mark.django_db(transaction=True)

@@ -1,13 +1,10 @@
 """What the tests of BEEP look at and do, on the real servers."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from django.db import connection, connections
 
 from aevon.cache import CONVO_HISTORY
 from aevon.cache.connection import store
@@ -51,31 +48,6 @@ def record(user_id: int, text: str = "words") -> TurnDocument:
 def evict(user_id: int) -> None:
     """What memory pressure does."""
     store().command("DEL", key(user_id))
-
-
-def in_threads(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """All calls at once; their results in order, or the first one's exception."""
-
-    def run(call: Callable[[], T]) -> T:
-        try:
-            return call()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(run, calls))
-
-
-def wait_until_somebody_waits() -> None:
-    """Until another connection waits for a lock; at most five seconds."""
-    for _ in range(500):
-        with connection.cursor() as cursor:
-            # Not pg_stat_activity, which does not change during a transaction.
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.01)
-    raise AssertionError("Nobody waits.")
 
 
 def called() -> dict[str, int]:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,30 +25,16 @@ from tests.beep.lists import (
     cached,
     calls_counted,
     evict,
-    in_threads,
     key,
     record,
     recorded,
     seqs,
     speak,
-    wait_until_somebody_waits,
 )
+from tests.threads import in_threads
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def cache_away(settings: Any) -> Callable[[], Any]:
-    """`with cache_away():` nothing listens where the cache should be."""
-
-    @contextlib.contextmanager
-    def away() -> Iterator[None]:
-        there = settings.AEVON_CACHE
-        settings.AEVON_CACHE = {**there, "URL": "redis://127.0.0.1:1/0"}
-        yield
-        settings.AEVON_CACHE = there
-
-    return away
 
 
 def loads(result: str) -> float:
@@ -258,7 +244,7 @@ def test_forgetting_takes_the_turn_that_it_waited_for(user: User) -> None:
         with transaction.atomic():
             record(user.pk)
             recording.set()
-            wait_until_somebody_waits()
+            wait_for_locks()
 
     def forget() -> None:
         recording.wait(5)

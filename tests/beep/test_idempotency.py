@@ -10,7 +10,8 @@ from auth_sessions.models import User
 from beep import services
 from beep.models import Turn
 from tests.beep.conftest import Performed
-from tests.beep.lists import in_threads, seqs
+from tests.beep.lists import seqs
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

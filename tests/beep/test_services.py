@@ -13,7 +13,8 @@ from beep import context, selectors, services
 from beep.intents import HELP_TEXT
 from beep.models import RESPONSE_MAX, Conversation, Turn
 from tests.beep.conftest import Performed
-from tests.beep.lists import cached, in_threads, recorded, seqs, speak
+from tests.beep.lists import cached, recorded, seqs, speak
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

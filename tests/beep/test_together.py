@@ -6,6 +6,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from klepsydra.models import Interaction
+from tests.servers import without_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +29,7 @@ STORY = (
 def cache(request: Any, settings: Any, client: APIClient) -> None:
     """The story is the same without the cache; `client` has logged in before."""
     if request.param == "cache away":
-        settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+        settings.AEVON_CACHE = without_cache()
 
 
 def tell(client: APIClient, text: str, key: str | None = None) -> dict[str, Any]:

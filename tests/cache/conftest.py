@@ -1,13 +1,11 @@
 """What the tests of the cache layer share: tables, outages, counted round trips."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
-from django.db import connections
 from django.test.utils import isolate_apps
 from prometheus_client import Counter
 
@@ -18,6 +16,7 @@ from aevon.cache.fences import DROP, FENCE, INSTALL
 from aevon.cache.leases import FILL, LEASE
 from tests import servers
 from tests.cache import ledgers
+from tests.waiting import eventually
 
 SCRIPTS = (DROP, FENCE, FILL, INSTALL, LEASE)
 
@@ -58,7 +57,7 @@ def clean() -> Iterator[None]:
 @pytest.fixture
 def away(settings: Any) -> None:
     """No cache server answers."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+    settings.AEVON_CACHE = servers.without_cache()
 
 
 @pytest.fixture
@@ -92,10 +91,7 @@ def full() -> Iterator[None]:
 
 def back() -> None:
     """Wait until the breaker has closed again: it takes a caller, and then a moment."""
-    deadline = time.monotonic() + 10
-    while not store().breaker.allows():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert eventually(store().breaker.allows)
 
 
 class Trips:
@@ -133,15 +129,3 @@ def counted(counter: Counter, *labels: str) -> Iterator[Callable[[], float]]:
     child = counter.labels(*labels)
     before = child._value.get()
     yield lambda: float(child._value.get() - before)
-
-
-def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
-    """`work` for another thread, which gives its database connection back."""
-
-    def run() -> Any:
-        try:
-            return work()
-        finally:
-            connections.close_all()
-
-    return run

@@ -24,6 +24,7 @@ from tests.cache import ledgers
 from tests.cache.entry_states import life, put
 from tests.cache.ledgers import POISON, SHEET_RESOURCE, SHEETS, add_notes
 from tests.cache.test_house import APP
+from tests.servers import without_cache
 
 pytestmark = pytest.mark.django_db
 OURS = ("cache", "auth_sessions", "klepsydra", "canvas", "beep")
@@ -74,7 +75,7 @@ def everything(member: User, client_for: Any) -> User:
 @pytest.fixture
 def away(settings: Any, member: User) -> None:
     """No cache server answers from now on."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+    settings.AEVON_CACHE = without_cache()
 
 
 def url(model: type[Model], page: str, *args: Any) -> str:
@@ -123,7 +124,7 @@ def put_in_state(state: str, user: User, settings: Any) -> None:
         elif state == "missing":
             store().command("DEL", key)
     if state == "cache away":
-        settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+        settings.AEVON_CACHE = without_cache()
 
 
 @pytest.mark.parametrize("state", ["in sync", "corrupt", "missing", "cache away"])

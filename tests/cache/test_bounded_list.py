@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,8 +16,9 @@ from aevon.cache.bounded_list import forget, push, read, rebuild
 from aevon.cache.connection import store
 from aevon.cache.metrics import LOADS, PUBLISHES
 from aevon.cache.models import Outbox
-from tests.cache.conftest import counted, in_thread
+from tests.cache.conftest import counted
 from tests.cache.ledgers import LINES, Line, add_lines, query
+from tests.threads import in_threads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 KEY = "convo_history:7"
@@ -306,8 +307,7 @@ def test_sixteen_callers_beside_evictions() -> None:
         found = held()
         return found == sorted(set(found), reverse=True) and len(found) <= 5
 
-    with ThreadPoolExecutor(16) as threads:
-        assert all(threads.map(lambda n: in_thread(lambda: work(n))(), range(16)))
+    assert all(in_threads([partial(work, number) for number in range(16)], workers=16))
     assert seqs(read(LINES, 7)) == held() == [160, 159, 158, 157, 156]
 
 

@@ -32,9 +32,11 @@ from aevon.cache.entries import EMPTY, FOREIGN_TYPE, Found, peek_many
 from aevon.cache.fences import UNKNOWN_VERSION, Mark, fence, fence_and_get, install, observe
 from aevon.cache.leases import Lease, fill, lease, resolve_many
 from aevon.cache.metrics import LOADS, PUBLISHES
-from tests.cache.conftest import counted, in_thread
+from tests.cache.conftest import counted
 from tests.cache.entry_states import between, got, life, note, put, write
 from tests.cache.ledgers import NOTES, Note, add_notes, query
+from tests.servers import without_cache
+from tests.threads import in_thread
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 KEY = "psyche:7"
@@ -325,7 +327,7 @@ def test_fill_while_the_cache_goes_away(settings: Any) -> None:
     write(7, "true", 3)
 
     def go_away() -> None:
-        settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+        settings.AEVON_CACHE = without_cache()
 
     assert load(between(NOTES, go_away)) == Note(user_id=7, text="true", version=3)
     with pytest.raises(CacheUnavailable):
@@ -443,7 +445,7 @@ def second_reader() -> Iterator[Callable[[Projection[Note]], "Future[Note | None
 
         def begin(projection: Projection[Note]) -> "Future[Note | None]":
             seen = LOADS.labels("psyche", "miss")._value.get()
-            result = threads.submit(in_thread(lambda: load(projection)))
+            result = threads.submit(in_thread(load), projection)
             while LOADS.labels("psyche", "miss")._value.get() == seen:
                 time.sleep(0.001)
             return result
@@ -514,7 +516,7 @@ def test_cache_that_goes_away_while_a_reader_waits(settings: Any, second_reader:
     lease(NOTES, {7: EMPTY})
     document = Note(user_id=7, text="new", version=4)
     waiting = second_reader(replace(NOTES, read=lambda _: {7: document}))
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+    settings.AEVON_CACHE = without_cache()
     assert waiting.result(5) == document
 
 

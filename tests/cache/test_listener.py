@@ -21,8 +21,9 @@ from aevon.cache.connection import store
 from aevon.cache.keyspace import CANVAS, PSYCHE
 from tests import servers
 from tests.cache import ledgers
-from tests.cache.conftest import in_thread
 from tests.cache.entry_states import put
+from tests.threads import in_thread
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITS, BACK = "The listener waits for PostgreSQL", "The listener is back"
@@ -74,14 +75,6 @@ def stranger() -> Iterator[psycopg.Connection[Any]]:
 def listening() -> bool:
     """Whether a listener has said LISTEN."""
     return bool(ledgers.query(f"{BACKENDS} AND query = 'LISTEN aevon_cache'"))
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
-    """Whether it comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return result
 
 
 def nothing_waits() -> bool:

@@ -32,9 +32,11 @@ from aevon.cache.models import Outbox
 from aevon.cache.outbox import Repair
 from aevon.cache.tasks import drain_outbox
 from tests.cache import ledgers
-from tests.cache.conftest import back, in_thread
+from tests.cache.conftest import back
 from tests.cache.entry_states import got, note, put, write
 from tests.cache.ledgers import NOTES, Note
+from tests.servers import without_cache
+from tests.threads import in_thread, in_threads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
@@ -216,7 +218,7 @@ def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
     """A stale entry is noted while the cache is away, and gone after the drain."""
     put("psyche:7", note(7, "old", 1))
     here = settings.AEVON_CACHE
-    settings.AEVON_CACHE = {**here, "URL": "redis://127.0.0.1:1/0"}
+    settings.AEVON_CACHE = without_cache()
     write(7, "new", 2)
     write_through.publish_on_commit(NOTES, [7])
     drain_outbox()
@@ -370,11 +372,7 @@ def test_four_drains_at_once() -> None:
     """Each entry is repaired, counted once, and none is left."""
     outbox.add(PSYCHE, range(1, 201))
     repairs = Repairs("psyche")
-    with ThreadPoolExecutor(4) as threads:
-        totals = threads.map(
-            lambda _: in_thread(lambda: outbox.drain(repairs, batch=10))(), range(4)
-        )
-        assert sum(totals) == 200
+    assert sum(in_threads([lambda: outbox.drain(repairs, batch=10)] * 4)) == 200
     assert {user for _, users in repairs.done for user in users} == set(range(1, 201))
     assert outbox.depth() == 0
 

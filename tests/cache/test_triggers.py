@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -12,8 +11,8 @@ from django.db import IntegrityError, connection, transaction
 from aevon.cache import PSYCHE, outbox, triggers
 from aevon.cache.models import VersionFloor
 from aevon.cache.triggers import CHANNEL, WRITER
-from tests.cache.conftest import in_thread
 from tests.cache.ledgers import query
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,7 +158,7 @@ def test_rows_of_one_user_made_and_ended_at_once() -> None:
             )
 
     try:
-        in_threads(work, 4)
+        in_threads([work] * 4)
         seen = query("SELECT version, absent FROM test_seen ORDER BY 1")
         numbers = [version for version, _ in seen]
         assert len(numbers) > 20
@@ -168,13 +167,6 @@ def test_rows_of_one_user_made_and_ended_at_once() -> None:
         assert [absent for _, absent in seen] == [False, True] * (len(seen) // 2)
     finally:
         query("DROP TABLE test_seen")
-
-
-def in_threads(work: Any, count: int) -> None:
-    """So many at once; what one raises is raised."""
-    with ThreadPoolExecutor(count) as threads:
-        for each in [threads.submit(in_thread(work)) for _ in range(count)]:
-            each.result(30)
 
 
 # --- notes -------------------------------------------------------------------------------------

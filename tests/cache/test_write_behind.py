@@ -26,9 +26,10 @@ from aevon.cache.connection import reset, store
 from aevon.cache.entries import Found
 from aevon.cache.metrics import FLUSHED
 from aevon.cache.write_behind import Exposure, Flushed, exposure, flush, flush_users, update
-from tests.cache.conftest import back, counted, in_thread
+from tests.cache.conftest import back, counted
 from tests.cache.entry_states import between, got, life, put
 from tests.cache.ledgers import POISON, SHEETS, Sheet, query
+from tests.threads import in_thread
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 KEY, MARKS = "canvas:7", "canvas:dirty:7"
@@ -612,7 +613,7 @@ def test_sixteen_writers_beside_a_flusher_and_evictions() -> None:
 
     with ThreadPoolExecutor(18) as threads:
         flushers = [threads.submit(in_thread(flusher)) for _ in range(2)]
-        list(threads.map(lambda n: in_thread(lambda: writer(n))(), range(16)))
+        list(threads.map(in_thread(writer), range(16)))
         done.append(True)
         assert all((seen := each.result()) == sorted(seen) for each in flushers)
     flush(SHEETS)

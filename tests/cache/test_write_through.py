@@ -21,9 +21,10 @@ from aevon.cache.connection import store
 from aevon.cache.fences import Mark
 from aevon.cache.models import Outbox
 from aevon.cache.write_through import guarded
-from tests.cache.conftest import in_thread
 from tests.cache.entry_states import between, got, note, put, write
 from tests.cache.ledgers import NOTE_RESOURCE, NOTES, Note, add_notes, query
+from tests.servers import without_cache
+from tests.threads import in_another_thread, in_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("tables")]
 KEY = "psyche:7"
@@ -59,8 +60,7 @@ def test_publish_inside_a_transaction() -> None:
     with transaction.atomic():
         save("new", 2)
         assert fenced()
-        elsewhere = ThreadPoolExecutor(1).submit(in_thread(lambda: cache_aside.load(NOTES, 7)))
-        assert elsewhere.result(5) is None  # no row has been committed
+        assert in_another_thread(cache_aside.load, NOTES, 7) is None  # no row has been committed
         assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="new", version=2)
         assert fenced()
     assert got(KEY) == note(7, "new", 2)
@@ -194,7 +194,7 @@ def test_cache_that_goes_away_before_the_commit(settings: Any) -> None:
     here = settings.AEVON_CACHE
     with transaction.atomic():
         save("new", 2)
-        settings.AEVON_CACHE = {**here, "URL": "redis://127.0.0.1:1/0"}
+        settings.AEVON_CACHE = without_cache()
     settings.AEVON_CACHE = here
     assert fenced()
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="new", version=2)
@@ -207,7 +207,7 @@ def test_cache_that_comes_back_before_the_commit(settings: Any) -> None:
     put(KEY, note(7, "old", 1))
     here = settings.AEVON_CACHE
     with transaction.atomic():
-        settings.AEVON_CACHE = {**here, "URL": "redis://127.0.0.1:1/0"}
+        settings.AEVON_CACHE = without_cache()
         save("new", 2)
         settings.AEVON_CACHE = here
         assert got(KEY) == note(7, "old", 1)

@@ -3,16 +3,12 @@
 import json
 from typing import Any
 
-from django.conf import settings as django_settings
-
 from aevon.cache import CANVAS
 from aevon.cache.connection import store
 from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER
-
-AWAY = "redis://127.0.0.1:1/0"  # nothing listens there
 
 
 def window(**members: Any) -> dict[str, Any]:
@@ -58,8 +54,3 @@ def in_row(user_id: int) -> set[str]:
 def live(user_id: int) -> set[str]:
     """The ids of the micro-apps that a reader sees."""
     return set(services.live(user_id).layout["microApps"])
-
-
-def away() -> dict[str, Any]:
-    """`AEVON_CACHE` with the cache out of reach."""
-    return {**django_settings.AEVON_CACHE, "URL": AWAY}

@@ -5,14 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connections
 from rest_framework.test import APIClient
 
 from aevon.cache import write_behind
 from auth_sessions.models import User
 from canvas import journal
 from canvas.models import Canvas
-from tests.canvas.helpers import away, in_row, live, mark, patch, window
+from tests.canvas.helpers import in_row, live, mark, patch, window
+from tests.servers import without_cache
+from tests.threads import in_thread
 
 URL = "/api/v1/canvas/"
 MERGE_PATCH = "application/merge-patch+json"
@@ -186,7 +187,7 @@ def test_a_body_over_the_limit_is_refused(client: APIClient) -> None:
 def test_everything_works_with_the_cache_away(client: APIClient, settings: Any) -> None:
     """The row answers, with ETag and If-Match."""
     client.patch(URL, apps(a=window()))
-    settings.AEVON_CACHE = away()
+    settings.AEVON_CACHE = without_cache()
     assert client.get(URL)["ETag"] == '"0"'
     assert client.patch(URL, apps(b=window()), headers={"If-Match": '"0"'}).status_code == 200
     assert client.put(URL, apps(c=window()), headers={"If-Match": '"0"'}).status_code == 412
@@ -206,7 +207,7 @@ def test_a_user_deleted_meanwhile_is_not_found(
     client: APIClient, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the check of the session and the write."""
-    settings.AEVON_CACHE = away()
+    settings.AEVON_CACHE = without_cache()
     monkeypatch.setattr(journal, "_locked", lambda _: Canvas.objects.get(pk=0))
     assert client.patch(URL, apps(a=window())).status_code == 404
 
@@ -216,12 +217,10 @@ def test_a_hundred_patches_over_http_all_survive(user: User, client_for: Any) ->
     """To 100 different micro-apps, from 20 clients at once."""
     clients = [client_for(user) for _ in range(20)]
 
+    @in_thread
     def work(number: int) -> int:
-        try:
-            body = apps(**{f"a{number}": window(zIndex=number)})
-            return int(clients[number % 20].patch(URL, body).status_code)
-        finally:
-            connections.close_all()
+        body = apps(**{f"a{number}": window(zIndex=number)})
+        return int(clients[number % 20].patch(URL, body).status_code)
 
     with ThreadPoolExecutor(20) as pool:
         assert set(pool.map(work, range(100))) == {200}

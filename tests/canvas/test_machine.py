@@ -22,7 +22,8 @@ from auth_sessions.models import User
 from canvas import services
 from canvas.layout import merge_patch
 from canvas.models import AwayEdit, Canvas
-from tests.canvas.helpers import away, mark, ttl_ms, window
+from tests.canvas.helpers import mark, ttl_ms, window
+from tests.servers import without_cache
 
 ids = st.sampled_from(["a", "b", "c"])
 
@@ -72,7 +73,7 @@ def machine(make_user: Callable[..., User]) -> type[RuleBasedStateMachine]:
         def change_while_the_cache_is_away(self, windows: dict[str, int], flush: bool) -> None:
             for app_id, z in windows.items():
                 patch = {"microApps": {app_id: window(zIndex=z)}}
-                with override_settings(AEVON_CACHE=away()):
+                with override_settings(AEVON_CACHE=without_cache()):
                     services.change(self.user_id, {"patch": patch})
                 self.layout = merge_patch(self.layout, patch)
             if flush:  # before the drain, while live document and row have diverged

@@ -1,10 +1,10 @@
 """What PostgreSQL itself holds of a canvas."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import DataError, IntegrityError, connections, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from auth_sessions.models import User
 from canvas import selectors
@@ -12,6 +12,8 @@ from canvas.documents import CanvasDocument, empty
 from canvas.models import AwayEdit, Canvas
 from canvas.persistence import persist
 from tests.canvas.helpers import window
+from tests.threads import in_thread
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -111,24 +113,12 @@ def test_persist_refuses_to_run_inside_a_transaction(user: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_persist_waits_for_a_deletion_under_way(user: User) -> None:
     """And leaves the user out, instead of failing for everybody in the batch."""
-    deleted, flushed = threading.Event(), []
-
-    def flush() -> None:
-        deleted.wait(5)
-        try:
-            flushed.append(persist([document(user, 1)]))
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=flush)
-    thread.start()
-    with transaction.atomic():
-        User.objects.filter(pk=user.pk).delete()
-        deleted.set()
-        thread.join(0.3)
-        assert thread.is_alive()
-    thread.join(5)
-    assert flushed == [{}]
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            User.objects.filter(pk=user.pk).delete()
+            flushing = pool.submit(in_thread(persist), [document(user, 1)])
+            wait_for_locks()
+        assert flushing.result(5) == {}
 
 
 def test_every_user_with_a_row_is_known(make_user: Any) -> None:

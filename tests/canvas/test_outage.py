@@ -2,11 +2,10 @@
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from time import sleep
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from aevon.cache import (
     CANVAS,
@@ -28,6 +27,8 @@ from canvas.persistence import persist
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
+from tests.threads import in_thread
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -84,11 +85,9 @@ def test_a_user_who_is_gone_changes_nothing(cache_away: Any) -> None:
 def test_changes_at_once_while_the_cache_is_away_all_survive(user: User, cache_away: Any) -> None:
     """The row's lock orders them."""
 
+    @in_thread
     def work(number: int) -> int:
-        try:
-            return patch(user.pk, **{f"a{number}": window()}).revision
-        finally:
-            connections.close_all()
+        return patch(user.pk, **{f"a{number}": window()}).revision
 
     with cache_away(), ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(work, range(24))) == list(range(1, 25))
@@ -305,20 +304,14 @@ def test_drains_beside_changes_past_the_cache_neither_block_nor_lose(
     """Some processes have the cache back, some not yet; nobody waits for a deadlock."""
     done = threading.Event()
 
+    @in_thread
     def drain() -> None:
-        try:
-            while not done.is_set():
-                drain_outbox()
-        finally:
-            connections.close_all()
+        while not done.is_set():
+            drain_outbox()
 
+    @in_thread
     def change(number: int) -> None:
-        try:
-            journal.change_row(
-                user.pk, lambda _: {"patch": {"microApps": {f"a{number}": window()}}}
-            )
-        finally:
-            connections.close_all()
+        journal.change_row(user.pk, lambda _: {"patch": {"microApps": {f"a{number}": window()}}})
 
     with ThreadPoolExecutor(6) as pool:
         drains = [pool.submit(drain) for _ in range(2)]
@@ -339,17 +332,11 @@ def test_a_flush_cannot_come_between_reading_the_row_and_changing_it(user: User)
         user_id=user.pk, layout={"microApps": {}}, revision=9, updated_at=None, dirty_since=1.0
     )
 
-    def flush() -> dict[int, int]:
-        try:
-            return persist([newer])
-        finally:
-            connections.close_all()
-
     with ThreadPoolExecutor(1) as pool:
 
         def plan(_: CanvasDocument) -> Change:
-            flushing.append(pool.submit(flush))
-            sleep(0.3)
+            flushing.append(pool.submit(in_thread(persist), [newer]))
+            wait_for_locks()
             return {"patch": {}}
 
         flushing: list[Future[dict[int, int]]] = []

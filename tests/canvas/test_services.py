@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connections
 
 from aevon.cache import CANVAS
 from aevon.cache.codec import encode
@@ -16,6 +15,7 @@ from canvas.documents import CanvasDocument
 from canvas.layout import Change, InvalidLayout
 from canvas.models import Canvas
 from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
+from tests.threads import in_thread
 
 pytestmark = pytest.mark.django_db
 
@@ -174,12 +174,10 @@ def test_a_hundred_patches_at_once_all_survive(user: User) -> None:
     """100 threads, 100 micro-apps, 100 revisions; PostgreSQL has them after one flush."""
     barrier = threading.Barrier(100)
 
+    @in_thread
     def work(number: int) -> int:
         barrier.wait()
-        try:
-            return patch(user.pk, **{f"a{number}": window(zIndex=number)}).revision
-        finally:
-            connections.close_all()
+        return patch(user.pk, **{f"a{number}": window(zIndex=number)}).revision
 
     with ThreadPoolExecutor(100) as pool:
         revisions = sorted(pool.map(work, range(100)))

@@ -14,8 +14,9 @@ from aevon.cache.connection import store
 from aevon.cache.metrics import FAILURES, PUBLISHES
 from aevon.embedded import CacheServer
 from tests.cache.conftest import counted
-from tests.faults.witness import Witness, busy, direct, eventually, hits, is_closed
+from tests.faults.witness import Witness, busy, direct, hits, is_closed
 from tests.klepsydra.rows import SLUG
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

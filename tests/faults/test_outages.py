@@ -22,13 +22,14 @@ from tests.faults.witness import (
     Witness,
     busy,
     direct,
-    eventually,
     hits,
     is_closed,
     median_ms,
     seconds_of,
 )
-from tests.klepsydra.rows import PSYCHES, SLUG, in_threads
+from tests.klepsydra.rows import PSYCHES, SLUG
+from tests.threads import in_threads
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,11 +15,12 @@ from rest_framework.test import APIClient
 from aevon.cache.listener import listen
 from aevon.embedded import CacheServer
 from klepsydra.models import PsycheState
-from tests.cache.conftest import in_thread
 from tests.cache.ledgers import query
 from tests.faults.test_crashes import ROOT, environment
-from tests.faults.witness import eventually, hits
+from tests.faults.witness import hits
 from tests.servers import database_url
+from tests.threads import in_thread
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

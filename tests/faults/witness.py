@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import redis
 from django.db import connections, transaction
@@ -104,14 +103,6 @@ def busy(*works: Callable[[], object]) -> Iterator[None]:
             ending.set()
         for each in running:
             each.result()
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 5) -> bool:
-    """Whether it comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(result)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -1,14 +1,10 @@
 """What KLEPSYDRA's tests read from both sides, and how they play."""
 
 import json
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import msgspec
-from django.conf import settings as django_settings
-from django.db import connection, connections
+from django.db import connection
 
 from aevon.cache import PSYCHE
 from aevon.cache.connection import store
@@ -17,10 +13,8 @@ from klepsydra import services
 from klepsydra.models import PsycheState
 from tests.cache.entry_states import put
 
-T = TypeVar("T")
 PSYCHES = PsycheState.cached.projection
 SLUG = "sisyphus-ascent"
-AWAY = "redis://127.0.0.1:1/0"  # nothing listens there
 
 
 def play(user_id: int, stake: int = 1, **options: Any) -> services.Played:
@@ -67,26 +61,3 @@ def sql(statement: str, *parameters: Any) -> None:
     """SQL from elsewhere: no signal is sent."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-
-
-def in_threads(calls: Iterable[Callable[[], Any]], *, workers: int) -> list[Any]:
-    """What the calls return when so many threads make them."""
-
-    def run(call: Callable[[], Any]) -> Any:
-        try:
-            return call()
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(run, calls))
-
-
-def in_another_thread(call: Callable[..., T], *arguments: Any) -> T:
-    """What somebody else gets, who is not in our transaction."""
-    return cast("T", in_threads([partial(call, *arguments)], workers=1)[0])
-
-
-def away() -> dict[str, Any]:
-    """`AEVON_CACHE` with the cache out of reach."""
-    return {**django_settings.AEVON_CACHE, "URL": AWAY}

@@ -15,7 +15,8 @@ from aevon.cache.models import VersionFloor
 from auth_sessions.models import User
 from klepsydra import services
 from klepsydra.models import Interaction, PsycheState
-from tests.klepsydra.rows import held, in_threads, play, row, sql
+from tests.klepsydra.rows import held, play, row, sql
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -205,7 +206,7 @@ def test_states_deleted_and_made_at_once_count_on(user: User) -> None:
             assert now >= before
 
     calls = [partial(call, n) for n in range(40) for call in (again, reader)]
-    in_threads(calls, workers=8)
+    in_threads(calls)
     assert version(user) >= max(seen) >= 2
 
 

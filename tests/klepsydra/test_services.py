@@ -24,13 +24,12 @@ from tests.klepsydra.rows import (
     fence_runs_out,
     fenced,
     held,
-    in_another_thread,
-    in_threads,
     noted,
     play,
     row,
     sql,
 )
+from tests.threads import in_another_thread, in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOBODY = 10**9
@@ -383,7 +382,7 @@ def test_200_concurrent_plays_all_count(player: User) -> None:
 
 def test_concurrent_first_plays_make_one_state(user: User) -> None:
     """All of them count."""
-    in_threads([partial(play, user.pk)] * 16, workers=8)
+    in_threads([partial(play, user.pk)] * 16)
     assert (row(user.pk)["version"], records(user)) == (17, 16)
     assert held(user.pk) == row(user.pk)
 
@@ -398,7 +397,7 @@ def test_plays_and_edits_at_once_leave_cache_and_row_equal(player: User) -> None
     def forget() -> None:
         store().command("DEL", PSYCHE.key(player.pk))
 
-    in_threads([partial(play, player.pk), save, forget, partial(play, player.pk)] * 15, workers=8)
+    in_threads([partial(play, player.pk), save, forget, partial(play, player.pk)] * 15)
     assert row(player.pk)["version"] == 1 + 45
     services.psyche(player.pk)
     assert held(player.pk) == row(player.pk)
@@ -480,7 +479,7 @@ def test_a_key_belongs_to_its_user(player: User, make_user: Callable[..., User])
 
 def test_concurrent_requests_with_one_key_play_once(player: User) -> None:
     """One plays; the others wait and get its answer."""
-    answers = in_threads([partial(play, player.pk, idempotency_key="k")] * 16, workers=8)
+    answers = in_threads([partial(play, player.pk, idempotency_key="k")] * 16)
     assert len({each.answer.psyche.version for each in answers}) == 1
     assert all(each.answer == answers[0].answer for each in answers)
     assert sum(not each.replayed for each in answers) == 1
@@ -490,7 +489,7 @@ def test_concurrent_requests_with_one_key_play_once(player: User) -> None:
 def test_many_keys_at_once_each_play_once(player: User) -> None:
     """Ten keys, each sent four times."""
     calls = [partial(play, player.pk, idempotency_key=f"k{n % 10}") for n in range(40)]
-    answers = in_threads(calls, workers=8)
+    answers = in_threads(calls)
     assert [each.answer for each in answers[:10]] == [each.answer for each in answers[30:]]
     assert (row(player.pk)["version"], records(player)) == (11, 10)
 

@@ -16,7 +16,8 @@ from klepsydra.serializers import (
     InteractionSerializer,
     PsycheSerializer,
 )
-from tests.klepsydra.rows import SLUG, held, in_threads, row, sql
+from tests.klepsydra.rows import SLUG, held, row, sql
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -236,7 +237,7 @@ def test_any_visible_ascii_is_a_key(client: APIClient, key: str) -> None:
 
 def test_concurrent_retries_over_http_play_once(client: APIClient, user: User) -> None:
     """All of them get the same bytes."""
-    responses = in_threads([partial(post, client, Idempotency_Key="k")] * 12, workers=6)
+    responses = in_threads([partial(post, client, Idempotency_Key="k")] * 12)
     assert {response.status_code for response in responses} == {200}
     assert len({response.content for response in responses}) == 1
     assert row(user.pk)["version"] == 2
@@ -255,7 +256,7 @@ def test_with_the_cache_away_every_endpoint_answers(client: APIClient, cache_awa
 
 def test_200_plays_over_http_raise_the_version_by_200(client: APIClient, user: User) -> None:
     """Eight at a time; afterwards the cache equals the row."""
-    responses = in_threads([partial(post, client)] * 200, workers=8)
+    responses = in_threads([partial(post, client)] * 200)
     assert {response.status_code for response in responses} == {200}
     assert row(user.pk)["version"] == 201
     assert held(user.pk) == row(user.pk)

@@ -25,13 +25,13 @@ from tests.klepsydra.rows import (
     fence_runs_out,
     fenced,
     held,
-    in_another_thread,
     noted,
     play,
     row,
     sql,
 )
 from tests.klepsydra.test_admin import edit, form
+from tests.threads import in_another_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UPDATE = "UPDATE klepsydra_psychestate SET loss_streak = 7 WHERE user_id = %s"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 
-from aevon.cache import Gone, entries, outbox, resources
+from aevon.cache import Gone, outbox, resources, write_through
 from aevon.cache.cached import declared
 from aevon.cache.connection import store
 from aevon.cache.metrics import LOADS
@@ -153,23 +153,6 @@ def test_update_of_what_the_update_ends(players: list[int]) -> None:
     assert streaks(players) == [5, 5, 0]
 
 
-def test_update_that_undoes_itself(players: list[int]) -> None:
-    """With the transaction around it: nothing of it is ever seen."""
-    with transaction.atomic():
-        PsycheState.objects.filter(pk=players[0]).update(loss_streak=7)
-        assert streaks(players) == ["fenced", 0, 0]
-        transaction.set_rollback(True)
-    assert CACHED.get(players[0]).loss_streak == 0
-
-
-def test_update_that_postgresql_refuses(players: list[int]) -> None:
-    """The fences run out; the rows are as they were."""
-    with pytest.raises(IntegrityError):
-        PsycheState.objects.update(loss_streak=0, sre_wave=2)
-    assert streaks(players) == ["fenced"] * 3
-    assert {document.version for document in CACHED.get_many(players).values()} == {1}
-
-
 @pytest.mark.parametrize("what", ["update", "delete"])
 def test_slice(players: list[int], what: str) -> None:
     """Refused, as Django does."""
@@ -190,6 +173,15 @@ def test_update_of_more_than_a_few(make_user: Callable[..., User], trips: Any) -
         assert t.count == 2
     assert streaks(users) == [None] * 101
     assert {document.loss_streak for document in CACHED.get_many(users).values()} == {1}
+
+
+def test_update_of_thousands(players: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not fenced, and lose their entries after the commit."""
+    monkeypatch.setattr(write_through, "MANY_USERS", 2)
+    with transaction.atomic():
+        PsycheState.objects.update(loss_streak=5)
+        assert streaks(players) == [0, 0, 0]
+    assert streaks(players) == [None, None, None]
 
 
 def test_delete(players: list[int], trips: Any) -> None:
@@ -247,13 +239,3 @@ def test_writes_while_the_cache_is_away(players: list[int], away: None) -> None:
     seen: dict[int, int | None] = {}
     outbox.drain({"psyche": seen.update})
     assert seen == {players[0]: 3, players[1]: 2, players[2]: 2}
-
-
-def test_write_that_dies_before_it_is_published(players: list[int]) -> None:
-    """Its note is there: whoever drains makes the entry follow."""
-    query("DELETE FROM cache_outbox")
-    query("UPDATE klepsydra_psychestate SET loss_streak = 3 WHERE user_id = %s", players[0])
-    assert streaks(players) == [0, 0, 0]
-    assert resources.repair_waiting() == 1
-    assert streaks(players) == [None, 0, 0]
-    assert entries.get(CACHED.projection, players[0]) == entries.EMPTY

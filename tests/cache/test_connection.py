@@ -334,19 +334,6 @@ def test_forgotten_script_is_sent_whole_over_the_same_connection(
         assert first[0] == second[0]
 
 
-def test_script_flush_under_load() -> None:
-    """No caller sees an error (fault 25)."""
-    call = GIVE_BACK.on("auth:login-name:a")
-
-    def work(number: int) -> Any:
-        if number % 10 == 0:
-            store().command("SCRIPT", "FLUSH")
-        return store().script(call) + sum(store().pipeline([call, call]))
-
-    with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(work, range(400))) == {0}
-
-
 def test_every_script_declares_its_one_key() -> None:
     """Dragonfly refuses undeclared keys: no script makes a key name."""
     folder = Path(__file__).parents[2] / "aevon" / "cache" / "lua"
@@ -669,13 +656,6 @@ def test_full_server_still_removes(full: None) -> None:
     assert store().command("UNLINK", "psyche:1") == 0
 
 
-@pytest.fixture
-def replica(server: Any, other: Any) -> Iterator[None]:
-    """The server becomes a replica; of nobody, as far as it can tell."""
-    yield other.replicaof("127.0.0.1", 1)
-    other.replicaof("NO", "ONE")
-
-
 def test_server_that_becomes_a_replica(server: Any, other: Any) -> None:
     """Its first refusal opens the breaker, and the connections that lead to it are given up."""
     with ThreadPoolExecutor(4) as threads:
@@ -695,13 +675,6 @@ def test_server_that_becomes_a_replica(server: Any, other: Any) -> None:
 def reset_breaker() -> None:
     """Let the next call through, over whatever connections there are."""
     store().breaker._retry_at = None
-
-
-def test_replica(replica: None) -> None:
-    """It is refused for reads, too: what it tells may be old."""
-    with pytest.raises(CacheUnavailable, match="not-now: READONLY The server is a replica"):
-        store().command("GET", "psyche:1")
-    assert store().breaker.state == "open"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from aevon.cache.tasks import drain_outbox
 from tests.cache import ledgers
 from tests.cache.conftest import back
 from tests.cache.entry_states import got, note, put, write
-from tests.cache.ledgers import NOTES, Note
+from tests.cache.ledgers import NOTES
 from tests.servers import without_cache
 from tests.threads import in_thread, in_threads
 
@@ -228,20 +228,6 @@ def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
     assert (outbox.depth(), store().command("EXISTS", "psyche:7")) == (0, 0)
     resources.resource("psyche").warm([7])
     assert got("psyche:7") == note(7, "new", 2)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_outage_that_a_process_has_seen(noted: None, server: Any) -> None:
-    """It repairs what was written meanwhile before it believes the cache again."""
-    put("psyche:7", note(7, "old", 1))
-    server.pause()
-    assert cache_aside.load(NOTES, 7) is None
-    server.resume()
-    write(7, "new", 2)  # by whom ever
-    assert got_beside("psyche:7") is not None
-    back()
-    assert (outbox.depth(), got("psyche:7")) == (0, None)
-    assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="new", version=2)
 
 
 def got_beside(key: str) -> Any:

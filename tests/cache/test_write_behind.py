@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -481,12 +482,13 @@ def test_index_of_another_type(first: str, caplog: pytest.LogCaptureFixture) -> 
     assert f"{MARKS} was no index" in caplog.text
 
 
-def test_foreign_member_of_an_index() -> None:
-    """It is no user: whoever counts the unsaved does not stumble over it."""
+@pytest.mark.parametrize("look", [exposure, flush])
+def test_foreign_member_of_an_index(look: Callable[[Any], object]) -> None:
+    """It is no user: whoever counts the unsaved, or persists them, removes it and goes on."""
     edit("a")
-    store().command("ZADD", MARKS, 1, "somebody")
-    assert exposure(SHEETS).unsaved == 1
-    assert marks() == {"7": 1}
+    store().command("ZADD", MARKS, 1, "somebody", 2, "0")
+    assert look(SHEETS) in (Exposure(1, ANY), Flushed(persisted=1))
+    assert marks().keys() == ({"7"} if look is exposure else set())
 
 
 def test_corrupt_document_that_was_marked() -> None:

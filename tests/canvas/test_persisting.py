@@ -1,14 +1,13 @@
 """Write-behind: how live layouts come into PostgreSQL, and that none is lost on the way."""
 
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError
 
 from aevon.cache import CANVAS, write_behind
 from aevon.cache.codec import encode
@@ -24,6 +23,7 @@ from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from canvas.tasks import persist as persist_task
 from tests.canvas.helpers import held, in_row, live, mark, patch, ttl_ms, window
+from tests.threads import in_thread
 
 pytestmark = pytest.mark.django_db
 
@@ -136,6 +136,17 @@ def test_a_slow_flush_does_not_undo_a_faster_one(user: User) -> None:
     assert mark(user.pk) is None
 
 
+def test_a_live_document_behind_its_row_goes_on_above_it(user: User) -> None:
+    """Somebody has changed the row: what is unsaved still reaches PostgreSQL."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    Canvas.objects.filter(pk=user.pk).update(revision=50)
+    patch(user.pk, b=window())
+    services.persist_now()
+    assert services.persist_now() == Flushed(persisted=1)
+    assert (in_row(user.pk), Canvas.objects.get(user=user).revision) == ({"a", "b"}, 51)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_flushes_and_edits_all_at_once_lose_nothing(make_user: Any) -> None:
     """Four flushers beside four writers; one undisturbed flush afterwards brings the rest."""
@@ -150,8 +161,13 @@ def test_flushes_and_edits_all_at_once_lose_nothing(make_user: Any) -> None:
         while not done.is_set():
             services.persist_now()
 
-    with running([write] * 4, users), running([flush] * 4) as flushers:
-        pass_on(done, flushers)
+    with ThreadPoolExecutor(8) as pool:
+        flushing = [pool.submit(in_thread(flush)) for _ in range(4)]
+        try:
+            list(pool.map(in_thread(write), users))
+        finally:
+            done.set()
+        assert [each.result() for each in flushing] == [None] * 4
     services.persist_now()
     for user_id in users:
         assert in_row(user_id) == {f"a{number}" for number in range(50)}
@@ -289,34 +305,3 @@ def poison(user_id: int) -> None:
     document = services.live(user_id)
     document.layout["microApps"]["a"]["title"] = "\0"
     store().command("SET", CANVAS.key(user_id), encode(document))
-
-
-@contextmanager
-def running(targets: Sequence[Any], args: Sequence[Any] | None = None) -> Iterator[list[Any]]:
-    """Threads that are joined at the end; what one raises is raised here."""
-    errors: list[BaseException] = []
-
-    def guarded(target: Any, *given: Any) -> None:
-        try:
-            target(*given)
-        except BaseException as error:  # noqa: BLE001  raised again below
-            errors.append(error)
-        finally:
-            connections.close_all()
-
-    threads = [
-        threading.Thread(target=guarded, args=(target, *([args[i]] if args else [])))
-        for i, target in enumerate(targets)
-    ]
-    for thread in threads:
-        thread.start()
-    yield threads
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def pass_on(done: threading.Event, flushers: list[Any]) -> None:
-    time.sleep(0.5)
-    done.set()

@@ -51,26 +51,6 @@ def test_a_users_first_read_makes_the_state(user: User) -> None:
     assert held(user.pk) == row(user.pk)
 
 
-def test_a_hit_is_one_round_trip_and_no_sql(
-    player: User, django_assert_num_queries: Any, trips: Any
-) -> None:
-    """The entry is all that is needed."""
-    with django_assert_num_queries(0), trips() as sent:
-        assert services.psyche(player.pk).user_id == player.pk
-    assert sent.count == 1
-
-
-def test_a_miss_is_three_round_trips_and_one_query(
-    player: User, django_assert_num_queries: Any, trips: Any
-) -> None:
-    """To look, to lease, to fill."""
-    services.psyche(player.pk)
-    store().command("DEL", PSYCHE.key(player.pk))
-    with django_assert_num_queries(1), trips() as sent:
-        assert services.psyche(player.pk).user_id == player.pk
-    assert sent.count == 3
-
-
 def test_a_fenced_state_is_read_from_postgresql_alone(
     player: User, django_assert_num_queries: Any, trips: Any
 ) -> None:
@@ -117,17 +97,12 @@ def test_users_made_in_bulk_get_their_states(make_user: Callable[..., User]) -> 
 # --- Playing ---------------------------------------------------------------------------------
 
 
-def test_a_play_is_one_statement_and_is_published(
-    player: User, django_assert_num_queries: Any, trips: Any
-) -> None:
-    """On a hit, in two round trips; the answer, the entry and the row are the same state."""
-    play(player.pk)  # the scripts are known by now
-    with django_assert_num_queries(1), trips() as sent:
-        played = play(player.pk)
-    assert sent.count == 2
+def test_a_play_is_published(player: User) -> None:
+    """The answer, the entry and the row are the same state."""
+    played = play(player.pk)
     assert not played.replayed
-    assert held(player.pk) == row(player.pk)
-    assert played.answer.psyche.version == held(player.pk)["version"] == 3
+    assert msgspec.to_builtins(played.answer.psyche) == held(player.pk) == row(player.pk)
+    assert played.answer.psyche.version == 2
 
 
 def test_a_play_is_recorded_with_what_decided_it(player: User) -> None:
@@ -319,18 +294,6 @@ def test_a_play_that_is_rolled_back_is_never_seen(player: User) -> None:
     assert services.psyche(player.pk).version == 1
     assert held(player.pk) == row(player.pk) == before
     assert records(player) == 0
-
-
-def test_a_rolled_back_play_leaves_a_fence_and_the_old_row(player: User) -> None:
-    """Until the fence runs out readers read PostgreSQL, and cache nothing."""
-    before = row(player.pk)
-    with transaction.atomic():
-        play(player.pk)
-        transaction.set_rollback(True)
-    assert msgspec.to_builtins(services.psyche(player.pk)) == row(player.pk) == before
-    fence_runs_out(player.pk)
-    assert services.psyche(player.pk).version == 1
-    assert held(player.pk) == before
 
 
 def test_a_play_after_a_rolled_back_one_counts_and_is_seen(player: User) -> None:

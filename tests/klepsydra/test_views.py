@@ -50,14 +50,6 @@ def test_the_psyche_is_what_the_cache_holds(client: APIClient, user: User) -> No
     ]  # fmt: skip
 
 
-def test_a_cached_psyche_costs_no_sql(
-    client: APIClient, player: User, django_assert_num_queries: Any
-) -> None:
-    """Neither for the caller nor for the state."""
-    with django_assert_num_queries(0):
-        assert client.get(PSYCHE).status_code == 200
-
-
 def test_a_play_answers_outcome_and_state(client: APIClient, user: User) -> None:
     """The state is the one that was written."""
     response = post(client)
@@ -65,14 +57,6 @@ def test_a_play_answers_outcome_and_state(client: APIClient, user: User) -> None
     assert response.json()["outcome"]["instrument"] == SLUG
     assert response.json()["psyche"] == row(user.pk) == held(user.pk)
     assert "Idempotency-Replayed" not in response
-
-
-def test_a_play_costs_one_statement(
-    client: APIClient, player: User, django_assert_num_queries: Any
-) -> None:
-    """All in all."""
-    with django_assert_num_queries(1):
-        assert post(client).status_code == 200
 
 
 def test_a_throttled_player_rests(client: APIClient, player: User) -> None:
@@ -252,15 +236,6 @@ def test_with_the_cache_away_every_endpoint_answers(client: APIClient, cache_awa
         assert client.get(PSYCHE).status_code == 200
         assert client.get(INSTRUMENTS_URL).status_code == 200
         assert post(client).json()["psyche"]["version"] == 2
-
-
-def test_200_plays_over_http_raise_the_version_by_200(client: APIClient, user: User) -> None:
-    """Eight at a time; afterwards the cache equals the row."""
-    responses = in_threads([partial(post, client)] * 200)
-    assert {response.status_code for response in responses} == {200}
-    assert row(user.pk)["version"] == 201
-    assert held(user.pk) == row(user.pk)
-    assert Interaction.objects.count() == 200
 
 
 # --- The document of the API -----------------------------------------------------------------

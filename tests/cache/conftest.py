@@ -74,6 +74,12 @@ def server(settings: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
+def brief(settings: Any) -> None:
+    """The breaker stays open for a tenth of a second."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "BREAKER_OPEN_SECONDS": 0.1}
+
+
+@pytest.fixture
 def frozen(server: Any) -> Any:
     """The cache server takes connections and answers nothing."""
     server.pause()
@@ -87,6 +93,11 @@ def full() -> Iterator[None]:
     yield
     reset()
     store().command("CONFIG", "SET", "maxmemory", "0")
+
+
+def due() -> None:
+    """Wait until the breaker may try to close."""
+    assert eventually(lambda: store().breaker.state == "half-open")
 
 
 def back() -> None:

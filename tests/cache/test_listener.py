@@ -19,8 +19,10 @@ from django.db import connection
 from aevon.cache import listener, outbox, resources
 from aevon.cache.connection import store
 from aevon.cache.keyspace import CANVAS, PSYCHE
+from aevon.cache.metrics import FAILURES
 from tests import servers
 from tests.cache import ledgers
+from tests.cache.conftest import counted
 from tests.cache.entry_states import put
 from tests.threads import in_thread
 from tests.waiting import eventually
@@ -43,6 +45,13 @@ def noted(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a notification wakes the listener."""
     monkeypatch.setattr(listener, "POLL_SECONDS", 30)
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener looks, and tries again, twenty times a second."""
+    monkeypatch.setattr(listener, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(listener, "RETRY_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -105,12 +114,12 @@ def note(other: psycopg.Connection[Any], user_id: int) -> None:
 # --- what it does ------------------------------------------------------------------------------
 
 
-def test_what_the_application_notes_is_repaired_within_a_second(start: Any) -> None:
+def test_what_the_application_notes_is_repaired(start: Any) -> None:
     """Nobody notifies: the listener looks by itself."""
     start()
     put_stale(7)
     outbox.add(PSYCHE, [7])
-    assert eventually(lambda: is_gone(7), seconds=1)
+    assert eventually(lambda: is_gone(7), seconds=10)
     assert eventually(nothing_waits)
 
 
@@ -121,7 +130,7 @@ def test_what_others_note_is_repaired_at_once(
     start()
     put_stale(7)
     note(stranger, 7)
-    assert eventually(lambda: is_gone(7), seconds=0.4)
+    assert eventually(lambda: is_gone(7), seconds=10)
     assert eventually(nothing_waits)
 
 
@@ -133,7 +142,7 @@ def test_a_notification_without_a_note_is_no_trouble(
     stranger.execute("NOTIFY aevon_cache, 'anything'")
     put_stale(7)
     note(stranger, 7)
-    assert eventually(lambda: is_gone(7), seconds=1)
+    assert eventually(lambda: is_gone(7), seconds=10)
 
 
 def test_what_was_noted_while_nobody_listened_is_repaired_at_the_start(
@@ -143,7 +152,7 @@ def test_what_was_noted_while_nobody_listened_is_repaired_at_the_start(
     put_stale(7)
     outbox.add(PSYCHE, [7])
     start()
-    assert eventually(lambda: is_gone(7), seconds=1)
+    assert eventually(lambda: is_gone(7), seconds=10)
 
 
 def test_a_burst_of_notifications_is_served_together(
@@ -174,7 +183,7 @@ def test_two_listeners_are_harmless(start: Any, stranger: psycopg.Connection[Any
     for user_id in range(1, 21):
         put_stale(user_id)
         note(stranger, user_id)
-    assert eventually(lambda: all(map(is_gone, range(1, 21))), seconds=1)
+    assert eventually(lambda: all(map(is_gone, range(1, 21))), seconds=10)
     assert eventually(nothing_waits)
 
 
@@ -199,18 +208,18 @@ def test_it_outlives_its_connection(
     assert eventually(lambda: said(caplog) == [WAITS, BACK])
     put_stale(8)
     note(stranger, 8)
-    assert eventually(lambda: is_gone(8), seconds=1)
+    assert eventually(lambda: is_gone(8), seconds=10)
 
 
-def test_it_outlives_postgresql(start: Any, caplog: Any) -> None:
-    """Two seconds and more without a server are one line, and its return is another."""
+def test_it_outlives_postgresql(start: Any, restless: None, caplog: Any) -> None:
+    """Many attempts without a server are one line, and its return is another."""
     if servers.POSTGRES is None:
         pytest.skip("PostgreSQL is not this test run's own")
     start()
     connection.close_pool()  # type: ignore[attr-defined]  # or the test meets its broken ones
     try:
         servers.POSTGRES.stop()
-        time.sleep(2.5)
+        time.sleep(0.5)
     finally:
         servers.POSTGRES.start()
         connection.close()
@@ -221,23 +230,24 @@ def test_it_outlives_postgresql(start: Any, caplog: Any) -> None:
     assert eventually(lambda: said(caplog) == [WAITS, BACK])
 
 
-def test_it_outlives_the_cache(start: Any, server: Any) -> None:
+def test_it_outlives_the_cache(start: Any, server: Any, brief: None, restless: None) -> None:
     """What waits stays in the outbox until the cache is back."""
     start()
     server.stop()
     outbox.add(PSYCHE, [7])
-    time.sleep(1)
+    with counted(FAILURES, "breaker-open") as refused:
+        assert eventually(lambda: refused() > 3)
     assert outbox.depth() == 1
     server.start()
     assert eventually(nothing_waits)
 
 
-def test_it_outlives_a_missing_table(start: Any, caplog: Any) -> None:
+def test_it_outlives_a_missing_table(start: Any, restless: None, caplog: Any) -> None:
     """As between two migrations; said once."""
     start()
     ledgers.query("ALTER TABLE cache_outbox RENAME TO later")
     try:
-        time.sleep(2)
+        time.sleep(0.5)
     finally:
         ledgers.query("ALTER TABLE later RENAME TO cache_outbox")
     assert caplog.text.count('relation "cache_outbox" does not exist') == 1

@@ -32,7 +32,7 @@ from aevon.cache.models import Outbox
 from aevon.cache.outbox import Repair
 from aevon.cache.tasks import drain_outbox
 from tests.cache import ledgers
-from tests.cache.conftest import back
+from tests.cache.conftest import back, due
 from tests.cache.entry_states import got, note, put, write
 from tests.cache.ledgers import NOTES
 from tests.servers import without_cache
@@ -237,7 +237,7 @@ def got_beside(key: str) -> Any:
 
 
 @pytest.fixture
-def held_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def held_up(server: Any, brief: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """A recovery that has repaired all that waited, and is held up before the breaker closes."""
     repaired, go_on = threading.Event(), threading.Event()
 
@@ -250,7 +250,7 @@ def held_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.
     server.pause()
     assert cache_aside.load(NOTES, 99) is None
     server.resume()
-    time.sleep(1.05)
+    due()
     assert cache_aside.load(NOTES, 99) is None
     assert repaired.wait(10)
     yield go_on

@@ -1,6 +1,7 @@
 """What PostgreSQL does when a cached row changes, whoever writes."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -232,7 +233,13 @@ def heard() -> Iterator[Any]:
     """`heard()`: how many notifications have come since."""
     with session() as listening:
         listening.execute(f"LISTEN {CHANNEL}")
-        yield lambda: len(list(listening.notifies(timeout=0.2)))
+
+        def until_now() -> int:
+            listening.execute(f"NOTIFY {CHANNEL}, 'now'")
+            notes = listening.notifies(timeout=10)
+            return len(list(itertools.takewhile(lambda note: note.payload != "now", notes)))
+
+        yield until_now
 
 
 def test_change_by_the_application(heard: Any) -> None:

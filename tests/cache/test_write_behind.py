@@ -364,7 +364,7 @@ def test_database_away_during_a_flush() -> None:
     assert flush(SHEETS).persisted == 1
 
 
-def test_cache_away_during_a_flush(server: Any) -> None:
+def test_cache_away_during_a_flush(server: Any, brief: None) -> None:
     """The rows have been written; the marks are cleared by the next flush."""
     edit("a")
     server.pause()

@@ -331,10 +331,17 @@ def test_a_failing_record_raises_no_version(player: User) -> None:
 
 
 def test_200_concurrent_plays_all_count(player: User) -> None:
-    """The version rises by exactly 200, each version has its record, and cache equals row."""
-    answers = in_threads([partial(play, player.pk)] * 200, workers=12)
-    versions = sorted(each.answer.psyche.version for each in answers)
+    """The version rises by exactly 200, each version has its record and is computed from the one
+    before, and cache equals row."""
+    played = in_threads([partial(play, player.pk)] * 200, workers=12)
+    answers = sorted((each.answer for each in played), key=lambda answer: answer.psyche.version)
+    versions = [answer.psyche.version for answer in answers]
     assert versions == list(range(2, 202))
+    streak = 0
+    for answer in answers:
+        if answer.outcome.kind != "rested":
+            streak = 0 if answer.outcome.is_win else streak + 1
+        assert answer.psyche.loss_streak == streak
     recorded = Interaction.objects.order_by("psyche_version").values_list(
         "psyche_version", flat=True
     )

@@ -52,12 +52,11 @@ def test_full_memory(server: CacheServer, make_players: Any, witness: Witness) -
     works = [witness.read, witness.play, witness.save]
     with counted(PUBLISHES, "psyche", "full") as full:
         with busy(*[lambda work=work: work(random.choice(players)) for work in works]):
-            for _ in range(10):
-                time.sleep(0.4)
+            while full() < 100:
+                time.sleep(0.05)
                 fill(server)
                 witness.read_all(players)
         assert witness.stale == []
-        assert full() > 0
     assert is_closed()
     witness.read_all(players)
     make_room(server)
@@ -115,10 +114,12 @@ def test_keys_that_are_deleted_all_the_time(
 ) -> None:
     """A state, lease or fence that goes every 2 ms makes nothing stale (fault 13)."""
     players = make_players(10)
+    deleted = 0
     with direct(server) as raw, busy(*crowd(witness, players)):
         while witness.reads < READS:
-            raw.delete(f"psyche:{random.choice(players)}")
+            deleted += raw.delete(f"psyche:{random.choice(players)}")
             time.sleep(0.002)
+    assert deleted > 200
     assert witness.stale == []
 
 
@@ -142,11 +143,9 @@ def test_memory_that_is_flushed(server: CacheServer, make_players: Any, witness:
     """Everything that goes at once makes nothing stale (fault 13)."""
     players = make_players(10)
     with direct(server) as raw, busy(*crowd(witness, players)):
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
+        while witness.reads < READS // 10:
             raw.flushall()
             time.sleep(0.005)
-    assert witness.reads > 500
     assert witness.stale == []
 
 
@@ -166,11 +165,10 @@ def test_scripts_that_are_flushed_under_load(
     kinds = ("connection", "timeout", "not-now", "refused")
     before = [FAILURES.labels(kind)._value.get() for kind in kinds]
     with direct(server) as raw, busy(*crowd(witness, players), read_what_is_missing):
-        end = time.monotonic() + 4
-        while time.monotonic() < end:
+        while sum(witness.plays.values()) < 100:
             raw.script_flush()
             time.sleep(0.0005)
+        assert raw.info("commandstats")["cmdstat_eval"]["calls"] > 100
     assert [FAILURES.labels(kind)._value.get() for kind in kinds] == before
     assert is_closed()
     assert witness.stale == []
-    assert sum(witness.plays.values()) > 20

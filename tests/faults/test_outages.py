@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from aevon.cache import outbox
-from aevon.cache.connection import store
+from aevon.cache.connection import reset, store
 from aevon.cache.metrics import FAILURES
 from aevon.embedded import CacheServer
 from tests.cache.conftest import counted
 from tests.cache.doors import Door, door
+from tests.faults.conftest import SITE
 from tests.faults.witness import (
     Witness,
     busy,
@@ -29,7 +31,7 @@ from tests.faults.witness import (
 )
 from tests.klepsydra.rows import PSYCHES, SLUG
 from tests.threads import in_threads
-from tests.waiting import eventually
+from tests.waiting import eventually, wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,8 +60,9 @@ def test_a_thousand_requests_while_the_cache_is_killed(
     statuses: list[int] = []
 
     def kill() -> None:
-        eventually(lambda: len(statuses) > 200, seconds=60)
+        assert eventually(lambda: len(statuses) > 200, 60)
         server.kill()
+        assert len(statuses) < 800
 
     visits: list[Callable[[], None]] = [
         lambda client=client: use_the_site(client, 250, statuses) for client in clients
@@ -73,66 +76,74 @@ def test_a_thousand_requests_while_the_cache_is_killed(
 # --- frozen ------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[5, pytest.param(20, marks=pytest.mark.soak)])
-def frozen_seconds(request: pytest.FixtureRequest) -> float:
-    """How long."""
-    return float(request.param)
+def first_calls(call: Callable[[], object], *, go_away: Any, come_back: Any) -> list[float]:
+    """How many seconds each of three processes takes to find out that the cache which it uses has
+    gone away; this one is the last of them."""
+    took = []
+    for _ in range(3):
+        come_back()
+        reset()
+        call()
+        go_away()
+        took.append(seconds_of(call))
+    return took
 
 
-def test_frozen_cache(
-    server: CacheServer, make_players: Any, witness: Witness, frozen_seconds: float
-) -> None:
-    """The first call waits for one time-out, few others do, and nobody after them; when it thaws
-    it serves again, and nothing stale (fault 2)."""
-    players = make_players(4)
-    witness.read_all(players)
-    alone = median_ms(lambda: PSYCHES.read_one(players[0]))
-    server.pause()
-    end = time.monotonic() + frozen_seconds
-    first = seconds_of(lambda: witness.read(players[0]))
-    while_open = median_ms(lambda: witness.read(players[0]))
-    slow = [first]
+def calls_that_waited(
+    witness: Witness, players: list[int], *, go_away: Any, seconds: float, come_back: Any
+) -> list[float]:
+    """How many seconds those took that met a time-out, of four callers before, during and after
+    an absence of the cache. A call during which nothing failed is slow for another reason."""
+    waited: list[float] = []
 
     def call(user_id: int) -> None:
-        while time.monotonic() < end:
+        with counted(FAILURES, "timeout") as timeouts, counted(FAILURES, "connection") as failures:
             took = seconds_of(lambda: random.choice([witness.read, witness.play])(user_id))
-            if took > 0.25:
-                slow.append(took)
-            time.sleep(0.002)
-
-    in_threads([lambda user_id=user_id: call(user_id) for user_id in players], workers=4)
-    server.resume()
-    assert first <= 0.4
-    assert len(slow) <= 5
-    assert while_open - alone <= 5
-    assert eventually(lambda: hits(players[0]))
-    witness.read_all(players)
-    assert witness.stale == []
-    assert witness.lost_plays(players) == {}
-
-
-def test_cache_that_freezes_under_load(
-    server: CacheServer, make_players: Any, witness: Witness
-) -> None:
-    """Only the calls that were under way wait for it (fault 2)."""
-    players = make_players(4)
-    witness.read_all(players)
-    slow: list[float] = []
-
-    def call(user_id: int) -> None:
-        took = seconds_of(lambda: random.choice([witness.read, witness.play])(user_id))
-        if took > 0.25:
-            slow.append(took)
+            if timeouts() + failures() and took > SITE["READ_TIMEOUT_SECONDS"] * 0.9:
+                waited.append(took)
 
     with busy(*[lambda user_id=user_id: call(user_id) for user_id in players]):
-        time.sleep(0.5)
-        server.pause()
-        time.sleep(2.5)
-        server.resume()
-        time.sleep(1.5)
-    assert 1 <= len(slow) <= 5
-    assert max(slow) <= 0.5
-    assert eventually(lambda: hits(players[0]))
+        time.sleep(0.3)
+        go_away()
+        time.sleep(seconds)
+        come_back()
+        assert eventually(is_closed)
+        time.sleep(0.3)
+    return waited
+
+
+def test_frozen_cache(server: CacheServer, make_players: Any, witness: Witness) -> None:
+    """The first call of a process waits for one time-out, and those after it for nothing
+    (fault 2)."""
+    (player,) = make_players(1)
+    witness.read(player)
+    alone = median_ms(lambda: PSYCHES.read_one(player))
+    with counted(FAILURES, "timeout") as timeouts:
+        took = first_calls(
+            lambda: witness.read(player), go_away=server.pause, come_back=server.resume
+        )
+        assert timeouts() == 3
+    while_open = median_ms(lambda: witness.read(player))
+    server.resume()
+    assert statistics.median(took) <= 0.4
+    assert while_open - alone <= 5
+    assert eventually(lambda: hits(player))
+
+
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(20, marks=pytest.mark.soak)])
+def test_cache_that_freezes_under_load(
+    server: CacheServer, make_players: Any, witness: Witness, seconds: float
+) -> None:
+    """Only the calls that were under way wait for it; when it thaws it serves again, and nothing
+    stale (fault 2)."""
+    players = make_players(4)
+    witness.read_all(players)
+    waited = calls_that_waited(
+        witness, players, go_away=server.pause, seconds=seconds, come_back=server.resume
+    )
+    assert 1 <= len(waited) <= 5
+    assert eventually(lambda: any(map(hits, players)))
+    witness.read_all(players)
     assert witness.stale == []
     assert witness.lost_plays(players) == {}
 
@@ -166,7 +177,7 @@ def test_slow_cache(enter: Any, make_players: Any, witness: Witness) -> None:
                 user_id
             )
             for user_id in players
-            for number in range(12)
+            for number in range(6)
         ]
         in_threads(calls, workers=8)
         assert [more() for more in failures] == [0, 0, 0, 0]
@@ -186,13 +197,17 @@ def test_half_open_link(enter: Any, make_players: Any, browser: Any) -> None:
     def get() -> None:
         statuses.append(client.get("/api/v1/klepsydra/psyche/").status_code)
 
-    get()
-    entrance.swallow = True
     with counted(FAILURES, "pool-exhausted") as exhausted:
-        longest = max(seconds_of(get) for _ in range(200))
+        took = first_calls(
+            get,
+            go_away=lambda: setattr(entrance, "swallow", True),
+            come_back=lambda: setattr(entrance, "swallow", False),
+        )
+        for _ in range(100):
+            get()
         assert exhausted() == 0
-    assert longest <= 0.5
-    assert statuses == [200] * 201
+    assert statistics.median(took) <= 0.5
+    assert statuses == [200] * 106
     entrance.swallow = False
     assert eventually(lambda: hits(player))
     taken = [store().pool.get_connection() for _ in range(4)]
@@ -207,22 +222,19 @@ def test_link_that_becomes_half_open_under_load(
     entrance = enter(POOL_SIZE=4)
     players = make_players(4)
     witness.read_all(players)
-    longest = [0.0]
-
-    def call(user_id: int) -> None:
-        took = seconds_of(lambda: random.choice([witness.read, witness.play])(user_id))
-        longest[0] = max(longest[0], took)
 
     with counted(FAILURES, "pool-exhausted") as exhausted:
-        with busy(*[lambda user_id=user_id: call(user_id) for user_id in players]):
-            time.sleep(0.5)
-            entrance.swallow = True
-            time.sleep(2.5)
-            entrance.swallow = False
-            time.sleep(1.5)
+        waited = calls_that_waited(
+            witness,
+            players,
+            go_away=lambda: setattr(entrance, "swallow", True),
+            seconds=1.5,
+            come_back=lambda: setattr(entrance, "swallow", False),
+        )
         assert exhausted() == 0
-    assert longest[0] <= 0.5
-    assert eventually(lambda: hits(players[0]))
+    assert 1 <= len(waited) <= 5
+    assert statistics.median(waited) <= 0.5
+    assert eventually(lambda: any(map(hits, players)))
     assert witness.stale == []
     assert witness.lost_plays(players) == {}
 
@@ -249,7 +261,7 @@ def test_cache_that_comes_back(
             (server.folder / "dump.rdb").unlink()
         server.start()
         back = time.monotonic()
-        assert eventually(is_closed)
+        assert eventually(is_closed, 5)
         assert outbox.depth() == 0
         assert eventually(lambda: hits(players[0]), back + 5 - time.monotonic())
     witness.read_all(players)
@@ -269,10 +281,10 @@ def test_cache_that_comes_back_while_the_outbox_cannot_be_read(
     with psycopg.connect(**connection.get_connection_params()) as other:
         other.execute("LOCK TABLE cache_outbox IN ACCESS EXCLUSIVE MODE")
         server.start()
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            witness.read(random.choice(players))
+        with busy(lambda: witness.read(random.choice(players))):
+            wait_for_locks()  # the recovery does
             assert not is_closed()
+    witness.read(players[0])
     assert eventually(is_closed)
     assert outbox.depth() == 0
     witness.read_all(players)

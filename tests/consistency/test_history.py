@@ -78,6 +78,7 @@ PROVOCATIONS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "lease": (
         {
             "users": 3,
+            "seconds": 3.0,
             "readers": 10,
             "slow_fills": 0.03,
             "evict_every": 0.002,
@@ -89,16 +90,22 @@ PROVOCATIONS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     # state stays.
     "fence": (
         {"users": 16, "dying": 0.5, "ways": IN_THE_APPLICATION},
-        {"listener": False},
+        {"listener": False, "rest_seconds": 0.0},
     ),
     # Slow installs, in another order than their commits.
     "compare": (
-        {"users": 2, "slow_installs": 0.1, "writers": 6, "ways": IN_THE_APPLICATION},
+        {
+            "users": 2,
+            "seconds": 3.0,
+            "slow_installs": 0.1,
+            "writers": 6,
+            "ways": IN_THE_APPLICATION,
+        },
         {"listener": False, "rest_seconds": 0.0},
     ),
     # What is written from outside is never followed.
     "outbox": (
-        {"users": 16, "ways": {"outside": 1}, "writers": 1, "readers": 2},
+        {"users": 16, "seconds": 2.0, "ways": {"outside": 1}, "writers": 1, "readers": 2},
         {},
     ),
     # What was drained from the outbox before the restart comes back with the older snapshot, unless

@@ -66,7 +66,9 @@ SCALARS = (
 NAMES = st.text(st.characters(exclude_characters="\x00", codec="utf-8"))
 OBJECTS = st.dictionaries(
     NAMES,
-    st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)),
+    st.recursive(
+        SCALARS, lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner), max_leaves=20
+    ),
 )
 
 

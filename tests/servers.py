@@ -26,6 +26,7 @@ from aevon.server import EmbeddedServerError, folder_lock
 POSTGRES: PostgresServer | None = None
 CACHE: CacheServer | None = None
 
+ROOT = Path(__file__).resolve().parents[1]
 FOLDER_PREFIX = "aevon-tests-"
 YOUNG_SECONDS = 60
 PROJECT_PREFIXES = ("AEVON_", "DJANGO_", "JWT_", "AUTH_", "CANVAS_", "CELERY_")
@@ -40,6 +41,16 @@ _running = contextlib.ExitStack()
 def database_url() -> str:
     """Of the test's database, for a program or a connection that knows nothing of Django."""
     return "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+
+
+def environment(cache_url: str) -> dict[str, str]:
+    """For a process of the project that works on the test's database, and on this cache."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(PROJECT_PREFIXES)}
+    return kept | {
+        "DJANGO_SETTINGS_MODULE": "aevon.settings",
+        "DATABASE_URL": database_url(),
+        "DRAGONFLY_URL": cache_url,
+    }
 
 
 def without_cache() -> dict[str, Any]:

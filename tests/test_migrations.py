@@ -4,16 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tests.servers import database_url
+from tests.servers import ROOT, database_url
 
-ROOT = Path(__file__).resolve().parents[1]
 NAME = "aevon_migrations"
 SERVICES = ("klepsydra", "canvas", "beep", "admin", "auth_sessions", "cache")
 MIGRATE = """

@@ -12,9 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.servers import ROOT
 from tests.waiting import eventually
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ from django.test import Client
 
 from aevon.cache import keyspace
 from aevon.celery import app
+from tests.servers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 README = (ROOT / "README.md").read_text()
 PATHS = {

@@ -16,9 +16,10 @@ import pytest
 
 from aevon.ports import free_port
 from tests.cache.doors import certificate
+from tests.servers import ROOT
 from tests.waiting import eventually
 
-from .programs import ROOT, make_run
+from .programs import make_run
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 SECRET = "x9Fq2-unguessable-and-long-enough-1234567890"

@@ -20,8 +20,8 @@ from aevon.cache import CANVAS_DIRTY, CONVO_HISTORY, add_to_outbox
 from aevon.cache.connection import store
 from aevon.celery import app
 from tests import servers
+from tests.servers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "redis://:secret-word@127.0.0.1:1/0"
 PATHS = ("/health/live", "/health/ready", "/metrics")
 

@@ -8,8 +8,7 @@ import pytest
 from beep import services as beep
 from klepsydra import services as klepsydra
 from klepsydra.models import PsycheState
-
-from .programs import ROOT
+from tests.servers import ROOT
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 

@@ -25,9 +25,8 @@ from aevon.cache.management.commands import cache_audit
 from tests.cache import ledgers
 from tests.cache.entry_states import life, put
 from tests.cache.ledgers import POISON, SHEETS, add_lines, add_notes
-from tests.servers import database_url
+from tests.servers import ROOT, database_url
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
     *("cache_warmup", "cache_flush", "cache_audit", "cache_inspect", "cache_stats"),
     "cache_listen",

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,10 +23,10 @@ from tests import servers
 from tests.cache import ledgers
 from tests.cache.conftest import counted
 from tests.cache.entry_states import put
+from tests.servers import ROOT
 from tests.threads import in_thread
 from tests.waiting import eventually
 
-ROOT = Path(__file__).resolve().parents[2]
 WAITS, BACK = "The listener waits for PostgreSQL", "The listener is back"
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'aevon listener'"
 

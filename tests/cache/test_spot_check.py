@@ -18,9 +18,8 @@ from tests.cache import ledgers
 from tests.cache.conftest import counted
 from tests.cache.entry_states import got, note, put
 from tests.cache.ledgers import add_lines, add_notes
-from tests.servers import database_url
+from tests.servers import ROOT, database_url
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("services")]
 
 

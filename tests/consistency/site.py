@@ -31,9 +31,8 @@ from tests.consistency import history
 from tests.consistency import plan as plans
 from tests.consistency.history import Key, Read, Verdict, Write
 from tests.consistency.plan import Plan
-from tests.servers import database_url
+from tests.servers import ROOT, database_url
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 START_SECONDS: Final = 60.0
 
 # What every version of the rows was, and whose: written in the transaction that made it.

@@ -2,13 +2,11 @@
 
 import contextlib
 import itertools
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,23 +15,12 @@ from aevon.cache.connection import store
 from aevon.embedded import CacheServer
 from tests.faults.witness import Witness, hits
 from tests.klepsydra.rows import PSYCHES
-from tests.servers import PROJECT_PREFIXES, database_url
+from tests.servers import ROOT, environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 KILLS: Final = 200
 FENCE_SECONDS: Final = 5
-
-
-def environment(url: str) -> dict[str, str]:
-    """For a process of the project that works on the test's database, and on this cache."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(PROJECT_PREFIXES)}
-    return kept | {
-        "DJANGO_SETTINGS_MODULE": "aevon.settings",
-        "DATABASE_URL": database_url(),
-        "DRAGONFLY_URL": url,
-    }
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from canvas import services as canvas
 from canvas.models import Canvas
 from tests.cache.conftest import counted
 from tests.cache.doors import Door, door
-from tests.faults.test_crashes import ROOT, environment
 from tests.faults.witness import Witness, busy, direct, hits, is_closed
 from tests.klepsydra.rows import PSYCHES
+from tests.servers import ROOT, environment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

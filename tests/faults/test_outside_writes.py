@@ -12,9 +12,8 @@ from rest_framework.test import APIClient
 from aevon.embedded import CacheServer
 from klepsydra.models import PsycheState
 from tests.cache.ledgers import query
-from tests.faults.test_crashes import ROOT, environment
 from tests.faults.witness import hits
-from tests.servers import database_url
+from tests.servers import ROOT, database_url, environment
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,6 +18,7 @@ from django.test import Client
 from aevon.cache import PSYCHE, Gone, resources
 from aevon.cache.connection import ScriptCall, Store, store
 from auth_sessions.models import User
+from klepsydra import services
 from klepsydra.models import PsycheState
 from tests.klepsydra.rows import (
     PSYCHES,

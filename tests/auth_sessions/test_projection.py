@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InternalError, transaction
 
 from aevon.cache import (
     CANVAS,
@@ -312,6 +312,47 @@ def test_who_joins_a_group_while_it_changes_is_not_missed(
     assert held(bob) == row(bob) or (what == "group: deleted" and fenced(bob))
     assert loaded(bob) == row(bob)
     assert loaded(bob)["permissions"] == []
+
+
+@pytest.mark.parametrize("new_user", [False, True])
+def test_who_becomes_a_superuser_while_permissions_change_is_not_missed(
+    scene: Scene, make_user: MakeUser, *, new_user: bool
+) -> None:
+    """Becoming one waits for the change's commit, and then shows what there is by then."""
+    kind = ContentType.objects.get_for_model(User)
+
+    def become() -> User:
+        user = make_user(is_superuser=True) if new_user else scene.ada
+        user.is_superuser = True
+        user.save()
+        services.open_session(user)
+        return user
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            sql(
+                "INSERT INTO auth_permission (name, codename, content_type_id)"
+                " VALUES ('New', 'new', %s)",
+                kind.pk,
+            )
+            becoming = pool.submit(in_thread(become))
+            wait_for_locks()
+        user = becoming.result()
+    assert held(user) == row(user)
+    assert "auth_sessions.new" in held(user)["permissions"]
+
+
+@pytest.mark.parametrize("what", ["group's permissions: clear", "permission: deleted"])
+def test_permissions_do_not_change_in_a_transaction_that_cannot_see_whom_it_concerns(
+    scene: Scene, what: str
+) -> None:
+    """Who joined since it began would keep what is taken away."""
+    before = row(scene.ada)
+    with transaction.atomic():
+        sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with pytest.raises(InternalError, match="READ COMMITTED"), transaction.atomic():
+            CHANGES[what](scene)
+    assert row(scene.ada) == before
 
 
 def joined(user: User, group_id: int) -> None:

@@ -199,8 +199,10 @@ class Store:
 
     @property
     def sticky(self) -> bool:
-        """Whether the server can keep a key from being evicted. Asks it once."""
-        return (self._life or self.exchange([("PING",)], idempotent=True).life).sticky
+        """Whether the server can keep a key from being evicted. Asks it once, for a writer."""
+        if self._life is None:
+            self.exchange([("PING",)], idempotent=True, telling=True)
+        return self._life is not None and self._life.sticky
 
     def command(self, *args: Any, idempotent: bool = True) -> Any:
         """One command, one round trip. Reads and plain writes may be repeated."""

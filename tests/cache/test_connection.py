@@ -23,8 +23,10 @@ import redis
 from django.db import OperationalError
 from django.db import connection as django_connection
 
-from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, fences
+from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, fences, leases
 from aevon.cache.connection import Life, Script, Store, reset, store
+from aevon.cache.entries import EMPTY
+from aevon.cache.leases import Lease
 from aevon.cache.metrics import FAILURES
 from tests.cache.conftest import back, counted, due
 from tests.cache.doors import Door, Stub, bulk, certificate, door, stub
@@ -618,6 +620,13 @@ def test_connection_cut_under_what_may_not_be_repeated(slammable: Door, other: A
     assert store().breaker.state == "open"
 
 
+def test_connection_cut_under_a_lease(slammable: Door) -> None:
+    """Who finds the lease that was left at the first try has it."""
+    leases.lease(NOTES, {8: EMPTY})
+    slammable.cut = True
+    assert isinstance(leases.lease(NOTES, {7: EMPTY}).get(7), Lease)
+
+
 def test_connection_cut_twice_under_a_read(slammable: Door) -> None:
     """There is no third try: the server is away."""
     store().command("PING")
@@ -625,6 +634,17 @@ def test_connection_cut_twice_under_a_read(slammable: Door) -> None:
     with pytest.raises(CacheUnavailable, match="connection"):
         store().command("GET", "psyche:1")
     assert store().breaker.state == "open"
+
+
+def test_server_that_can_be_told(settings: Any) -> None:
+    """While it is being repaired writers fence their entries already; nobody reads or fills."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "BREAKER_OPEN_SECONDS": 60}
+    store().breaker.failed()
+    assert fences.fence(NOTES, [7]) == {}
+    store().breaker.can_be_told()
+    assert list(fences.fence(NOTES, [7])) == [7]
+    assert fences.fence_and_get(NOTES, 8)[1] is not None
+    assert leases.lease(NOTES, {9: EMPTY}) == {}
 
 
 def test_connection_killed_on_the_server(settings: Any) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from aevon.cache import entries, leases
-from aevon.cache.entries import Found
+from aevon.cache.connection import store
+from aevon.cache.entries import EMPTY, Found
 from aevon.cache.keyspace import canonical_user_id
 from aevon.cache.projection import Gone, Projection
 
@@ -15,14 +16,17 @@ def load(projection: Projection[D], user_id: int) -> D | None:
     """The user's document; None when PostgreSQL has none.
 
     Key `name:{userId}`. A hit is one round trip and no SQL; a miss adds two round trips and one
-    query, and who meets another reader's lease waits for what that one fills, for half a second at
-    most (`LEASE_WAIT_SECONDS`). Never older than the last write acknowledged before the call
-    (guarantee G1; docs/design.md numbers the exceptions). With the cache away it comes from
-    PostgreSQL. A value that does not decode is replaced. Raises `InvalidKey`, and whatever
-    PostgreSQL raises. Source: protocol 4.3, with the leases of Nishtala et al., NSDI'13.
+    query, for all who ask in this process at a time, and who meets another process' lease waits for
+    what that one fills, for half a second at most (`LEASE_WAIT_SECONDS`). Never older than the last
+    write acknowledged before the call (guarantee G1; docs/design.md numbers the exceptions). With
+    the cache away it comes from PostgreSQL. A value that does not decode is replaced. Raises
+    `InvalidKey`, and whatever PostgreSQL raises. Source: protocol 4.3, with the leases of Nishtala
+    et al., NSDI'13.
     """
     user_id = canonical_user_id(user_id)
     held: Any = entries.get(projection, user_id)
+    if held is None and store().breaker.state == "closed":
+        held = EMPTY  # no connection was free: others are asking, perhaps for the same
     if held is None:
         return projection.read_one(user_id)
     if isinstance(held, Found):

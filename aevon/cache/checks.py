@@ -1,5 +1,6 @@
 """What `manage.py check` says about the cache layer's settings, and about models behind it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -16,7 +17,7 @@ from django.db import connections, models
 from aevon.cache import conf
 from aevon.cache.cached import OWNER, VERSION, Cached, CachedQuerySet, declared
 from aevon.cache.codec import Document
-from aevon.cache.keyspace import REGISTRY
+from aevon.cache.keyspace import REGISTRY, Keyspace
 from aevon.cache.resources import EntryResource, resource, resources
 
 TRIGGERS: Final = ("cache_is_told", "cache_version_rises", "cache_version_ends")
@@ -89,8 +90,10 @@ def _document(cached: Cached[Any]) -> Iterator[CheckMessage]:
     for needed in (OWNER, VERSION):
         if needed not in members:
             yield _error(2, cached, f"{document.__name__} has no member `{needed}`.")
-    if any(each.name == VERSION != each.encode_name for each in fields):
-        yield _error(2, cached, f"{document.__name__}.{VERSION} has another name in JSON.")
+    for each in fields:
+        if each.name == VERSION != each.encode_name or each.encode_name.startswith("_"):
+            member = f"{document.__name__}.{each.name}"
+            yield _error(2, cached, f"{member} cannot be `{each.encode_name}` in JSON.")
     for name, annotation in members.items():
         if fault := _misfit(cached.fields.get(name), annotation):
             yield _error(2, cached, f"{document.__name__}.{name} {fault}.")
@@ -142,11 +145,28 @@ def _keyspace(cached: Cached[Any]) -> Iterator[CheckMessage]:
     if not any(keyspace is known for known in REGISTRY.values()):
         yield _error(4, cached, f"The keyspace `{name}` is not in `keyspace.REGISTRY`.")
         return
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", keyspace.name):
+        yield _error(4, cached, f"The keyspace `{name}` is not called a-z, 0-9 and _, 32 at most.")
+        return
     # Who comes last has it.
     if getattr(resource(keyspace.name), "projection", None) is not cached.projection:
         yield _error(4, cached, f"The keyspace `{name}` is another's, too.")
     if keyspace.type != "string" or keyspace.ttl_ms is None:
         yield _error(4, cached, f"The keyspace `{name}` is no string with a lifetime.")
+    elif fault := _lifetime(keyspace):
+        yield _error(4, cached, f"The lifetime of the keyspace `{name}` {fault}.")
+
+
+def _lifetime(keyspace: Keyspace) -> str | None:
+    """What is wrong with it, if anything."""
+    assert keyspace.ttl_ms is not None  # noqa: S101
+    try:
+        lifetime: Any = keyspace.ttl_ms()
+    except ImproperlyConfigured:
+        return None  # E001
+    except AttributeError as error:
+        return f"cannot be read: {error}"
+    return None if isinstance(lifetime, int) and lifetime > 0 else f"is {lifetime!r} ms"
 
 
 def _manager(cached: Cached[Any]) -> Iterator[CheckMessage]:

@@ -14,7 +14,7 @@ from aevon.cache.connection import (
     ScriptCall,
     store,
 )
-from aevon.cache.entries import EMPTY, Found
+from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
 from aevon.cache.metrics import PUBLISHES
 from aevon.cache.projection import Gone, Projection
@@ -106,14 +106,8 @@ def install(
         len(rows),
     )
     results = dict(zip(rows, replies, strict=True))
-    impossible = [
-        user_id
-        for user_id, result in results.items()
-        if result == "newer" and _is_impossible(projection, user_id)
-    ]
-    if impossible:
-        attempt(lambda: drop(projection, impossible), away=None)
-        results |= dict.fromkeys(impossible, "dropped")
+    newer = [user_id for user_id, result in results.items() if result == "newer"]
+    results |= dict.fromkeys(_drop_impossible(projection, newer), "dropped")
     for result in results.values():
         PUBLISHES.labels(projection.keyspace.name, result).inc()
     return results
@@ -154,18 +148,28 @@ def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark 
     return INSTALL.on(projection.keyspace.key(user_id), token, version, *content, _stick())
 
 
-def _is_impossible(projection: Projection[D], user_id: int) -> bool:
-    """Whether the entry is newer than its row: nobody committed that, and it would outlast every
-    publish. The entry is read first, because its row can only have become newer since."""
-    nothing: dict[int, Any] = {user_id: EMPTY}
-    held: Any = attempt(lambda: entries.peek_many(projection, [user_id]), away=nothing)[user_id]
+def _drop_impossible(projection: Projection[D], user_ids: Sequence[int]) -> list[int]:
+    """Remove entries that are newer than their rows; whose they were. Nobody committed that, and it
+    would outlast every publish. Entries are read first: their rows can only have become newer."""
+    if not user_ids:
+        return []
+    nothing: dict[int, Any] = {}
+    held: Any = attempt(lambda: entries.peek_many(projection, user_ids), away=nothing)
+    states = {u: version for u in held if (version := _version(projection, held[u])) is not None}
+    rows: Any = projection.read(list(states)) if states else {}
+    impossible = [
+        user_id
+        for user_id, version in states.items()
+        if user_id not in rows or _version(projection, rows[user_id]) < version
+    ]
+    if impossible:
+        attempt(lambda: drop(projection, impossible), away=None)
+    return impossible
+
+
+def _version(projection: Projection[D], held: Any) -> Any:
     if isinstance(held, Found):
-        return False
-    row: Any = projection.read([user_id]).get(user_id)
-    return row is None or _version(projection, row) < _version(projection, held)
-
-
-def _version(projection: Projection[D], held: Any) -> int:
+        return None
     return held.version if isinstance(held, Gone) else projection.version(held)
 
 
@@ -177,12 +181,15 @@ def abandon(projection: Projection[D], user_id: int, mark: Mark) -> None:
 
 def observe(projection: Projection[D], versions: Mapping[int, int]) -> None:
     """Let entries know of versions that somebody has committed: what is older goes, and nothing
-    older can come in. One round trip. Raises `CacheUnavailable`."""
+    older can come in; nor does what nobody has committed stay. One round trip, and two and a query
+    more where an entry is newer. Raises `CacheUnavailable`."""
     calls = [
         INSTALL.on(projection.keyspace.key(user_id), "", version, b"", "", 0, _stick())
         for user_id, version in versions.items()
     ]
-    store().pipeline(calls, idempotent=True)
+    replies = store().pipeline(calls, idempotent=True)
+    pairs = zip(versions, replies, strict=True)
+    _drop_impossible(projection, [user_id for user_id, reply in pairs if reply == b"newer"])
 
 
 def drop(projection: Projection[D], user_ids: Sequence[int]) -> None:

@@ -12,10 +12,13 @@ from aevon.cache import codec, conf, entries
 from aevon.cache.connection import CacheUnavailable, Life, Script, store
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt, in_transaction
+from aevon.cache.flights import Flights
 from aevon.cache.projection import Gone, Projection
 
 LEASE: Final = Script("lease")
 FILL: Final = Script("fill")
+
+_flights: Final = Flights()
 
 # What a reader sleeps between two looks at another's lease.
 PAUSES_SECONDS: Final = (0.002, 0.004, 0.008, 0.016, 0.032)
@@ -33,11 +36,17 @@ class Lease:
 
 def resolve(projection: Projection[D], user_id: int, found: Found) -> D | Gone | None:
     """What belongs where `found` is: leased and filled, waited for where another reader is about
-    to fill it, else from PostgreSQL alone."""
+    to fill it, else from PostgreSQL alone; once for all who ask in this process at a time."""
+    if in_transaction():
+        return projection.read([user_id]).get(user_id)
+    return _flights.share((projection, user_id), lambda: _resolved(projection, user_id, found))
+
+
+def _resolved(projection: Projection[D], user_id: int, found: Found) -> D | Gone | None:
     held: Any = found
     patience = time.monotonic() + conf.current().lease_wait_seconds
     tried = 0
-    while not in_transaction() and held.kind != "fence" and time.monotonic() < patience:
+    while held.kind != "fence" and time.monotonic() < patience:
         if held.kind == "lease" and tried:
             time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311
             held = entries.peek(projection, user_id)

@@ -29,6 +29,7 @@ from aevon.cache import (
 )
 from aevon.cache.cached import declared
 from aevon.cache.checks import TRIGGERS
+from aevon.cache.keyspace import REGISTRY
 from auth_sessions.models import User
 from canvas.documents import CanvasDocument
 from klepsydra.models import PsycheState
@@ -227,7 +228,7 @@ def test_document_whose_version_has_another_name(declare: Declare) -> None:
     """E002: the scripts would not find it, and keep nothing."""
     members = [("user_id", int), ("version", int)]
     declare(msgspec.defstruct("Loud", members, bases=(Document,), rename="pascal"))
-    assert found() == {"E002": ["Loud.version has another name in JSON."]}
+    assert found() == {"E002": ["Loud.version cannot be `Version` in JSON."]}
 
 
 def test_document_of_unknown_types(declare: Declare) -> None:
@@ -483,3 +484,27 @@ def test_check_without_a_database(django_assert_num_queries: Any) -> None:
     query("DROP TRIGGER cache_is_told ON klepsydra_psychestate")
     with django_assert_num_queries(0):
         call_command("check")
+
+
+def nonsense() -> Any:
+    """As of a lifetime whose setting has been forgotten."""
+    raise AttributeError("no attribute")
+
+
+@pytest.mark.parametrize(
+    ("name", "ttl_ms", "fault"),
+    [
+        ("a:b", lambda: 1, "The keyspace `a:b` is not called a-z, 0-9 and _, 32 at most."),
+        ("odd", lambda: "1", "The lifetime of the keyspace `odd` is '1' ms."),
+        ("odd", lambda: 0, "The lifetime of the keyspace `odd` is 0 ms."),
+        ("odd", nonsense, "The lifetime of the keyspace `odd` cannot be read: no attribute."),
+    ],
+)
+def test_keyspace_that_cannot_work(
+    declare: Declare, monkeypatch: pytest.MonkeyPatch, name: str, ttl_ms: Any, fault: str
+) -> None:
+    """E004, before a row is committed that cannot be published."""
+    keyspace = Keyspace(name, "klepsydra", "string", ttl_ms)
+    monkeypatch.setitem(REGISTRY, name, keyspace)
+    declare(keyspace=keyspace)
+    assert found() == {"E004": [fault]}

@@ -439,7 +439,7 @@ def test_lease_met_by_a_reader_of_many(trips: Any, django_assert_num_queries: An
 @pytest.fixture
 def second_reader() -> Iterator[Callable[[Projection[Note]], "Future[Note | None]"]]:
     """`second_reader(projection)` loads user 7 in another thread, which meets a lease by now."""
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(2) as threads:
 
         def begin(projection: Projection[Note]) -> "Future[Note | None]":
             seen = LOADS.labels("psyche", "miss")._value.get()
@@ -519,15 +519,40 @@ def test_cache_that_goes_away_while_a_reader_waits(settings: Any, second_reader:
     assert waiting.result(5) == document
 
 
+def test_reader_who_comes_after_a_write_while_another_still_reads(second_reader: Any) -> None:
+    """That one shares nothing that was read before it came (G1)."""
+    rows = {7: Note(user_id=7, text="old", version=1)}
+    has_read, may_go_on = threading.Event(), threading.Event()
+
+    def read(_: Sequence[int]) -> Mapping[int, Note]:
+        found = dict(rows)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_go_on.wait(10)
+        return found
+
+    slow = replace(NOTES, read=read)
+    first = second_reader(slow)
+    assert has_read.wait(10)
+    marks = fence(NOTES, [7])
+    rows[7] = Note(user_id=7, text="new", version=2)
+    install(NOTES, rows, marks)
+    store().command("DEL", KEY)
+    second = second_reader(slow)
+    time.sleep(0.05)
+    may_go_on.set()
+    assert (first.result(5).version, second.result(5).version) == (1, 2)
+
+
 def test_two_hundred_readers_of_a_cold_key(settings: Any) -> None:
-    """One of them asks PostgreSQL, for all; a second one at the most, should the first be slow:
-    also with far fewer connections than threads, as shipped."""
+    """One of them asks PostgreSQL, for all; a second one at the most: also when it is slow, and
+    with far fewer connections than threads, as shipped."""
     settings.AEVON_CACHE = {"URL": settings.AEVON_CACHE["URL"]}
     asked: list[int] = []
 
     def read(user_ids: Sequence[int]) -> Mapping[int, Note]:
         asked.extend(user_ids)
-        time.sleep(0.02)  # a query takes its time
+        time.sleep(0.3)
         return {7: Note(user_id=7, text="a", version=1)}
 
     slow = replace(NOTES, read=read)
@@ -1035,15 +1060,28 @@ def test_observe_over(held: str) -> None:
 
 
 def test_observe_of_several(trips: Any, django_assert_num_queries: Any) -> None:
-    """One round trip, no SQL."""
-    for user_id in (1, 2, 3):
+    """One round trip, no SQL: the older one goes, the other stays."""
+    for user_id in (1, 2):
         put(f"psyche:{user_id}", note(user_id, "held", user_id))
     with trips() as t, django_assert_num_queries(0):
-        observe(NOTES, {1: 2, 2: 2, 3: 2})
+        observe(NOTES, {1: 2, 2: 2})
         observe(NOTES, {})
         assert t.count == 1
+    assert [got(f"psyche:{user_id}") is not None for user_id in (1, 2)] == [False, True]
+
+
+def test_observe_of_what_is_newer(trips: Any, django_assert_num_queries: Any) -> None:
+    """Two round trips and a query more: what nobody has committed goes (G9), what somebody has
+    stays."""
+    for user_id in (1, 2, 3):
+        put(f"psyche:{user_id}", note(user_id, "held", 9))
+    write(1, "held", 9)
+    write(2, "committed", 3)
+    with trips() as t, django_assert_num_queries(1):
+        observe(NOTES, {1: 8, 2: 3, 3: 3})
+        assert t.count == 3
     held = [got(f"psyche:{user_id}") is not None for user_id in (1, 2, 3)]
-    assert held == [False, True, True]
+    assert held == [True, False, False]
 
 
 def test_observe_while_the_cache_is_away(away: None) -> None:

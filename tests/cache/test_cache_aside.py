@@ -1,5 +1,8 @@
 """Cache-aside reads."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from aevon.cache.metrics import LOADS
 from tests.cache.conftest import counted
 from tests.cache.entry_states import got, note, put
 from tests.cache.ledgers import NOTES, Note, add_notes
+from tests.threads import in_threads
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
 
@@ -40,6 +44,23 @@ def test_user_id_that_is_a_text() -> None:
         assert cache_aside.load(NOTES, "7") == Note(user_id=7, text="a", version=1)  # type: ignore[arg-type]
         assert list(cache_aside.load_many(NOTES, ["7"])) == [7]  # type: ignore[list-item]
         assert got("psyche:7") == note(7)
+
+
+def test_readers_who_find_no_connection_free(settings: Any) -> None:
+    """They ask PostgreSQL for each other, too: not every one of them."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "POOL_SIZE": 1, "POOL_WAIT_SECONDS": 0.1}
+    asked: list[int] = []
+
+    def read(user_ids: Sequence[int]) -> dict[int, Note]:
+        asked.extend(user_ids)
+        return {7: Note(user_id=7, text="a", version=1)}
+
+    counting = replace(NOTES, read=read)
+    taken = store().pool.get_connection()
+    found = in_threads([partial(cache_aside.load, counting, 7)] * 20, workers=20)
+    store().pool.release(taken)
+    assert found == [Note(user_id=7, text="a", version=1)] * 20
+    assert 1 <= len(asked) <= 5
 
 
 def test_user_without_a_row() -> None:

@@ -107,7 +107,8 @@ def install(
     )
     results = dict(zip(rows, replies, strict=True))
     newer = [user_id for user_id, result in results.items() if result == "newer"]
-    results |= dict.fromkeys(_drop_impossible(projection, newer), "dropped")
+    dropped = attempt(lambda: _drop_impossible(projection, newer), away=[])
+    results |= dict.fromkeys(dropped, "dropped")
     for result in results.values():
         PUBLISHES.labels(projection.keyspace.name, result).inc()
     return results
@@ -150,11 +151,9 @@ def _install_call(projection: Projection[D], user_id: int, row: Any, mark: Mark 
 
 def _drop_impossible(projection: Projection[D], user_ids: Sequence[int]) -> list[int]:
     """Remove entries that are newer than their rows; whose they were. Nobody committed that, and it
-    would outlast every publish. Entries are read first: their rows can only have become newer."""
-    if not user_ids:
-        return []
-    nothing: dict[int, Any] = {}
-    held: Any = attempt(lambda: entries.peek_many(projection, user_ids), away=nothing)
+    would outlast every publish. Entries are read first: their rows can only have become newer.
+    Raises `CacheUnavailable`."""
+    held: Any = entries.peek_many(projection, user_ids)
     states = {u: version for u in held if (version := _version(projection, held[u])) is not None}
     rows: Any = projection.read(list(states)) if states else {}
     impossible = [
@@ -162,8 +161,7 @@ def _drop_impossible(projection: Projection[D], user_ids: Sequence[int]) -> list
         for user_id, version in states.items()
         if user_id not in rows or _version(projection, rows[user_id]) < version
     ]
-    if impossible:
-        attempt(lambda: drop(projection, impossible), away=None)
+    drop(projection, impossible)
     return impossible
 
 

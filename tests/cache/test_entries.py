@@ -1084,6 +1084,18 @@ def test_observe_of_what_is_newer(trips: Any, django_assert_num_queries: Any) ->
     assert held == [True, False, False]
 
 
+def test_observe_during_which_the_cache_goes_away(settings: Any) -> None:
+    """The caller is told of that, too: what nobody has committed is still there."""
+
+    def read(_: Sequence[int]) -> Mapping[int, Note]:
+        settings.AEVON_CACHE = {**settings.AEVON_CACHE, "URL": "redis://127.0.0.1:1/0"}
+        return {}
+
+    put(KEY, note(7, "held", 9))
+    with pytest.raises(CacheUnavailable):
+        observe(replace(NOTES, read=read), {7: 3})
+
+
 def test_observe_while_the_cache_is_away(away: None) -> None:
     """The caller is told: the outbox keeps the row."""
     with pytest.raises(CacheUnavailable):

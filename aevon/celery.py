@@ -23,6 +23,7 @@ app.autodiscover_tasks()
 
 OUTBOX_DRAIN_SECONDS = 2
 AUDIT_SECONDS = 60
+BACKLOG_SECONDS = 10
 # At least: the clocks of beat and worker may differ by some seconds.
 EXPIRE_SECONDS = 30
 
@@ -31,6 +32,11 @@ app.conf.beat_schedule = {
         "task": "canvas.persist",
         "schedule": float(settings.CANVAS_PERSIST_SECONDS),
         "options": {"expire_seconds": max(EXPIRE_SECONDS, settings.CANVAS_PERSIST_SECONDS)},
+    },
+    "canvas.persist_backlog": {
+        "task": "canvas.persist_backlog",
+        "schedule": float(BACKLOG_SECONDS),
+        "options": {"expire_seconds": EXPIRE_SECONDS},
     },
     "cache.drain_outbox": {
         "task": "cache.drain_outbox",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import psycopg
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DjangoDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -73,17 +74,23 @@ def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """What each dependency does, in at most 2.5 s: `ok`, `degraded` or `down`.
 
     503 without PostgreSQL, which everything needs. Without the cache or the broker it is 200 and
-    `degraded`: requests are served, slower, and background work waits.
+    `degraded`: requests are served, slower, and background work waits. So it is while a canvas has
+    been unsaved for more than two periods: the flush does not keep up, or does not run.
     """
-    dependencies = _dependencies()
-    away = {name for name, entry in dependencies.items() if entry["status"] == "down"}
+    found = _found()
+    away = {name for name, entry in found.items() if entry["status"] != "ok"}
     status = "down" if NEEDED in away else "degraded" if away else "ok"
-    body = {"status": status, "dependencies": dependencies}
+    body = {"status": status, "canvas": found.pop("canvas"), "dependencies": found}
     return JsonResponse(body, status=503 if status == "down" else 200)
 
 
-def _dependencies() -> dict[str, dict[str, Any]]:
-    probes = {NEEDED: _ask_postgresql, "dragonfly": _ask_dragonfly, "broker": _ask_broker}
+def _found() -> dict[str, dict[str, Any]]:
+    probes = {
+        NEEDED: _ask_postgresql,
+        "dragonfly": _ask_dragonfly,
+        "broker": _ask_broker,
+        "canvas": _ask_for_unsaved,
+    }
     # All at once, so that the slowest counts and not their sum.
     calls = {name: started(f"ready:{name}", _timed(probe)) for name, probe in probes.items()}
     needed_by = time.monotonic() + DEADLINE_SECONDS
@@ -148,6 +155,14 @@ def _ask_broker() -> dict[str, Any]:
     return {}
 
 
+def _ask_for_unsaved() -> dict[str, Any]:
+    exposure = canvas.unsaved()
+    age = exposure.oldest_seconds()
+    late = age is not None and age > 2 * settings.CANVAS_PERSIST_SECONDS
+    shown = {"unsaved": exposure.unsaved, "oldestSeconds": age, "refused": exposure.refused}
+    return {"status": "degraded", **shown} if late else shown
+
+
 @probe_view
 def metrics(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """Prometheus text: what was counted, of all processes that share PROMETHEUS_MULTIPROC_DIR,
@@ -188,17 +203,46 @@ def _breaker() -> Metric:
 
 def _gauges() -> Iterable[Metric]:
     """What must be asked for, as far as it answers in time."""
-    asked = [
-        ("aevon_cache_outbox_depth", "Entries that wait to be looked at.", outbox.depth),
-        ("aevon_cache_outbox_oldest_seconds", "For how long the first.", outbox.oldest_seconds),
-        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", canvas.unsaved),
-    ]
-    calls = [(name, text, started(f"metrics:{name}", ask)) for name, text, ask in asked]
+    calls = [started(f"metrics:{ask.__name__}", ask) for ask in (_of_the_outbox, _of_canvases)]
     deadline = time.monotonic() + DEADLINE_SECONDS
-    for name, text, call in calls:
+    for call in calls:
         with contextlib.suppress(*AWAY):
-            value = call.result(max(0.0, deadline - time.monotonic()))
-            yield GaugeMetricFamily(name, text, value=value)
+            gauges = call.result(max(0.0, deadline - time.monotonic()))
+            yield from (GaugeMetricFamily(name, text, value=value) for name, text, value in gauges)
+
+
+def _of_the_outbox() -> list[tuple[str, str, float]]:
+    return [
+        ("aevon_cache_outbox_depth", "Entries that wait to be looked at.", outbox.depth()),
+        ("aevon_cache_outbox_oldest_seconds", "For how long the first.", outbox.oldest_seconds()),
+    ]
+
+
+def _of_canvases() -> list[tuple[str, str, float]]:
+    exposure, last = canvas.unsaved(), canvas.last_flush()
+    gauges = [
+        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", exposure.unsaved),
+        (
+            "aevon_canvas_oldest_unsaved_seconds",
+            "For how long the first of them.",
+            exposure.oldest_seconds() or 0,
+        ),
+        ("aevon_canvas_refused", "Of them: PostgreSQL does not take these.", exposure.refused),
+    ]
+    if last is None:
+        return gauges
+    name = "aevon_canvas_last_flush"
+    return [
+        *gauges,
+        (f"{name}_timestamp_seconds", "When the last flush began, in Unix time.", last.began),
+        (f"{name}_seconds", "How long it took.", last.ended - last.began),
+        (f"{name}_rows", "How many canvases it persisted.", last.counts["persisted"]),
+        (
+            f"{name}_failures",
+            "Canvases refused by PostgreSQL or lost by the cache, and parts ended by an outage.",
+            last.counts["refused"] + last.counts["lost"] + last.failed,
+        ),
+    ]
 
 
 PROBES: Final[dict[str, Callable[..., HttpResponseBase]]] = {

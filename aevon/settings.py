@@ -266,6 +266,8 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_BEAT_SCHEDULER = "aevon.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CANVAS_PERSIST_SECONDS = env.integer("CANVAS_PERSIST_SECONDS", 300, minimum=1, maximum=86_400)
+# More unsaved canvases than this are not left to wait for the period's end.
+CANVAS_BACKLOG = env.integer("CANVAS_BACKLOG", 20_000, minimum=1, maximum=100_000_000)
 
 # --- Logs: never a secret, a token or a layout ----------------------------------------------
 

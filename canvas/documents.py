@@ -14,14 +14,18 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     """A user's live layout.
 
     `revision` rises with every change. `updated_at` is None on a canvas that was never changed.
-    `dirty_since`, in Unix seconds, is there while the document holds something that PostgreSQL
-    does not. `incarnation` is the life of the server that holds it (`aevon.cache.write_behind`).
+    `persisted_revision` is the highest that is known to be in PostgreSQL, since `persisted_at`
+    (RFC 3339; None: never). `dirty_since`, in Unix seconds, is there while the document holds
+    something that PostgreSQL does not. `incarnation` is the life of the server that holds it, None
+    for what comes from PostgreSQL alone (`aevon.cache.write_behind`).
     """
 
     user_id: int
     layout: Layout
     revision: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
     updated_at: str | None
+    persisted_revision: int = msgspec.field(default=0, name="_persistedRevision")
+    persisted_at: str | None = msgspec.field(default=None, name="_persistedAt")
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
     incarnation: str | None = msgspec.field(default=None, name="_incarnation")
 
@@ -50,4 +54,7 @@ def changed(document: CanvasDocument, change: Change) -> CanvasDocument:
 def public(document: CanvasDocument) -> dict[str, Any]:
     """The members that clients see."""
     members: dict[str, Any] = msgspec.to_builtins(document)
-    return {name: value for name, value in members.items() if not name.startswith("_")}
+    shown = {name: value for name, value in members.items() if not name.startswith("_")}
+    shown["persistedRevision"] = document.persisted_revision
+    shown["persistedAt"] = document.persisted_at
+    return shown

@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.db.models import Model
 
+from aevon.cache import InRow, rfc3339
 from canvas.documents import CanvasDocument
 from canvas.models import AwayEdit, Canvas
 
@@ -35,16 +36,16 @@ WHERE {canvas}.revision < excluded.revision
 """
 # 0 for a row with away edits: nothing of its live document counts as persisted. The upsert has
 # locked the other rows, so that no away edit can come between it and this.
-_REVISIONS: Final = """
+_IN_ROWS: Final = """
 SELECT user_id, CASE
     WHEN EXISTS (SELECT FROM {away_edit} e WHERE e.user_id = c.user_id) THEN 0
-    ELSE revision END
-FROM {canvas} c WHERE user_id = ANY(%s)
+    ELSE c.revision END, c.layout = f.layout, c.persisted_at
+FROM {canvas} c JOIN canvas_flush f USING (user_id)
 """
 
 
-def persist(documents: Sequence[CanvasDocument]) -> dict[int, int]:
-    """Upsert, never an older revision over a newer one; each user's revision in PostgreSQL then.
+def persist(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
+    """Upsert, never an older revision over a newer one; what is in each user's row then.
 
     Users that no longer exist are left out. Raises `DataError` when PostgreSQL does not take one
     of the documents, and then has taken none; and `RuntimeError` inside a transaction: what is
@@ -54,11 +55,14 @@ def persist(documents: Sequence[CanvasDocument]) -> dict[int, int]:
         cursor.execute(_STAGE)
         _copy(cursor, documents)
         cursor.execute(named(_UPSERT))
-        cursor.execute(named(_REVISIONS), [[document.user_id for document in documents]])
-        revisions = dict(cursor.fetchall())
+        cursor.execute(named(_IN_ROWS))
+        in_rows = {
+            user_id: InRow(revision, same, rfc3339(persisted_at))
+            for user_id, revision, same, persisted_at in cursor.fetchall()
+        }
         # A test's transaction goes on, and may persist again.
         cursor.execute("DROP TABLE canvas_flush")
-    return revisions
+    return in_rows
 
 
 def _copy(cursor: Any, documents: Sequence[CanvasDocument]) -> None:

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 
 from aevon.cache import (
     CANVAS,
-    CANVAS_DIRTY,
+    CANVAS_INDEX,
     BufferResource,
     CacheError,
     Contended,
@@ -29,7 +29,7 @@ CANVASES: Final = Projection(
     version=lambda document: document.revision,
 )
 CANVAS_BUFFER: Final = WriteBehind(
-    projection=CANVASES, dirty=CANVAS_DIRTY, empty=empty, persist=persist
+    projection=CANVASES, keys=CANVAS_INDEX, empty=empty, persist=persist
 )
 
 

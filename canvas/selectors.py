@@ -12,19 +12,28 @@ from canvas.models import AwayEdit, Canvas
 def read_documents(user_ids: Sequence[int]) -> dict[int, CanvasDocument]:
     """The layouts of these users as last persisted, in one query."""
     rows = Canvas.objects.filter(user_id__in=user_ids)
-    values = rows.values_list("user_id", "layout", "revision", "updated_at")
+    values = rows.values_list("user_id", "layout", "revision", "updated_at", "persisted_at")
     return {row[0]: _document(*row) for row in values}
 
 
-def _document(user_id: int, layout: Layout, revision: int, updated_at: datetime) -> CanvasDocument:
+def _document(
+    user_id: int, layout: Layout, revision: int, updated_at: datetime, persisted_at: datetime
+) -> CanvasDocument:
     return CanvasDocument(
-        user_id=user_id, layout=layout, revision=revision, updated_at=rfc3339(updated_at)
+        user_id=user_id,
+        layout=layout,
+        revision=revision,
+        updated_at=rfc3339(updated_at),
+        persisted_revision=revision,
+        persisted_at=rfc3339(persisted_at),
     )
 
 
 def document_of(canvas: Canvas) -> CanvasDocument:
     """A row as the document that the cache would hold."""
-    return _document(canvas.user_id, canvas.layout, canvas.revision, canvas.updated_at)
+    return _document(
+        canvas.user_id, canvas.layout, canvas.revision, canvas.updated_at, canvas.persisted_at
+    )
 
 
 def user_ids() -> Iterator[int]:

@@ -78,3 +78,9 @@ class CanvasSerializer(serializers.Serializer[Any]):
     updatedAt = serializers.DateTimeField(
         allow_null=True, help_text="Null on a canvas that was never changed."
     )
+    persistedRevision = serializers.IntegerField(
+        min_value=0, help_text="The highest revision that is known to be in PostgreSQL."
+    )
+    persistedAt = serializers.DateTimeField(
+        allow_null=True, help_text="Since when; null while nothing is."
+    )

@@ -2,10 +2,14 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
-from aevon.cache import CacheUnavailable, Contended, write_behind
-from aevon.cache.write_behind import Flushed
+from django.conf import settings
+from django.db import DatabaseError
+
+from aevon.cache import CacheError, CacheUnavailable, Contended, flush, write_behind
+from aevon.cache.dirty_index import SHARDS, Exposure
+from aevon.cache.flush import Flushed, LastFlush
 from aevon.signals import session_ending
 from canvas import journal
 from canvas.documents import CanvasDocument, Plan, changed
@@ -15,6 +19,13 @@ from canvas.projection import CANVAS_BUFFER
 __all__ = ["Contended", "Flushed", "InvalidLayout", "RevisionMismatch"]
 
 logger = logging.getLogger(__name__)
+
+ALL_SHARDS: Final = range(SHARDS)
+# A flush that is cut off there has finished its last batch by the end of the period.
+DEADLINE_SHARE: Final = 0.8
+# Within what a supervisor grants between SIGTERM and SIGKILL: ten seconds mostly.
+WORKER_END_SECONDS: Final = 5.0
+EARLY_SECONDS: Final = 30.0
 
 
 class RevisionMismatch(Exception):
@@ -76,14 +87,46 @@ def persist_now(
     `CacheUnavailable`, and what PostgreSQL raises when it is away: everything unsaved then stays.
     """
     if user_ids is None:
-        return write_behind.flush(CANVAS_BUFFER, progress=progress)
+        return flush.flush(CANVAS_BUFFER, progress=progress)
+    # The row with away edits waits for them.
     journal.replay(CANVAS_BUFFER, user_ids)
-    return write_behind.flush_users(CANVAS_BUFFER, user_ids)
+    return flush.flush_users(CANVAS_BUFFER, user_ids)
 
 
-def unsaved() -> int:
-    """How many canvases wait for a flush. Raises `CacheUnavailable`."""
-    return CANVAS_BUFFER.index.count()
+def unsaved() -> Exposure:
+    """How many canvases wait for a flush, and since when. Raises `CacheUnavailable`."""
+    return CANVAS_BUFFER.index.exposure()
+
+
+def last_flush() -> LastFlush | None:
+    """The record of the last flush, whichever process ran it. Raises `CacheUnavailable`."""
+    return flush.last_flush(CANVAS_BUFFER)
+
+
+def persist_in_time(*, shards: Sequence[int] = ALL_SHARDS, began: float | None = None) -> Flushed:
+    """As `persist_now`, of these shards of the index, and within the period: what is left waits for
+    the next flush. Parts of one flush have `began`, in Unix seconds, in common."""
+    seconds = settings.CANVAS_PERSIST_SECONDS * DEADLINE_SHARE
+    seconds = min(seconds, settings.CELERY_TASK_SOFT_TIME_LIMIT * DEADLINE_SHARE)
+    return flush.flush(CANVAS_BUFFER, shards=shards, began=began, seconds=seconds, patient=True)
+
+
+def persist_at_worker_end() -> None:
+    """One flush before a worker ends, within seconds. Whatever is away: the next worker's flush
+    does it."""
+    try:
+        flushed = flush.flush(CANVAS_BUFFER, seconds=WORKER_END_SECONDS, patient=True)
+        logger.info("%s", flushed)
+    except (CacheError, DatabaseError) as error:
+        logger.warning("Nothing persisted at the worker's end (%s)", type(error).__name__)
+
+
+def backlog_is_due() -> bool:
+    """Whether more canvases are unsaved than `CANVAS_BACKLOG` and no flush was begun for that in
+    the last half minute. Raises `CacheUnavailable`."""
+    if unsaved().unsaved <= settings.CANVAS_BACKLOG:
+        return False
+    return flush.claim_early(CANVAS_BUFFER, for_seconds=EARLY_SECONDS)
 
 
 def persist_at_session_end(*, user_id: int, **_: Any) -> None:

@@ -38,6 +38,8 @@ _CANVAS: Final = {
     "layout": _LAYOUT,
     "revision": 42,
     "updatedAt": "2026-11-24T10:00:00.000000Z",
+    "persistedRevision": 40,
+    "persistedAt": "2026-11-24T09:57:00.000000Z",
 }
 _SHOWN: Final = OpenApiExample("a canvas", _CANVAS, response_only=True)
 _ETAG: Final = OpenApiParameter(
@@ -56,6 +58,31 @@ _IF_NONE_MATCH: Final = OpenApiParameter(
     OpenApiParameter.HEADER,
     description='304 and no body while the revision is this one, for example `"42"`.',
 )
+# What a conditional GET must tell although its layout is as before.
+_PERSISTED: Final = [
+    OpenApiParameter(
+        "Aevon-Persisted-Revision",
+        int,
+        OpenApiParameter.HEADER,
+        response=[200, 304],
+        description="`persistedRevision`.",
+    ),
+    OpenApiParameter(
+        "Aevon-Persisted-At",
+        OpenApiTypes.DATETIME,
+        OpenApiParameter.HEADER,
+        response=[200, 304],
+        description="`persistedAt`; absent while nothing has been persisted.",
+    ),
+    OpenApiParameter(
+        "Cache-Status",
+        str,
+        OpenApiParameter.HEADER,
+        response=True,
+        description="RFC 9211. `Aevon; hit`: the live layout. `Aevon; fwd=bypass; detail=away`: "
+        "the cache is away, the layout is PostgreSQL's; a change follows to the live one.",
+    ),
+]
 _MISMATCH: Final = OpenApiResponse(
     OpenApiTypes.OBJECT, "If-Match names another revision; `ETag` and `revision` tell the current."
 )
@@ -71,7 +98,7 @@ class CanvasView(APIView):
 
     @extend_schema(
         summary="Read the live layout",
-        parameters=[_IF_NONE_MATCH, _ETAG],
+        parameters=[_IF_NONE_MATCH, _ETAG, *_PERSISTED],
         responses={200: CanvasSerializer, 304: None},
         tags=["canvas"],
         examples=[_SHOWN],
@@ -86,7 +113,7 @@ class CanvasView(APIView):
 
     @extend_schema(
         summary="Replace the layout",
-        parameters=[_IF_MATCH, _ETAG],
+        parameters=[_IF_MATCH, _ETAG, *_PERSISTED],
         request=LayoutSerializer,
         responses={200: CanvasSerializer, 412: _MISMATCH},
         tags=["canvas"],
@@ -98,7 +125,7 @@ class CanvasView(APIView):
 
     @extend_schema(
         summary="Change the layout by a merge patch",
-        parameters=[_IF_MATCH, _ETAG],
+        parameters=[_IF_MATCH, _ETAG, *_PERSISTED],
         request={
             "application/merge-patch+json": LayoutPatchSerializer,
             "application/json": LayoutPatchSerializer,
@@ -164,4 +191,13 @@ def _answer(document: CanvasDocument) -> Response:
 
 
 def _headers(document: CanvasDocument) -> dict[str, str]:
-    return {"ETag": f'"{document.revision}"', "Cache-Control": "private, no-cache"}
+    live = document.incarnation is not None
+    headers = {
+        "ETag": f'"{document.revision}"',
+        "Cache-Control": "private, no-cache",
+        "Cache-Status": "Aevon; hit" if live else "Aevon; fwd=bypass; detail=away",
+        "Aevon-Persisted-Revision": str(document.persisted_revision),
+    }
+    if document.persisted_at is not None:
+        headers["Aevon-Persisted-At"] = document.persisted_at
+    return headers

@@ -1,6 +1,14 @@
 """The Reflex Arc: one cache layer for every service. The only import path they use."""
 
-from aevon.cache import bounded_list, cache_aside, rate_limit, triggers, write_behind, write_through
+from aevon.cache import (
+    bounded_list,
+    cache_aside,
+    flush,
+    rate_limit,
+    triggers,
+    write_behind,
+    write_through,
+)
 from aevon.cache.bounded_list import BoundedList, Recent
 from aevon.cache.cached import Cached, CachedManager, CachedQuerySet, owners
 from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
@@ -8,7 +16,7 @@ from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
 from aevon.cache.failsafe import after_commit
 from aevon.cache.keyspace import (
     CANVAS,
-    CANVAS_DIRTY,
+    CANVAS_INDEX,
     CONVO_HISTORY,
     LOGIN_ATTEMPTS_BY_ADDRESS,
     LOGIN_ATTEMPTS_BY_NAME,
@@ -29,11 +37,11 @@ from aevon.cache.resources import (
     forget_users,
     register,
 )
-from aevon.cache.write_behind import Contended, WriteBehind
+from aevon.cache.write_behind import Contended, InRow, WriteBehind
 
 __all__ = [
     "CANVAS",
-    "CANVAS_DIRTY",
+    "CANVAS_INDEX",
     "CONVO_HISTORY",
     "LOGIN_ATTEMPTS_BY_ADDRESS",
     "LOGIN_ATTEMPTS_BY_NAME",
@@ -52,6 +60,7 @@ __all__ = [
     "Document",
     "EntryResource",
     "Gone",
+    "InRow",
     "InternalKeyspace",
     "InvalidKey",
     "Keyspace",
@@ -67,6 +76,7 @@ __all__ = [
     "bounded_list",
     "cache_aside",
     "canonical_user_id",
+    "flush",
     "forget_users",
     "owners",
     "rate_limit",

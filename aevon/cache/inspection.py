@@ -1,7 +1,6 @@
 """What the cache holds on one user, and how the cache as a whole is doing."""
 
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from django.db import DatabaseError
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import maintenance, outbox, resources, write_behind
+from aevon.cache import flush, maintenance, outbox, resources
 from aevon.cache.connection import CacheUnavailable, store
+from aevon.cache.flush import LastFlush
 from aevon.cache.keyspace import REGISTRY, canonical_user_id
 from aevon.cache.metrics import LOADS
 from aevon.cache.models import Outbox
@@ -93,10 +93,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """What would be lost with the cache's memory. `oldest_seconds` is None when nothing is."""
+    """What would be lost with the cache's memory. `oldest_seconds` is None when nothing is.
+    `refused`: those that PostgreSQL does not take. `last_flush` is None when there was none."""
 
     documents: int
     oldest_seconds: float | None
+    refused: int
+    last_flush: LastFlush | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +160,13 @@ def unsaved() -> dict[str, Unsaved]:
     found = {}
     for each in resources.resources():
         if isinstance(each, BufferResource):
-            exposure = write_behind.exposure(each.buffer)
-            since = exposure.oldest_since
-            age = None if since is None else max(0.0, time.time() - since)
-            found[each.keyspace.name] = Unsaved(exposure.unsaved, age)
+            exposure = each.buffer.index.exposure()
+            found[each.keyspace.name] = Unsaved(
+                documents=exposure.unsaved,
+                oldest_seconds=exposure.oldest_seconds(),
+                refused=exposure.refused,
+                last_flush=flush.last_flush(each.buffer),
+            )
     return found
 
 

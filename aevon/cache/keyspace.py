@@ -7,7 +7,7 @@ three parts, `service:key:id` (section 4.1). The patterns refuse a keyspace that
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from aevon.cache import conf
 
@@ -80,6 +80,16 @@ class InternalKeyspace:
         return f"{self.service}:{self.name}:{text}"
 
 
+class IndexKeys(NamedTuple):
+    """What a write-behind buffer notes beside its documents (`dirty_index`), by shard; under
+    `flush`, the record of the last one."""
+
+    dirty: InternalKeyspace
+    since: InternalKeyspace
+    refused: InternalKeyspace
+    flush: InternalKeyspace
+
+
 K = TypeVar("K", Keyspace, InternalKeyspace)
 
 PSYCHE = Keyspace("psyche", "klepsydra", "string", _safety_ttl("psyche_ttl_seconds"))
@@ -87,13 +97,20 @@ CANVAS = Keyspace("canvas", "canvas", "string", _safety_ttl("canvas_idle_ttl_sec
 SESSION = Keyspace("session", "auth_sessions", "string", None)
 CONVO_HISTORY = Keyspace("convo_history", "beep", "list", _safety_ttl("convo_history_ttl_seconds"))
 
-CANVAS_DIRTY = InternalKeyspace("canvas", "dirty")
+CANVAS_INDEX = IndexKeys(
+    *(InternalKeyspace("canvas", name) for name in ("dirty", "since", "refused", "flush"))
+)
 LOGIN_ATTEMPTS_BY_NAME = InternalKeyspace("auth", "login-name")
 LOGIN_ATTEMPTS_BY_ADDRESS = InternalKeyspace("auth", "login-address")
 PROBE = InternalKeyspace("cache", "probe")
 
 REGISTRY: Final = {space.name: space for space in (PSYCHE, CANVAS, SESSION, CONVO_HISTORY)}
-INTERNAL: Final = (CANVAS_DIRTY, LOGIN_ATTEMPTS_BY_NAME, LOGIN_ATTEMPTS_BY_ADDRESS, PROBE)
+INTERNAL: Final = (
+    *CANVAS_INDEX,
+    LOGIN_ATTEMPTS_BY_NAME,
+    LOGIN_ATTEMPTS_BY_ADDRESS,
+    PROBE,
+)
 
 
 def registered(keyspace: K) -> K:

@@ -23,7 +23,13 @@ FAILURES = Counter(
 FLUSHED = Counter(
     "aevon_cache_flushed_total",
     "Write-behind documents that a flush looked at, by keyspace and result "
-    "(persisted, unchanged, lost, refused).",
+    "(persisted, unchanged, lost, refused, postponed: refused before; left: no time).",
+    ["keyspace", "result"],
+)
+FLUSHES = Counter(
+    "aevon_cache_flushes_total",
+    "Write-behind flushes, or parts of one, by keyspace and result "
+    "(done, failed: PostgreSQL or the cache went away).",
     ["keyspace", "result"],
 )
 AUDITED = Counter(

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 import msgspec
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import bounded_list, cache_aside, entries, fences, outbox, write_behind
+from aevon.cache import bounded_list, cache_aside, entries, fences, flush, outbox, write_behind
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
 from aevon.cache.connection import CacheError, before_trusting, store
@@ -149,7 +149,7 @@ class BufferResource(EntryResource[D]):
 
     def drop(self, user_ids: Sequence[int]) -> list[int]:
         try:
-            write_behind.flush_users(self.buffer, user_ids)
+            flush.flush_users(self.buffer, user_ids)
         except (OperationalError, InterfaceError):
             logger.exception("PostgreSQL is away: unsaved documents stay in the cache")
         return write_behind.discard_saved(self.buffer, user_ids)
@@ -171,8 +171,15 @@ class BufferResource(EntryResource[D]):
         if held.revision > saved:
             # Newer, and nobody is going to persist it: PostgreSQL was set back.
             return "unsaved" if held.dirty_since else "stale"
-        clean = msgspec.structs.replace(held, dirty_since=None, incarnation=None)
-        return "in sync" if clean == (row or self.buffer.empty(held.user_id)) else "stale"
+        same = _content(held) == _content(row or self.buffer.empty(held.user_id))
+        return "in sync" if same else "stale"
+
+
+def _content(document: Any) -> Any:
+    """A write-behind document without what the cache layer notes in it."""
+    return msgspec.structs.replace(
+        document, persisted_revision=0, persisted_at=None, dirty_since=None, incarnation=None
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from aevon import deadline
-from aevon.cache import CANVAS_DIRTY, CONVO_HISTORY, add_to_outbox
+from aevon.cache import CANVAS_INDEX, CONVO_HISTORY, add_to_outbox
 from aevon.cache.connection import store
 from aevon.celery import app
 from tests import servers
@@ -219,7 +219,7 @@ def test_metrics_tell_what_waits_and_what_is_unsaved() -> None:
     """Asked at the scrape: the outbox in PostgreSQL, the marks in the cache."""
     add_to_outbox(CONVO_HISTORY, [1, 2])
     for user_id in (1, 2, 3):
-        store().command("ZADD", CANVAS_DIRTY.key(user_id % 2), 1, user_id)
+        store().command("ZADD", CANVAS_INDEX.dirty.key(user_id % 2), 1, user_id)
     samples = scraped()
     assert samples["aevon_cache_outbox_depth"] == 2
     assert samples["aevon_canvas_unsaved"] == 3

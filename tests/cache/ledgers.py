@@ -8,13 +8,14 @@ from django.db import connection
 
 from aevon.cache import (
     CANVAS,
-    CANVAS_DIRTY,
+    CANVAS_INDEX,
     CONVO_HISTORY,
     PSYCHE,
     BoundedList,
     BufferResource,
     Document,
     EntryResource,
+    InRow,
     ListResource,
     Projection,
     Recent,
@@ -43,6 +44,8 @@ class Sheet(msgspec.Struct, rename="camel", kw_only=True, frozen=True, omit_defa
     user_id: int
     text: str
     revision: int
+    persisted_revision: int = msgspec.field(default=0, name="_persistedRevision")
+    persisted_at: str | None = msgspec.field(default=None, name="_persistedAt")
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
     incarnation: str | None = msgspec.field(default=None, name="_incarnation")
 
@@ -90,10 +93,13 @@ def _notes(user_ids: Sequence[int]) -> dict[int, Note]:
 
 def _sheets(user_ids: Sequence[int]) -> dict[int, Sheet]:
     rows = query("SELECT user_id, text, revision FROM test_sheet WHERE user_id = ANY(%s)", user_ids)
-    return {row[0]: Sheet(user_id=row[0], text=row[1], revision=row[2]) for row in rows}
+    return {
+        row[0]: Sheet(user_id=row[0], text=row[1], revision=row[2], persisted_revision=row[2])
+        for row in rows
+    }
 
 
-def _persist(sheets: Sequence[Sheet]) -> dict[int, int]:
+def _persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
     for sheet in sheets:
         query(
             "INSERT INTO test_sheet VALUES (%s, %s, %s) ON CONFLICT (user_id) DO UPDATE"
@@ -103,7 +109,9 @@ def _persist(sheets: Sequence[Sheet]) -> dict[int, int]:
             sheet.text,
             sheet.revision,
         )
-    return {u: sheet.revision for u, sheet in _sheets([s.user_id for s in sheets]).items()}
+    rows = _sheets([sheet.user_id for sheet in sheets])
+    texts = {sheet.user_id: sheet.text for sheet in sheets}
+    return {u: InRow(row.revision, row.text == texts[u]) for u, row in rows.items()}
 
 
 def _recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
@@ -132,7 +140,7 @@ SHEETS = WriteBehind(
         user_ids=lambda: _ids("test_sheet"),
         version=lambda sheet: sheet.revision,
     ),
-    dirty=CANVAS_DIRTY,
+    keys=CANVAS_INDEX,
     empty=lambda user_id: Sheet(user_id=user_id, text="", revision=0),
     persist=_persist,
 )

@@ -14,7 +14,7 @@ from django.db import models
 
 from aevon.cache import (
     CANVAS,
-    CANVAS_DIRTY,
+    CANVAS_INDEX,
     CONVO_HISTORY,
     PSYCHE,
     SESSION,
@@ -404,7 +404,7 @@ def test_keyspace_that_is_no_string_with_a_lifetime(declare: Declare, keyspace: 
     [
         (Keyspace("ledger", "tests", "string", lambda: 1), "ledger"),
         (Keyspace("psyche", "tests", "string", lambda: 1), "psyche"),
-        (CANVAS_DIRTY, "dirty"),
+        (CANVAS_INDEX.dirty, "dirty"),
         ("ledger", "ledger"),
     ],
 )
@@ -412,7 +412,7 @@ def test_keyspace_outside_the_registry(declare: Declare, keyspace: Any, name: st
     """E004, and not a traceback before the check is run. Who uses it is told, too."""
     ledger: Any = declare(keyspace=keyspace)
     assert found() == {"E004": [f"The keyspace `{name}` is not in `keyspace.REGISTRY`."]}
-    if keyspace is not CANVAS_DIRTY:
+    if keyspace is not CANVAS_INDEX.dirty:
         with pytest.raises(UnknownKeyspace):
             ledger.cached.get(1)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from aevon.cache.keyspace import (
     CANVAS,
-    CANVAS_DIRTY,
+    CANVAS_INDEX,
     CONVO_HISTORY,
     INTERNAL,
     PSYCHE,
@@ -84,12 +84,12 @@ def test_key_that_is_not_of_the_keyspace(key: str) -> None:
 def test_internal_key_part_that_is_not_a_token(part: str) -> None:
     """What could be a glob, a separator or endless is refused."""
     with pytest.raises(InvalidKey):
-        CANVAS_DIRTY.key(part)
+        CANVAS_INDEX.dirty.key(part)
 
 
 def test_internal_keys_have_three_parts() -> None:
     """Protocol 4.1: `service:key:id`."""
-    assert CANVAS_DIRTY.key(0) == "canvas:dirty:0"
+    assert CANVAS_INDEX.dirty.key(0) == "canvas:dirty:0"
     assert all(space.key("x").count(":") == 2 for space in INTERNAL)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+import aevon.cache.flush as flush_module
 from aevon.cache import CacheUnavailable, cache_aside, inspection, maintenance, write_behind
 from aevon.cache.codec import encode, stamped
 from aevon.cache.connection import store
@@ -239,13 +240,13 @@ def test_flush_keeps_a_document_that_changes_again_and_again(
 ) -> None:
     """A change between persisting and removing is not lost."""
     edit_sheet(4, "first")
-    settle = write_behind._settle
+    settle = flush_module.settle
 
-    def settle_late(*args: Any) -> None:
+    def settle_late(*args: Any) -> set[int]:
         edit_sheet(4, "later")
-        settle(*args)
+        return settle(*args)
 
-    monkeypatch.setattr(write_behind, "_settle", settle_late)
+    monkeypatch.setattr(flush_module, "settle", settle_late)
     [emptied] = flush([SHEET_RESOURCE])
     assert (emptied.removed, emptied.kept) == (0, 1)
     assert write_behind.load(SHEETS, 4).text == "later"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from aevon.cache import CacheUnavailable, outbox, resources, write_behind
+from aevon.cache import CacheUnavailable, flush, outbox, resources, write_behind
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
@@ -63,7 +63,7 @@ def test_users_that_are_forgotten(only_ours: None) -> None:
         store().command("LPUSH", f"convo_history:{user_id}", encode(Line(seq=1, text="x")))
     resources.forget_users([7])
     keys = {key.decode() for key in store().command("KEYS", "*")}
-    assert keys == {"psyche:8", "canvas:8", "convo_history:8", "canvas:dirty:0"}
+    assert keys == {"psyche:8", "canvas:8", "convo_history:8", "canvas:dirty:0", "canvas:since:0"}
 
 
 def test_users_that_are_forgotten_while_the_cache_is_away(only_ours: None, away: None) -> None:
@@ -170,7 +170,7 @@ def test_verdicts_on_unsaved_documents() -> None:
     """A document that is newer than its row is not stale."""
     edit(1)
     edit(2)
-    write_behind.flush(SHEETS)
+    flush.flush(SHEETS)
     edit(3)
     query("UPDATE test_sheet SET revision = 9 WHERE user_id = 2")
     put("canvas:4", {"userId": 4, "text": "", "revision": 0})
@@ -222,7 +222,7 @@ def test_rows_and_ledgers() -> None:
     assert [list(each.user_ids()) for each in ALL] == [[1]] * 3
     assert [each.ledger(1) for each in ALL] == [
         note(1),
-        {"userId": 1, "text": "s", "revision": 4},
+        {"userId": 1, "text": "s", "revision": 4, "_persistedRevision": 4},
         [{"seq": 1, "text": "line 1"}],
     ]
     assert [each.ledger(2) for each in ALL] == [None] * 3
@@ -273,7 +273,7 @@ def test_drop_while_postgresql_is_away(caplog: pytest.LogCaptureFixture) -> None
 def test_repair_of_an_unsaved_document() -> None:
     """What is unsaved stays, what is saved goes."""
     edit(7)
-    write_behind.flush(SHEETS)
+    flush.flush(SHEETS)
     edit(8)
     SHEET_RESOURCE.repair([7, 8])
     assert (got("canvas:7"), got("canvas:8")["text"]) == (None, "x")
@@ -290,7 +290,7 @@ def test_versions_that_somebody_has_committed() -> None:
 def test_versions_of_what_is_not_an_entry() -> None:
     """A list goes, and a document with nothing unsaved: versions are not theirs."""
     edit(7)
-    write_behind.flush(SHEETS)
+    flush.flush(SHEETS)
     edit(8)
     SHEET_RESOURCE.observe({7: 1, 8: 1})
     assert (got("canvas:7"), got("canvas:8")["text"]) == (None, "x")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
-from unittest.mock import ANY
 
 import msgspec
 import pytest
@@ -15,7 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+import aevon.cache.flush as flush_module
 from aevon.cache import (
+    CANVAS_INDEX,
     CacheUnavailable,
     Contended,
     InternalKeyspace,
@@ -24,9 +25,11 @@ from aevon.cache import (
 )
 from aevon.cache.codec import encode
 from aevon.cache.connection import reset, store
+from aevon.cache.dirty_index import SHARDS, Exposure
 from aevon.cache.entries import Found
+from aevon.cache.flush import Flushed, flush, flush_users
 from aevon.cache.metrics import FLUSHED
-from aevon.cache.write_behind import Exposure, Flushed, exposure, flush, flush_users, update
+from aevon.cache.write_behind import InRow, update
 from tests.cache.conftest import back, counted
 from tests.cache.entry_states import between, got, life, put
 from tests.cache.ledgers import POISON, SHEETS, Sheet, query
@@ -60,7 +63,8 @@ def save_row(text: str, revision: int, user_id: int = 7) -> None:
 
 def marks() -> dict[str, float]:
     """What is marked: user -> revision."""
-    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in SHEETS.index.shards()]
+    keys = [CANVAS_INDEX.dirty.key(shard) for shard in range(SHARDS)]
+    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in keys]
     flat = [each.decode() for pair in pairs for each in pair]
     return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
 
@@ -69,7 +73,7 @@ def around(act: Callable[[], object], *, after: bool = True) -> Any:
     """The buffer during whose persist `act` runs, once: after it, or before."""
     waiting = [act]
 
-    def persist(sheets: Sequence[Sheet]) -> dict[int, int]:
+    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
         if not after and waiting:
             waiting.pop()()
         revisions = SHEETS.persist(sheets)
@@ -107,7 +111,7 @@ def test_load_of_a_user_without_a_row() -> None:
 def test_load_of_a_row(trips: Any, django_assert_num_queries: Any) -> None:
     """A miss fills, a hit is one round trip and no SQL."""
     save_row("saved", 3)
-    assert write_behind.load(SHEETS, 7) == live(text="saved", revision=3)
+    assert write_behind.load(SHEETS, 7) == live(text="saved", revision=3, persisted_revision=3)
     with trips() as t, django_assert_num_queries(0):
         assert write_behind.load(SHEETS, 7).revision == 3
     assert t.count == 1
@@ -260,7 +264,7 @@ def test_flush() -> None:
     assert flush(SHEETS, progress=seen.append) == Flushed(persisted=3)
     assert [row(user_id) for user_id in (7, 8, 15)] == [(f"text {u}", 1) for u in (7, 8, 15)]
     assert (marks(), sum(seen)) == ({}, 3)
-    assert got(KEY) == {"userId": 7, "text": "text 7", "revision": 1}
+    assert got(KEY) == {"userId": 7, "text": "text 7", "revision": 1, "_persistedRevision": 1}
     assert store().command("TTL", KEY) >= 86_400 * 0.9 - 10
 
 
@@ -280,7 +284,7 @@ def test_flush_of_some_users() -> None:
 
 def test_flush_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """More documents than one statement takes."""
-    monkeypatch.setattr(write_behind, "FLUSH_BATCH", 2)
+    monkeypatch.setattr(flush_module, "BATCH", 2)
     for user_id in (7, 15, 23, 31, 39):
         edit("x", user_id)
     seen: list[int] = []
@@ -405,24 +409,22 @@ def test_change_while_a_lost_document_is_reported(read_first: bool) -> None:
         edit("new")
 
     flush(replace(SHEETS, projection=between(SHEETS.projection, act)))
-    assert marks() == {"7": 4}
-    flush(SHEETS)
-    assert row() == ("new", 4)
+    assert (row(), marks()) == (("new", 8), {})
 
 
 def test_change_after_a_loss_before_the_flush() -> None:
-    """It is persisted at once, though the lost mark is higher."""
+    """It is persisted at once, and goes on above the lost mark, which would never be cleared."""
     save_row("saved", 3)
     store().command("ZADD", MARKS, 7, 7)
     edit("new")
-    flush(SHEETS)
-    assert row() == ("new", 4)
+    assert flush(SHEETS) == Flushed(lost=1)
+    assert (row(), marks()) == (("new", 8), {})
 
 
 def test_marks_that_come_in_the_wrong_order() -> None:
     """The higher revision stays: two processes may be overtaken between script and mark."""
     older, newer = edit("a"), edit("b")
-    store().pipeline([SHEETS.index.mark(each) for each in (newer, older)])
+    store().pipeline([c for each in (newer, older) for c in SHEETS.index.mark(each)])
     assert marks() == {"7": 2}
 
 
@@ -463,8 +465,8 @@ BROKEN: dict[str, Callable[[], object]] = {
     "first change": lambda: edit("c", 23),
     "flush": lambda: flush(SHEETS),
     "flush of one": lambda: flush_users(SHEETS, [7]),
-    "exposure": lambda: exposure(SHEETS),
-    "count": SHEETS.index.count,
+    "exposure": SHEETS.index.exposure,
+    "counts": SHEETS.index.counts,
 }
 
 
@@ -482,13 +484,13 @@ def test_index_of_another_type(first: str, caplog: pytest.LogCaptureFixture) -> 
     assert f"{MARKS} was no index" in caplog.text
 
 
-@pytest.mark.parametrize("look", [exposure, flush])
-def test_foreign_member_of_an_index(look: Callable[[Any], object]) -> None:
-    """It is no user: whoever counts the unsaved, or persists them, removes it and goes on."""
+@pytest.mark.parametrize("key", [MARKS, "canvas:since:7"])
+def test_foreign_member_of_an_index(key: str) -> None:
+    """It is no user: a flush removes it and goes on."""
     edit("a")
-    store().command("ZADD", MARKS, 1, "somebody", 2, "0")
-    assert look(SHEETS) in (Exposure(1, ANY), Flushed(persisted=1))
-    assert marks().keys() == ({"7"} if look is exposure else set())
+    store().command("ZADD", key, 1, "somebody", 2, "0")
+    assert flush(SHEETS) == Flushed(persisted=1)
+    assert SHEETS.index.counts() == dict.fromkeys(range(SHARDS), 0)
 
 
 def test_corrupt_document_that_was_marked() -> None:
@@ -579,17 +581,17 @@ def test_clean_document_evicted_during_an_update() -> None:
 
 def test_exposure() -> None:
     """How many documents are unsaved, and since when the oldest is."""
-    assert exposure(SHEETS) == Exposure(0, None)
+    assert SHEETS.index.exposure() == Exposure(0, None)
     first = edit("a", 7)
     edit("b", 8)
     edit("c", 7)
-    assert exposure(SHEETS) == Exposure(2, first.dirty_since)
+    assert SHEETS.index.exposure() == Exposure(2, first.dirty_since)
 
 
 def test_exposure_of_a_mark_without_a_document() -> None:
     """It counts as unsaved, of unknown age."""
     store().command("ZADD", MARKS, 5, 7)
-    assert exposure(SHEETS) == Exposure(1, None)
+    assert SHEETS.index.exposure() == Exposure(1, None)
 
 
 # --- concurrency -------------------------------------------------------------------------------
@@ -699,7 +701,7 @@ def test_buffer_under_random_schedules() -> None:
 def test_index_outside_the_registry() -> None:
     """A buffer's marks live under a registered name, or it cannot be made."""
     with pytest.raises(UnknownKeyspace):
-        replace(SHEETS, dirty=InternalKeyspace("canvas", "dirty"))
+        replace(SHEETS, keys=CANVAS_INDEX._replace(since=InternalKeyspace("canvas", "since")))
 
 
 # --- documents of an earlier life of the server ------------------------------------------------
@@ -726,7 +728,7 @@ def test_document_of_an_earlier_life_behind_its_row(look: str, dirty_since: floa
     """An older snapshot never replaces what has been persisted since."""
     save_row("persisted", 5)
     outlived("old", 2, dirty_since=dirty_since)
-    store().command("ZADD", SHEETS.index.key(7), 2, 7)
+    store().command("ZADD", MARKS, 2, 7)
     LOOKS[look]()
     flush(SHEETS)
     assert row(7) == (("persisted+", 6) if look == "update" else ("persisted", 5))
@@ -742,7 +744,7 @@ def test_document_of_an_earlier_life_ahead_of_its_row(look: str, dirty_since: fl
     save_row("persisted", 5)
     outlived("unsaved", 7, dirty_since=dirty_since)
     if look == "flush":
-        store().command("ZADD", SHEETS.index.key(7), 7, 7)
+        store().command("ZADD", MARKS, 7, 7)
     LOOKS[look]()
     flush(SHEETS)
     assert row(7) == (("unsaved+", 8) if look == "update" else ("unsaved", 7))

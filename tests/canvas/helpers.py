@@ -41,8 +41,7 @@ def ttl_ms(user_id: int) -> int:
 
 def mark(user_id: int) -> int | None:
     """The revision that the user's document is marked with as unsaved."""
-    score = store().command("ZSCORE", CANVAS_BUFFER.index.key(user_id), user_id)
-    return None if score is None else int(float(score))
+    return CANVAS_BUFFER.index.marks_of([user_id]).get(user_id)
 
 
 def in_row(user_id: int) -> set[str]:

@@ -39,6 +39,8 @@ def test_a_new_user_has_the_empty_layout(client: APIClient, user: User) -> None:
         "layout": apps(),
         "revision": 0,
         "updatedAt": None,
+        "persistedRevision": 0,
+        "persistedAt": None,
     }
 
 

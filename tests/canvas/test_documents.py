@@ -35,8 +35,9 @@ def test_a_saved_document_does_not_say_that_it_is_unsaved() -> None:
 
 
 def test_clients_do_not_see_the_cache_layers_members() -> None:
-    """What begins with `_` is nobody else's business."""
-    assert list(public(DOCUMENT)) == ["userId", "layout", "revision", "updatedAt"]
+    """What begins with `_` is nobody else's business, but for what is persisted."""
+    told = ["persistedRevision", "persistedAt"]
+    assert list(public(DOCUMENT)) == ["userId", "layout", "revision", "updatedAt", *told]
 
 
 @pytest.mark.parametrize(

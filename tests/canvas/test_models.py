@@ -18,6 +18,11 @@ from tests.waiting import wait_for_locks
 pytestmark = pytest.mark.django_db
 
 
+def revisions(documents: list[CanvasDocument]) -> dict[int, int]:
+    """What `persist` tells of the rows."""
+    return {user_id: row.revision for user_id, row in persist(documents).items()}
+
+
 def document(user: User, revision: int, **apps: Any) -> CanvasDocument:
     return CanvasDocument(
         user_id=user.pk,
@@ -61,7 +66,7 @@ def test_persist_upserts_and_tells_the_revisions(make_user: Any) -> None:
     """New rows and old ones in one go."""
     new, old = make_user(), make_user()
     Canvas.objects.create(user=old, revision=3)
-    assert persist([document(new, 1, a=window()), document(old, 4)]) == {new.pk: 1, old.pk: 4}
+    assert revisions([document(new, 1, a=window()), document(old, 4)]) == {new.pk: 1, old.pk: 4}
     row = Canvas.objects.get(user=new)
     assert row.layout == {"microApps": {"a": window()}}
     assert row.updated_at.isoformat() == "2026-11-24T10:00:00.123456+00:00"
@@ -71,7 +76,8 @@ def test_persist_upserts_and_tells_the_revisions(make_user: Any) -> None:
 def test_persist_never_goes_back(user: User, revision: int) -> None:
     """The row with the same or a higher revision stays, and its revision is told."""
     Canvas.objects.create(user=user, revision=3, layout={"microApps": {"newer": window()}})
-    assert persist([document(user, revision, older=window())]) == {user.pk: 3}
+    in_row = persist([document(user, revision, older=window())])[user.pk]
+    assert (in_row.revision, in_row.same) == (3, False)
     assert set(Canvas.objects.get(user=user).layout["microApps"]) == {"newer"}
 
 
@@ -86,13 +92,13 @@ def test_persist_waits_for_what_changed_past_the_cache(user: User) -> None:
     """The live document and the row have diverged; neither revision says which has more."""
     Canvas.objects.create(user=user, revision=3)
     AwayEdit.objects.create(user=user, change={"patch": {}})
-    assert persist([document(user, 9, a=window())]) == {user.pk: 0}
+    assert revisions([document(user, 9, a=window())]) == {user.pk: 0}
     assert Canvas.objects.get(user=user).revision == 3
 
 
 def test_persist_takes_a_document_without_a_time(user: User) -> None:
     """Somebody edited the key by hand; the layout is kept all the same."""
-    assert persist([empty(user.pk)]) == {user.pk: 0}
+    assert revisions([empty(user.pk)]) == {user.pk: 0}
 
 
 def test_persist_refuses_a_batch_with_poison_as_a_whole(make_user: Any) -> None:

@@ -12,6 +12,7 @@ from aevon.cache import (
     CacheError,
     CacheUnavailable,
     Contended,
+    InRow,
     resources,
     write_behind,
 )
@@ -339,9 +340,9 @@ def test_a_flush_cannot_come_between_reading_the_row_and_changing_it(user: User)
             wait_for_locks()
             return {"patch": {}}
 
-        flushing: list[Future[dict[int, int]]] = []
+        flushing: list[Future[dict[int, InRow]]] = []
         assert journal.change_row(user.pk, plan).revision == 4
-        assert flushing[0].result(5) == {user.pk: 0}
+        assert flushing[0].result(5)[user.pk].revision == 0
     assert Canvas.objects.get(user=user).revision == 9
 
 

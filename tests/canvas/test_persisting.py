@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from aevon.cache import CANVAS, write_behind
+from aevon.cache import CANVAS, InRow, flush
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.signals import session_ending
@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 def flush_with(persisting: Any) -> Flushed:
     """A flush whose `persist` is this one."""
-    return write_behind.flush(replace(CANVAS_BUFFER, persist=persisting))
+    return flush.flush(replace(CANVAS_BUFFER, persist=persisting))
 
 
 def test_a_flush_brings_the_layout_into_postgresql(user: User) -> None:
@@ -44,7 +44,8 @@ def test_a_flush_brings_the_layout_into_postgresql(user: User) -> None:
     row = Canvas.objects.get(user=user)
     assert (row.layout, row.revision) == (acknowledged.layout, 1)
     assert (held(user.pk) or {}).keys() == {
-        *("userId", "layout", "revision", "updatedAt", "_incarnation")
+        *("userId", "layout", "revision", "updatedAt"),
+        *("_persistedRevision", "_persistedAt", "_incarnation"),
     }
     assert mark(user.pk) is None
     assert 86_400_000 * 0.9 - 10_000 < ttl_ms(user.pk) <= 86_400_000
@@ -76,7 +77,7 @@ def test_an_edit_during_a_flush_stays_marked(user: User) -> None:
     """It came after the flush had read: the next one brings it."""
     patch(user.pk, a=window())
 
-    def edit_then_persist(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+    def edit_then_persist(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
         patch(user.pk, b=window())
         return persist(documents)
 
@@ -92,7 +93,7 @@ def test_an_edit_between_commit_and_clear_stays_marked(user: User) -> None:
     """The same, a moment later."""
     patch(user.pk, a=window())
 
-    def persist_then_edit(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+    def persist_then_edit(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
         revisions = persist(documents)
         patch(user.pk, b=window())
         return revisions
@@ -108,7 +109,7 @@ def test_a_flusher_that_dies_leaves_everything_to_the_next(user: User, committed
     """Before or after its commit; nothing was cleared, and doing it again is harmless."""
     patch(user.pk, a=window())
 
-    def die(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+    def die(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
         if committed:
             persist(documents)
         raise Killed
@@ -125,7 +126,7 @@ def test_a_slow_flush_does_not_undo_a_faster_one(user: User) -> None:
     """The slow one read revision 1; the fast one has persisted revision 2 by then."""
     patch(user.pk, a=window())
 
-    def overtaken(documents: Sequence[CanvasDocument]) -> dict[int, int]:
+    def overtaken(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
         patch(user.pk, b=window())
         services.persist_now()
         return persist(documents)
@@ -142,9 +143,9 @@ def test_a_live_document_behind_its_row_goes_on_above_it(user: User) -> None:
     services.persist_now()
     Canvas.objects.filter(pk=user.pk).update(revision=50)
     patch(user.pk, b=window())
-    services.persist_now()
     assert services.persist_now() == Flushed(persisted=1)
     assert (in_row(user.pk), Canvas.objects.get(user=user).revision) == ({"a", "b"}, 51)
+    assert mark(user.pk) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -209,7 +210,7 @@ def test_a_logout_does_not_go_through_when_postgresql_fails(
 ) -> None:
     """The session must not end with its layout unsaved."""
 
-    def fails(_: Any) -> dict[int, int]:
+    def fails(_: Any) -> dict[int, InRow]:
         raise OperationalError("the connection is closed")
 
     patch(user.pk, a=window())
@@ -272,7 +273,7 @@ def test_the_number_of_unsaved_canvases_is_known(make_user: Any) -> None:
     """It is what the loss of the cache would cost."""
     for _ in range(3):
         patch(make_user().pk, a=window())
-    assert services.unsaved() == 3
+    assert services.unsaved().unsaved == 3
 
 
 def test_progress_is_told(make_user: Any) -> None:

@@ -56,8 +56,8 @@ def test_a_change_is_two_round_trips_and_no_sql(
     assert sent.count == 2
 
 
-def test_a_change_sends_three_commands(user: User) -> None:
-    """GET, the compare-and-set and the mark, as the server itself saw them."""
+def test_a_change_sends_four_commands(user: User) -> None:
+    """GET; then the compare-and-set, the mark and its place in the order, together."""
     patch(user.pk, a=window())
     with store().client.monitor() as monitor:
         patch(user.pk, a={"zIndex": 2})
@@ -68,7 +68,7 @@ def test_a_change_sends_three_commands(user: User) -> None:
                 seen.append(said["command"].split()[0])
     # The monitor holds a connection: a new one introduces itself.
     greetings = ("AUTH", "SELECT", "INFO", "ROLE")
-    assert [name for name in seen if name not in greetings] == ["GET", "EVALSHA", "ZADD"]
+    assert [name for name in seen if name not in greetings] == ["GET", "EVALSHA", "ZADD", "ZADD"]
 
 
 def test_a_change_is_acknowledged_with_the_next_revision(user: User) -> None:

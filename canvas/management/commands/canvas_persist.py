@@ -6,6 +6,9 @@ from typing import Any
 from aevon.cache.management.base import MaintenanceCommand, Report, columns
 from canvas import services
 
+# The others are of flushes that have to end in time.
+SHOWN = ("persisted", "unchanged", "lost", "refused")
+
 
 class Command(MaintenanceCommand):
     help = (
@@ -20,12 +23,12 @@ class Command(MaintenanceCommand):
 
     def run(self, **options: Any) -> Report:
         with self.progress("persisting", as_json=options["json"]) as progress:
-            progress.start("canvas", services.unsaved)
+            progress.start("canvas", lambda: services.unsaved().unsaved)
             flushed = services.persist_now(progress=progress.advance)
         counts = asdict(flushed)
         return Report(
             data=counts,
-            lines=columns([(name, counts[name]) for name in counts]),
+            lines=columns([(name, counts[name]) for name in SHOWN]),
             trouble=_trouble(flushed),
         )
 

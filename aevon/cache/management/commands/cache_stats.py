@@ -1,5 +1,6 @@
 """`manage.py cache_stats`."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from aevon.cache import inspection
+from aevon.cache.flush import LastFlush
 from aevon.cache.inspection import Server, Stats, Unsaved, duration, hit_rate
 from aevon.cache.management.base import MaintenanceCommand, Report
 
@@ -51,13 +53,23 @@ def _data(stats: Stats) -> dict[str, Any]:
         and {name: {**counts, "hitRate": hit_rate(counts)} for name, counts in stats.loads.items()},
         "unsaved": stats.unsaved
         and {
-            name: {"documents": each.documents, "oldestSeconds": each.oldest_seconds}
+            name: {
+                "documents": each.documents,
+                "oldestSeconds": each.oldest_seconds,
+                "refused": each.refused,
+                "lastFlush": each.last_flush and _flush_data(each.last_flush),
+            }
             for name, each in stats.unsaved.items()
         },
         "entries": stats.entries,
         "outbox": stats.outbox,
         "breaker": stats.breaker,
     }
+
+
+def _flush_data(last: LastFlush) -> dict[str, Any]:
+    seconds = {"beganAt": last.began, "seconds": last.ended - last.began}
+    return {**seconds, **last.counts, "failed": last.failed}
 
 
 def _camel(name: str) -> str:
@@ -78,6 +90,7 @@ def _lines(stats: Stats) -> Iterator[str]:
         yield "loads       counted by the web processes: see /metrics"
     for name, each in (stats.unsaved or {}).items():
         yield f"unsaved     {name}: {_unsaved(each)}"
+        yield f"last flush  {name}: {_last_flush(each.last_flush)}"
     for name, count in (stats.entries or {}).items():
         yield f"entries     {name}: {count:,}"
     yield f"outbox      {AWAY if stats.outbox is None else f'{stats.outbox:,} entries to repair'}"
@@ -102,9 +115,21 @@ def _server_lines(server: Server | None) -> Iterator[str]:
 
 
 def _unsaved(each: Unsaved) -> str:
-    if each.oldest_seconds is None:
-        return f"{each.documents:,}"
-    return f"{each.documents:,}, the oldest for {duration(each.oldest_seconds)}"
+    parts = [f"{each.documents:,}"]
+    if each.oldest_seconds is not None:
+        parts.append(f"the oldest for {duration(each.oldest_seconds)}")
+    if each.refused:
+        parts.append(f"{each.refused:,} refused by PostgreSQL")
+    return ", ".join(parts)
+
+
+def _last_flush(last: LastFlush | None) -> str:
+    if last is None:
+        return "none yet"
+    ago, took = duration(max(0.0, time.time() - last.began)), last.ended - last.began
+    counts = [f"{count:,} {result}" for result, count in last.counts.items() if count]
+    failed = ["ended by an outage"] if last.failed else []
+    return f"{ago} ago, {', '.join(failed + counts) or 'nothing to do'} in {took:.2f} s"
 
 
 def _percent(share: float | None) -> str:

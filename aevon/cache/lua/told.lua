@@ -1,0 +1,33 @@
+-- What the scripts of write-behind documents have in common; stands in front of them.
+-- What the cache layer notes at the very end of a document, as text: what cjson writes anew is not
+-- what it read, and only there no text of a user's can look like it.
+
+-- The document up to there; what PostgreSQL has of it, as members; since when it holds something
+-- unsaved, as a member; its stamp, to the end. '' for what is not there. nil where it has no stamp.
+local function parts(text)
+  local head, stamp = string.match(text, '^(.*)(,"_incarnation":"%w+"})$')
+  if not head then return nil end
+  local function cut(member)
+    local shorter, found = string.match(head, '^(.*)(' .. member .. ')$')
+    head = shorter or head
+    return found or ''
+  end
+  local since = cut(',"_dirtySince":[%d.eE+-]+')
+  local at = cut(',"_persistedAt":"[%d.:TZ-]+"')
+  local revision = cut(',"_persistedRevision":%d+')
+  return head, revision .. at, since, stamp
+end
+
+local function persisted_revision(members)
+  return tonumber(string.match(members, '"_persistedRevision":(%d+)') or 0)
+end
+
+-- `stick` is 'STICK' or ''. Without expiry: it holds something that PostgreSQL does not.
+local function store_unsaved(text, stick)
+  if stick == 'STICK' then
+    redis.call('SET', KEYS[1], text, stick)
+  else
+    redis.call('SET', KEYS[1], text)
+  end
+end
+

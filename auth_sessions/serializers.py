@@ -3,6 +3,7 @@
 from rest_framework import serializers
 
 from aevon.api.serializers import StrictBooleanField, StrictCharField, StrictSerializer
+from auth_sessions.models import SovereigntyClass
 
 
 class LoginSerializer(StrictSerializer):
@@ -36,6 +37,17 @@ class LoginResponseSerializer(TokenPairSerializer):
     """A new pair of tokens and the session that they belong to."""
 
     sid = serializers.UUIDField()
+
+
+class BrowserSessionSerializer(serializers.Serializer[object]):
+    """A page's session: its access token, and who the user is."""
+
+    access = serializers.CharField()
+    sid = serializers.UUIDField()
+    expiresAt = serializers.IntegerField(help_text="End of the access token, Unix seconds.")
+    userId = serializers.IntegerField()
+    username = serializers.CharField()
+    sovereigntyClass = serializers.ChoiceField(SovereigntyClass.choices)
 
 
 class SessionSerializer(serializers.Serializer[object]):

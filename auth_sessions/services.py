@@ -2,8 +2,10 @@
 
 import hashlib
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -23,6 +25,7 @@ from auth_sessions.models import Session, User
 from auth_sessions.tokens import TokenPair
 
 LOGIN_WINDOW_SECONDS: Final = 60
+T = TypeVar("T")
 
 
 class WrongCredentials(Exception):
@@ -53,12 +56,41 @@ def log_in(
     Failed attempts are counted per name and per address in a window of a minute; those that
     succeed are not. Raises `TooManyLogins`, `WrongCredentials`.
     """
+    user = _authenticated(username, password, address)
+    return open_session(user, user_agent=user_agent)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """What a page is told of its session, and the refresh token where its cookie changes."""
+
+    user: User
+    sid: UUID
+    access: str
+    expires_at: int
+    refresh: str | None
+
+
+def log_in_browser(
+    *, username: str, password: str, address: str, user_agent: str, held: str
+) -> BrowserSession:
+    """As `log_in`, for a browser whose cookie held the token `held`, or "".
+
+    The session of that token ends, whoever's it was: nothing could reach it any more.
+    """
+    user = _authenticated(username, password, address)
+    end_session_of_token(held, Session.EndReason.ENDED)
+    sid, pair = open_session(user, user_agent=user_agent)
+    return BrowserSession(user, sid, pair.access, pair.expires_at, pair.refresh)
+
+
+def _authenticated(username: str, password: str, address: str) -> User:
     _reserve_attempt(username, address)
     user = authenticate(username=username, password=password)
     if not isinstance(user, User):
         raise WrongCredentials
     _give_back_attempt(username, address)
-    return open_session(user, user_agent=user_agent)
+    return user
 
 
 def _reserve_attempt(username: str, address: str) -> None:
@@ -109,9 +141,24 @@ def refresh(token: str) -> TokenPair:
     A spent token that comes again ends its session: one of the two who used it is a thief.
     Raises `SessionOver`.
     """
+    return _with_latest(token, _rotate)
+
+
+def renew_access(token: str) -> BrowserSession:
+    """A new access token for the session of this refresh token, which is not spent.
+
+    Two tabs, or a page reloaded twice, send the same cookie, and an answer may never arrive: what
+    rotates would take that for theft. Past half of its life the same token is given a later end,
+    so that a session in daily use goes on. One that `refresh` has spent ends its session here,
+    too: a page never sends its cookie there. Raises `SessionOver`.
+    """
+    return _with_latest(token, _renew)
+
+
+def _with_latest(token: str, act: Callable[[tokens.Claims], T]) -> T:
     try:
         claims = tokens.read_refresh(token)
-        return _rotate(claims)
+        return act(claims)
     except tokens.InvalidToken:
         raise SessionOver from None
     except _Reused:
@@ -122,6 +169,31 @@ def refresh(token: str) -> TokenPair:
 @transaction.atomic
 def _rotate(claims: tokens.Claims) -> TokenPair:
     """The new pair. Raises `SessionOver`, `_Reused`."""
+    session = _locked(claims)
+    pair = tokens.issue(session.user, session.sid)
+    session.refreshed_at = timezone.now()
+    for name, value in _expiries(pair).items():
+        setattr(session, name, value)
+    session.save(update_fields=["refreshed_at", *_expiries(pair)])
+    return pair
+
+
+@transaction.atomic
+def _renew(claims: tokens.Claims) -> BrowserSession:
+    """The new access token, and the later refresh token if it is time. Raises as `_rotate`."""
+    session = _locked(claims)
+    pair = tokens.issue(session.user, session.sid, refresh_id=claims.jti)
+    session.refreshed_at, session.access_expires_at = timezone.now(), pair.access_expires_at
+    later = tokens.is_half_over(claims, pair)
+    if later:
+        session.refresh_expires_at = pair.refresh_expires_at
+    session.save(update_fields=["refreshed_at", "access_expires_at", "refresh_expires_at"])
+    refresh_token = pair.refresh if later else None
+    return BrowserSession(session.user, session.sid, pair.access, pair.expires_at, refresh_token)
+
+
+def _locked(claims: tokens.Claims) -> Session:
+    """The live session of its latest refresh token. Raises `SessionOver`, `_Reused`."""
     session = (
         Session.objects.select_for_update(of=("self",))
         .select_related("user")
@@ -132,12 +204,7 @@ def _rotate(claims: tokens.Claims) -> TokenPair:
         raise SessionOver
     if not tokens.belongs(session, claims):
         raise _Reused
-    pair = tokens.issue(session.user, session.sid)
-    session.refreshed_at = timezone.now()
-    for name, value in _expiries(pair).items():
-        setattr(session, name, value)
-    session.save(update_fields=["refreshed_at", *_expiries(pair)])
-    return pair
+    return session
 
 
 def end_session(user_id: int, sid: UUID | str, reason: str = Session.EndReason.LOGOUT) -> bool:
@@ -152,6 +219,15 @@ def end_session(user_id: int, sid: UUID | str, reason: str = Session.EndReason.L
 def end_all_sessions(user_id: int, reason: str = Session.EndReason.LOGOUT) -> bool:
     """End every live session of this user; otherwise as `end_session`."""
     return _end_sessions(user_id, reason)
+
+
+def end_session_of_token(token: str, reason: str = Session.EndReason.LOGOUT) -> bool:
+    """End the session of a refresh token, also of a spent one; otherwise as `end_session`."""
+    try:
+        claims = tokens.read_refresh(token)
+    except tokens.InvalidToken:
+        return False
+    return end_session(claims.user_id, claims.sid, reason)
 
 
 def _end_sessions(user_id: int, reason: str, **which: UUID | str) -> bool:

@@ -2,8 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
 from rest_framework_simplejwt.exceptions import TokenError
@@ -12,6 +12,8 @@ from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from aevon.cache import canonical_user_id
 from auth_sessions.models import Session, User
 
+REFRESH_LIFETIME: Final[timedelta] = RefreshToken.lifetime
+
 
 class InvalidToken(Exception):
     """The token is not one of ours, of another kind, altered, or has expired."""
@@ -19,11 +21,12 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says: whose it is, of which session, and its own id."""
+    """What a token says: whose it is, of which session, its own id, and its end in Unix seconds."""
 
     user_id: int
     sid: str
     jti: str
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,14 @@ class TokenPair:
         return int(self.access_expires_at.timestamp())
 
 
-def issue(user: User, sid: UUID) -> TokenPair:
-    """Sign a pair for this session. The access token carries id, email and class (domain.md)."""
+def issue(user: User, sid: UUID, *, refresh_id: str | None = None) -> TokenPair:
+    """Sign a pair for this session. The access token carries id, email and class (domain.md).
+
+    With `refresh_id` the refresh token is the one of that id, with a later end.
+    """
     access, refresh = AccessToken(), RefreshToken()
+    if refresh_id is not None:
+        refresh["jti"] = refresh_id
     for token in (access, refresh):
         token["sub"] = str(user.pk)
         token["sid"] = str(sid)
@@ -85,6 +93,7 @@ def _read(text: str, kind: type[Token]) -> Claims:
             user_id=canonical_user_id(claims["sub"]),
             sid=str(UUID(claims["sid"])),
             jti=str(claims["jti"]),
+            expires_at=int(claims["exp"]),
         )
     # simplejwt lets a non-numeric or an enormous `exp` through as ValueError, OverflowError or
     # OSError, depending on how enormous. InvalidKey is a ValueError.
@@ -97,3 +106,13 @@ def _read(text: str, kind: type[Token]) -> Claims:
 def belongs(session: Session, claims: Claims) -> bool:
     """Whether the refresh token is the session's latest."""
     return session.user_id == claims.user_id and session.refresh_digest == digest(claims.jti)
+
+
+def is_half_over(claims: Claims, pair: TokenPair) -> bool:
+    """Whether a refresh token has lived half of its life, or ends before the new access token.
+
+    `pair` was issued just now.
+    """
+    now_ends = int(pair.refresh_expires_at.timestamp())
+    half_over = (now_ends - claims.expires_at) * 2 > REFRESH_LIFETIME.total_seconds()
+    return half_over or claims.expires_at < pair.expires_at

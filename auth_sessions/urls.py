@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from auth_sessions import views
+from auth_sessions import browser, views
 
 urlpatterns = [
     path("token/", views.TokenView.as_view(), name="token"),
     path("token/refresh/", views.RefreshView.as_view(), name="token-refresh"),
+    path("browser/", browser.BrowserView.as_view(), name="browser"),
+    path("browser/access/", browser.BrowserAccessView.as_view(), name="browser-access"),
     path("logout/", views.LogoutView.as_view(), name="logout"),
     path("sessions/", views.SessionsView.as_view(), name="sessions"),
     path("sessions/<uuid:sid>/", views.SessionView.as_view(), name="session"),

@@ -1,5 +1,7 @@
 """The endpoints of sessions, and the one that an API gateway asks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -11,6 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import AuthenticationFailed, NotFound
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -40,7 +43,7 @@ class AnonymousView(APIView):
     """A door that needs no token; a refused one still answers 401."""
 
     authentication_classes = ()
-    permission_classes = ()
+    permission_classes: tuple[type[BasePermission], ...] = ()
 
     def get_authenticate_header(self, request: Request) -> str:  # noqa: ARG002
         return BEARER
@@ -69,19 +72,15 @@ class TokenView(AnonymousView):
     )
     def post(self, request: Request) -> Response:
         """Open a session; `session:{userId}` is filled. Failed attempts are limited (429)."""
-        data = _validated(LoginSerializer, request)
-        try:
+        data = validated(LoginSerializer, request)
+        with login_refusals():
             sid, pair = services.log_in(
                 username=data["username"],
                 password=data["password"],
                 address=client_address(request),
                 user_agent=request.META.get("HTTP_USER_AGENT", ""),
             )
-        except services.WrongCredentials:
-            raise AuthenticationFailed("No active user has this name and password.") from None
-        except services.TooManyLogins as refused:
-            raise TooManyAttempts(refused.retry_after_seconds) from None
-        return _uncached({**_pair(pair), "sid": str(sid)})
+        return uncached({**_pair(pair), "sid": str(sid)})
 
 
 class RefreshView(AnonymousView):
@@ -105,12 +104,12 @@ class RefreshView(AnonymousView):
     )
     def post(self, request: Request) -> Response:
         """A new pair; the old refresh token is spent, and ends the session if it comes again."""
-        data = _validated(RefreshSerializer, request)
+        data = validated(RefreshSerializer, request)
         try:
             pair = services.refresh(data["refresh"])
         except services.SessionOver:
             raise AuthenticationFailed("The refresh token is no longer good.") from None
-        return _uncached(_pair(pair))
+        return uncached(_pair(pair))
 
 
 class LogoutView(APIView):
@@ -125,7 +124,7 @@ class LogoutView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Persists the canvas, then ends the session: the next request with it gets 401."""
-        everywhere = _validated(LogoutSerializer, request)["everywhere"]
+        everywhere = validated(LogoutSerializer, request)["everywhere"]
         if everywhere:
             services.end_all_sessions(caller(request).pk)
         else:
@@ -207,6 +206,17 @@ def _refused(refusal: AuthenticationFailed) -> HttpResponseBase:
     return response
 
 
+@contextmanager
+def login_refusals() -> Iterator[None]:
+    """What a login is refused for, as what a client is told."""
+    try:
+        yield
+    except services.WrongCredentials:
+        raise AuthenticationFailed("No active user has this name and password.") from None
+    except services.TooManyLogins as refused:
+        raise TooManyAttempts(refused.retry_after_seconds) from None
+
+
 def client_address(request: HttpRequest | Request) -> str:
     """The caller's address as the trusted proxies saw it.
 
@@ -220,7 +230,8 @@ def client_address(request: HttpRequest | Request) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
-def _validated(serializer_class: type[Any], request: Request) -> dict[str, Any]:
+def validated(serializer_class: type[Any], request: Request) -> dict[str, Any]:
+    """The members of the body; raises `ValidationError`."""
     serializer = serializer_class(data=request.data)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
@@ -235,6 +246,6 @@ def _listed(session: Session, current_sid: str) -> dict[str, Any]:
     return shown | {"current": str(session.sid) == current_sid}
 
 
-def _uncached(data: dict[str, Any]) -> Response:
+def uncached(data: dict[str, Any]) -> Response:
     """Tokens are not for anybody's cache (RFC 6749, 5.1)."""
     return Response(data, headers={"Cache-Control": "no-store"})

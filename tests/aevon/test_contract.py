@@ -17,6 +17,8 @@ README = (ROOT / "README.md").read_text()
 PATHS = {
     "/api/v1/auth/token/": {"post"},
     "/api/v1/auth/token/refresh/": {"post"},
+    "/api/v1/auth/browser/": {"post", "delete"},
+    "/api/v1/auth/browser/access/": {"post"},
     "/api/v1/auth/logout/": {"post"},
     "/api/v1/auth/sessions/": {"get"},
     "/api/v1/auth/sessions/{sid}/": {"delete"},

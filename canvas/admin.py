@@ -5,7 +5,7 @@ from django.utils.html import format_html
 
 from aevon.cache import CANVAS
 from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin, pretty
-from canvas.models import AwayEdit, Canvas
+from canvas.models import AwayEdit, Canvas, Note
 
 
 @admin.register(Canvas)
@@ -36,3 +36,13 @@ class AwayEditAdmin(ReadOnlyAdmin):
     def pretty_change(self, edit: AwayEdit) -> str:
         """As indented JSON."""
         return format_html("<pre>{}</pre>", pretty(edit.change))
+
+
+@admin.register(Note)
+class NoteAdmin(ReadOnlyAdmin):
+    """What users keep in their micro-apps."""
+
+    search_fields = ("user__username", "app_id")
+    list_select_related = ("user",)
+    list_display = ("user", "app_id", "version", "updated_at")
+    fields = readonly_fields = ("user", "app_id", "version", "updated_at", "text")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 MICRO_APPS_MAX: Final = 500
+ID_MAX: Final = 64
 # Not the name that a JavaScript reader cannot use as a member.
-ID: Final = re.compile(r"(?!__proto__\Z)[A-Za-z0-9_.-]{1,64}", re.ASCII)
+ID: Final = re.compile(rf"(?!__proto__\Z)[A-Za-z0-9_.-]{{1,{ID_MAX}}}", re.ASCII)
+ID_RULE: Final = f"An id is 1 to {ID_MAX} of A-Z, a-z, 0-9, '_', '.' and '-'."
 COORDINATE_MAX: Final = 1_000_000
 SIDE_MAX: Final = 100_000
 Z_INDEX_MAX: Final = 2**31
@@ -127,7 +129,7 @@ def _layout_problems(layout: Any, ids: Collection[str] | None) -> Iterator[Probl
 def _micro_app_problems(app_id: str, app: Any) -> Iterator[Problem]:
     path = f"microApps.{app_id}"
     if not ID.fullmatch(app_id):
-        yield Problem(path, "invalid_id", "An id is 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-'.")
+        yield Problem(path, "invalid_id", ID_RULE)
         return
     yield from _MICRO_APP(app, path)
 

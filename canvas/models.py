@@ -1,13 +1,17 @@
-"""A user's layout as last persisted, and the journal of what changed it past the cache."""
+"""A user's layout as last persisted, the journal of what changed it past the cache, and notes."""
+
+from typing import Final
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.fields.json import KeyTransform
-from django.db.models.functions import Coalesce, Now
-from django.db.models.lookups import Exact
+from django.db.models.functions import Coalesce, Length, Now
+from django.db.models.lookups import Exact, LessThanOrEqual
 
-from canvas.layout import empty_layout
+from canvas.layout import ID_MAX, empty_layout
+
+NOTE_TEXT_MAX: Final = 20_000
 
 _MICRO_APPS_TYPE = Func(
     KeyTransform("microApps", F("layout")),
@@ -69,3 +73,29 @@ class AwayEdit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} #{self.pk}"
+
+
+class Note(models.Model):
+    """A text that a user keeps in the micro-app with this id. Only PostgreSQL has it."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="canvas_notes"
+    )
+    app_id = models.CharField(max_length=ID_MAX)
+    text = models.TextField(blank=True)
+    version = models.BigIntegerField(default=0, help_text="Rises with every change.")
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["user_id", "app_id"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "app_id"], name="canvas_note_one_per_app"),
+            models.CheckConstraint(condition=Q(version__gte=1), name="canvas_note_version_ge_1"),
+            models.CheckConstraint(
+                condition=LessThanOrEqual(Length("text"), NOTE_TEXT_MAX),
+                name="canvas_note_is_short",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.app_id} v{self.version}"

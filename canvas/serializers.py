@@ -1,10 +1,12 @@
-"""What the endpoint takes and gives, for the documentation: `layout.py` holds the checks."""
+"""What the endpoints take and give. Of a layout for the documentation: `layout.py` checks it."""
 
 from typing import Any
 
 from rest_framework import serializers
 
+from aevon.api.serializers import StrictCharField, StrictSerializer
 from canvas import layout
+from canvas.models import NOTE_TEXT_MAX
 
 
 class PositionSerializer(serializers.Serializer[Any]):
@@ -83,4 +85,19 @@ class CanvasSerializer(serializers.Serializer[Any]):
     )
     persistedAt = serializers.DateTimeField(
         allow_null=True, help_text="Since when; null while nothing is."
+    )
+
+
+class NoteSerializer(StrictSerializer):
+    """A micro-app's text."""
+
+    text = StrictCharField(allow_blank=True, max_length=NOTE_TEXT_MAX)
+    version = serializers.IntegerField(
+        read_only=True, min_value=0, help_text="Rises with every change."
+    )
+    updatedAt = serializers.DateTimeField(
+        source="updated_at",
+        read_only=True,
+        allow_null=True,
+        help_text="Null on a note that was never written.",
     )

@@ -27,6 +27,7 @@ PATHS = {
     "/api/v1/klepsydra/instruments/": {"get"},
     "/api/v1/klepsydra/interactions/": {"post"},
     "/api/v1/canvas/": {"get", "put", "patch"},
+    "/api/v1/canvas/notes/{appId}/": {"get", "put"},
     "/api/v1/beep/commands/": {"post"},
     "/api/v1/beep/history/": {"get", "delete"},
 }

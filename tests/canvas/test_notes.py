@@ -80,7 +80,8 @@ def test_notes_are_of_one_user_and_one_app(user: User, client: APIClient, client
     write(client_for(other), "theirs")
     assert texts(user) == {"notes": "mine", "a.B_c-9": "list"}
     assert texts(other) == {"notes": "theirs"}
-    assert client.get(URL).json()["text"] == "mine"
+    seen = [each.get(URL).json()["text"] for each in (client, client_for(other))]
+    assert seen == ["mine", "theirs"]
 
 
 def test_no_token_is_refused() -> None:

@@ -27,6 +27,7 @@ CANVASES: Final = Projection(
     read=selectors.read_documents,
     user_ids=selectors.user_ids,
     version=lambda document: document.revision,
+    anchor="canvas_canvas",
 )
 CANVAS_BUFFER: Final = WriteBehind(
     projection=CANVASES, keys=CANVAS_INDEX, empty=empty, persist=persist

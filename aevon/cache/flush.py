@@ -164,10 +164,11 @@ class Taken(Generic[D]):
     documents: dict[int, D] = field(default_factory=dict)
     raws: dict[int, bytes] = field(default_factory=dict)
 
-    def known(self, saved: "Saved", user_id: int) -> int:
-        """The highest revision that document or row has."""
+    def is_lost(self, saved: "Saved", user_id: int) -> bool:
+        """Whether the mark is higher than what document and row have."""
         document = self.documents.get(user_id)
-        return max(document.revision if document is not None else 0, saved.revision(user_id))
+        held = document.revision if document is not None else 0
+        return self.marks[user_id] > max(held, saved.revision(user_id))
 
     def clearable(self, saved: "Saved", user_id: int) -> int:
         """Up to which revision the user's mark has served; 0: it has not. A row that is ahead of
@@ -180,13 +181,9 @@ class Taken(Generic[D]):
 
     def floor(self, saved: "Saved", user_id: int) -> int:
         """Which revision the user's document has to go on above, as it seems; 0: none."""
-        mark, document, row = (
-            self.marks[user_id],
-            self.documents.get(user_id),
-            saved.rows.get(user_id),
-        )
-        if mark > self.known(saved, user_id):
-            return mark
+        if self.is_lost(saved, user_id):
+            return self.marks[user_id]
+        document, row = self.documents.get(user_id), saved.rows.get(user_id)
         if document is None or document.dirty_since is None or row is None or saved.holds(document):
             return 0
         return row.revision if row.revision >= document.revision else 0
@@ -224,13 +221,13 @@ class _Run(Generic[D]):
         """The oldest first. Then whatever is marked and had no place in that order: the clocks of
         two processes may differ, and one may have died while it marked."""
         index = self.buffer.index
-        if not self._each(index.oldest_first(shards, until=until)):
-            left = index.exposure().unsaved - len(self.stayed)
-            return self._count("left", max(0, left))
+        in_time = self._each(index.oldest_first(shards, until=until))
         counts = index.counts()
-        if sum(counts[shard] for shard in shards) > len(self.stayed):
+        left = sum(counts[shard] for shard in shards) - len(self.stayed)
+        if not in_time:
+            self._count("left", max(0, left))
+        elif left > 0:
             self._each(u for u in index.everybody(shards) if u not in self.stayed)
-        return None
 
     def _each(self, user_ids: Iterator[int]) -> bool:
         """Whether all were reached in time."""
@@ -265,7 +262,7 @@ class _Run(Generic[D]):
         saved = self._save(taken)
         note_refused(self.buffer, taken, saved, refusals)
         floors = overtaken(self.buffer, taken, saved)
-        lost = {user_id for user_id in floors if taken.marks[user_id] > taken.known(saved, user_id)}
+        lost = {user_id for user_id in floors if taken.is_lost(saved, user_id)}
         for user_id in lost:
             logger.error("The unsaved document of user %d is gone from the cache", user_id)
         self._count("lost", len(lost))
@@ -416,11 +413,11 @@ def overtaken(buffer: WriteBehind[D], taken: Taken[D], saved: Saved) -> dict[int
 def _is_behind(live: Any, floor: int, taken: Taken[D], saved: Saved) -> bool:
     if isinstance(live, Found):
         return True
-    if live.revision != floor:
+    if taken.is_lost(saved, live.user_id):
         return bool(live.revision < floor)
-    seen = taken.documents.get(live.user_id)
-    diverged = live.dirty_since is not None and not saved.rows[live.user_id].same
-    return seen is not None and seen.revision == floor and diverged
+    # One of the row's very revision is behind if it is the one that was compared with the row.
+    last = taken.documents[live.user_id].revision if live.revision == floor else floor - 1
+    return live.dirty_since is not None and live.revision <= last
 
 
 def lift(buffer: WriteBehind[D], floors: Mapping[int, int]) -> list[int]:

@@ -75,27 +75,42 @@ DROP FUNCTION {rises}();
     return [RunSQL(raise_versions, remove), *noted(table, keyspace=keyspace, user_id=user_id)]
 
 
-def noted(table: str, *, keyspace: str, user_id: str = "user_id") -> list[RunSQL]:
+def noted(
+    table: str,
+    *,
+    keyspace: str,
+    user_id: str = "user_id",
+    version: str = "version",
+    by_others: bool = False,
+) -> list[RunSQL]:
     """Operations that tell the outbox of every change of `table`, whose `version` somebody else
-    raises: a row's deletion, or its change of owner, counts as one version more."""
+    raises: a row's deletion, or its change of owner, counts as one version more.
+
+    `by_others`: only of changes that the application's own connections have not made, where those
+    come from the cache in the first place.
+    """
     owner, rows, tells = _quoted(user_id), _quoted(table), _quoted(f"{table}_changed")
+    number = _quoted(version)
+    when = (
+        "WHEN (current_setting('aevon.writer', true) IS DISTINCT FROM 'app')" if by_others else ""
+    )
     note = f"""{PIN}
 CREATE FUNCTION {tells}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.version + 1);
+        PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.{number} + 1);
     ELSE
         IF TG_OP = 'UPDATE' AND OLD.{owner} <> NEW.{owner} THEN
-            PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.version + 1);
+            PERFORM cache_note_change('{keyspace}', OLD.{owner}, OLD.{number} + 1);
         END IF;
-        PERFORM cache_note_change('{keyspace}', NEW.{owner}, NEW.version);
+        PERFORM cache_note_change('{keyspace}', NEW.{owner}, NEW.{number});
     END IF;
     RETURN NULL;
 END $$;
 
 CREATE TRIGGER cache_is_told AFTER INSERT OR UPDATE OR DELETE ON {rows}
-FOR EACH ROW EXECUTE FUNCTION {tells}();
+FOR EACH ROW {when} EXECUTE FUNCTION {tells}();
 """
     return [RunSQL(note, f"DROP TRIGGER cache_is_told ON {rows}; DROP FUNCTION {tells}();")]
 

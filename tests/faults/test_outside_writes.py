@@ -9,13 +9,18 @@ import psycopg
 import pytest
 from rest_framework.test import APIClient
 
+from aevon.cache.models import Outbox
 from aevon.embedded import CacheServer
+from canvas import services as canvas
+from canvas.models import Canvas
 from klepsydra.models import PsycheState
 from tests.cache.ledgers import query
+from tests.canvas.helpers import window
 from tests.faults.witness import hits
 from tests.servers import ROOT, database_url, environment
 from tests.waiting import eventually
 
+CANVAS = "/api/v1/canvas/"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -69,3 +74,34 @@ def test_write_while_a_listener_runs(
         assert eventually(lambda number=number: amplitude(client) == number / 100, 1)
     psql(DELETE, player)
     assert eventually(lambda: PsycheState.cached.get(player) is None, 1)
+
+
+MOVE = """
+UPDATE canvas_canvas SET layout = jsonb_set(layout, '{microApps,a,position,x}', to_jsonb(%s::int))
+WHERE user_id = %s
+"""
+
+
+def test_canvas_written_while_a_listener_runs(
+    listener: None, psql: Any, make_players: Any, browser: Any
+) -> None:
+    """One that holds nothing unsaved follows its row within a second; one that does goes on above
+    it, because what is unsaved exists nowhere else."""
+    (player,) = make_players(1)
+    client = browser(player)
+
+    def x() -> int:
+        return int(client.get(CANVAS).json()["layout"]["microApps"]["a"]["position"]["x"])
+
+    client.patch(CANVAS, {"microApps": {"a": window()}})
+    canvas.persist_now()
+    for number in range(1, 11):
+        x()
+        psql(MOVE, number, player)
+        assert eventually(lambda number=number: x() == number, 1)
+    client.patch(CANVAS, {"microApps": {"a": {"position": {"x": 500}}}})
+    psql(MOVE, 77, player)
+    assert eventually(lambda: not Outbox.objects.exists(), 1)
+    assert x() == 500
+    canvas.persist_now()
+    assert Canvas.objects.get(user_id=player).layout["microApps"]["a"]["position"]["x"] == 500

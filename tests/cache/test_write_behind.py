@@ -2,19 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from django.db import OperationalError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-import aevon.cache.flush as flush_module
 from aevon.cache import (
     CANVAS_INDEX,
     CacheUnavailable,
@@ -25,68 +23,15 @@ from aevon.cache import (
 )
 from aevon.cache.codec import encode
 from aevon.cache.connection import reset, store
-from aevon.cache.dirty_index import SHARDS, Exposure
 from aevon.cache.entries import Found
-from aevon.cache.flush import Flushed, flush, flush_users
-from aevon.cache.metrics import FLUSHED
-from aevon.cache.write_behind import InRow, update
-from tests.cache.conftest import back, counted
-from tests.cache.entry_states import between, got, life, put
-from tests.cache.ledgers import POISON, SHEETS, Sheet, query
+from aevon.cache.flush import flush
+from aevon.cache.write_behind import update
+from tests.cache.entry_states import got, life, put
+from tests.cache.ledgers import SHEETS, Sheet, query
+from tests.cache.sheets import KEY, MARKS, add, around, edit, live, marks, row, save_row
 from tests.threads import in_thread
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
-KEY, MARKS = "canvas:7", "canvas:dirty:7"
-
-
-def edit(text: str = "a", user_id: int = 7, buffer: Any = SHEETS) -> Sheet:
-    """An acknowledged change."""
-    sheet: Sheet = update(buffer, user_id, lambda s: msgspec.structs.replace(s, text=text))
-    return sheet
-
-
-def add(letter: str) -> Callable[[Sheet], Sheet]:
-    """A change that keeps what is there."""
-    return lambda sheet: msgspec.structs.replace(sheet, text=sheet.text + letter)
-
-
-def row(user_id: int = 7) -> tuple[str, int] | None:
-    """Text and revision in PostgreSQL."""
-    rows = query("SELECT text, revision FROM test_sheet WHERE user_id = %s", user_id)
-    return rows[0] if rows else None
-
-
-def save_row(text: str, revision: int, user_id: int = 7) -> None:
-    """A row that has been persisted before."""
-    query("INSERT INTO test_sheet VALUES (%s, %s, %s)", user_id, text, revision)
-
-
-def marks() -> dict[str, float]:
-    """What is marked: user -> revision."""
-    keys = [CANVAS_INDEX.dirty.key(shard) for shard in range(SHARDS)]
-    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in keys]
-    flat = [each.decode() for pair in pairs for each in pair]
-    return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def around(act: Callable[[], object], *, after: bool = True) -> Any:
-    """The buffer during whose persist `act` runs, once: after it, or before."""
-    waiting = [act]
-
-    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
-        if not after and waiting:
-            waiting.pop()()
-        revisions = SHEETS.persist(sheets)
-        if after and waiting:
-            waiting.pop()()
-        return revisions
-
-    return replace(SHEETS, persist=persist)
-
-
-def live(**members: Any) -> Sheet:
-    """User 7's document, as of the server's present life."""
-    return Sheet(user_id=7, incarnation=life().incarnation, **members)
 
 
 # --- load --------------------------------------------------------------------------------------
@@ -253,287 +198,6 @@ def test_entry_evicted_between_read_and_write() -> None:
     assert update(SHEETS, 7, change).revision == 4
 
 
-# --- flush -------------------------------------------------------------------------------------
-
-
-def test_flush() -> None:
-    """Each marked document is persisted, unmarked, and gets a lifetime."""
-    for user_id in (7, 8, 15):
-        edit(f"text {user_id}", user_id)
-    seen: list[int] = []
-    assert flush(SHEETS, progress=seen.append) == Flushed(persisted=3)
-    assert [row(user_id) for user_id in (7, 8, 15)] == [(f"text {u}", 1) for u in (7, 8, 15)]
-    assert (marks(), sum(seen)) == ({}, 3)
-    assert got(KEY) == {"userId": 7, "text": "text 7", "revision": 1, "_persistedRevision": 1}
-    assert store().command("TTL", KEY) >= 86_400 * 0.9 - 10
-
-
-def test_flush_of_nothing(django_assert_num_queries: Any) -> None:
-    """No SQL."""
-    with django_assert_num_queries(0):
-        assert flush(SHEETS) == flush_users(SHEETS, []) == flush_users(SHEETS, [7]) == Flushed()
-
-
-def test_flush_of_some_users() -> None:
-    """The others wait."""
-    edit("a", 7)
-    edit("b", 8)
-    assert flush_users(SHEETS, [7, 9]) == Flushed(persisted=1)
-    assert (row(7), row(8), marks()) == (("a", 1), None, {"8": 1})
-
-
-def test_flush_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More documents than one statement takes."""
-    monkeypatch.setattr(flush_module, "BATCH", 2)
-    for user_id in (7, 15, 23, 31, 39):
-        edit("x", user_id)
-    seen: list[int] = []
-    assert flush(SHEETS, progress=seen.append) == Flushed(persisted=5)
-    assert (seen, marks()) == ([2, 2, 1], {})
-
-
-@pytest.mark.parametrize("after", [True, False])
-def test_change_during_the_flush(after: bool) -> None:
-    """Between its read and its clear: it stays marked and unsaved, and the next flush has it."""
-    edit("old")
-    flush(around(lambda: edit("new"), after=after))
-    assert (row(), marks(), got(KEY)["text"]) == (("old", 1), {"7": 2}, "new")
-    assert store().command("TTL", KEY) == -1
-    flush(SHEETS)
-    assert (row(), marks()) == (("new", 2), {})
-
-
-def test_eviction_of_a_saved_document_during_the_next_flush() -> None:
-    """The row has everything: nothing is lost, nothing comes back."""
-    edit("a")
-    flush(around(lambda: store().command("DEL", KEY)))
-    assert (row(), marks(), store().command("EXISTS", KEY)) == (("a", 1), {}, 0)
-
-
-def test_change_after_an_eviction_during_the_flush() -> None:
-    """It is computed from the row, and stays marked."""
-    edit("a")
-
-    def act() -> None:
-        store().command("DEL", KEY)
-        edit("b")
-
-    flush(around(act))
-    assert (got(KEY)["revision"], marks()) == (2, {"7": 2})
-    flush(SHEETS)
-    assert row() == ("b", 2)
-
-
-def test_overlapping_flush() -> None:
-    """Both finish, one effect."""
-    edit("a")
-    assert flush(around(lambda: flush(SHEETS))).persisted == 1
-    assert (row(), marks()) == (("a", 1), {})
-
-
-def test_older_flush_that_finishes_last() -> None:
-    """It does not write its older document over the newer row, nor clear the newer mark."""
-    edit("old")
-
-    def overtaken() -> None:
-        edit("new")
-        flush(SHEETS)
-        edit("newest")
-
-    flush(around(overtaken, after=False))
-    assert (row(), marks()) == (("new", 2), {"7": 3})
-
-
-def test_flusher_that_dies_after_its_commit() -> None:
-    """The next one finishes what it left."""
-    edit("a")
-    with pytest.raises(KeyboardInterrupt):
-        flush(around(lambda: (_ for _ in ()).throw(KeyboardInterrupt)))
-    assert (row(), marks()) == (("a", 1), {"7": 1})
-    assert flush(SHEETS).persisted == 1
-    assert (marks(), store().command("TTL", KEY) > 0) == ({}, True)
-
-
-def test_database_away_during_a_flush() -> None:
-    """Everything stays marked and unsaved until it is back."""
-    edit("a")
-
-    def away(_: Any) -> Any:
-        raise OperationalError("away")
-
-    for _ in range(3):
-        with pytest.raises(OperationalError):
-            flush(replace(SHEETS, persist=away))
-    assert (marks(), store().command("TTL", KEY)) == ({"7": 1}, -1)
-    assert flush(SHEETS).persisted == 1
-
-
-def test_cache_away_during_a_flush(server: Any, brief: None) -> None:
-    """The rows have been written; the marks are cleared by the next flush."""
-    edit("a")
-    server.pause()
-    with pytest.raises(CacheUnavailable):
-        flush(SHEETS)
-    server.resume()
-    back()
-    assert flush(SHEETS).persisted == 1
-
-
-def test_mark_without_a_document(caplog: pytest.LogCaptureFixture) -> None:
-    """What the cache's memory lost is counted and reported; the mark goes."""
-    save_row("saved", 3)
-    store().command("ZADD", MARKS, 5, 7)
-    with counted(FLUSHED, "canvas", "lost") as more:
-        assert flush(SHEETS) == Flushed(lost=1)
-    assert (more(), marks()) == (1, {})
-    assert "unsaved document of user 7 is gone" in caplog.text
-
-
-def test_mark_of_a_document_that_is_in_its_row() -> None:
-    """Nothing was lost."""
-    save_row("saved", 3)
-    store().command("ZADD", MARKS, 3, 7)
-    assert flush(SHEETS) == Flushed(unchanged=1)
-    assert marks() == {}
-
-
-@pytest.mark.parametrize("read_first", [False, True])
-def test_change_while_a_lost_document_is_reported(read_first: bool) -> None:
-    """The old mark hides the change's own: it must not be cleared with it."""
-    save_row("saved", 3)
-    store().command("ZADD", MARKS, 7, 7)
-
-    def act() -> None:
-        if read_first:
-            write_behind.load(SHEETS, 7)
-        edit("new")
-
-    flush(replace(SHEETS, projection=between(SHEETS.projection, act)))
-    assert (row(), marks()) == (("new", 8), {})
-
-
-def test_change_after_a_loss_before_the_flush() -> None:
-    """It is persisted at once, and goes on above the lost mark, which would never be cleared."""
-    save_row("saved", 3)
-    store().command("ZADD", MARKS, 7, 7)
-    edit("new")
-    assert flush(SHEETS) == Flushed(lost=1)
-    assert (row(), marks()) == (("new", 8), {})
-
-
-def test_marks_that_come_in_the_wrong_order() -> None:
-    """The higher revision stays: two processes may be overtaken between script and mark."""
-    older, newer = edit("a"), edit("b")
-    store().pipeline([c for each in (newer, older) for c in SHEETS.index.mark(each)])
-    assert marks() == {"7": 2}
-
-
-def test_lease_of_a_dead_reader() -> None:
-    """A change does not wait for its end; nothing is marked before it is stored, or lost."""
-    save_row("saved", 3)
-    put(KEY, {"_lease": "dead"}, "PX", 5_000)
-    assert edit("new").revision == 4
-    assert (marks(), flush(SHEETS), row()) == ({"7": 4}, Flushed(persisted=1), ("new", 4))
-
-
-def test_change_refused_behind_a_lease() -> None:
-    """No mark is left of what was never stored."""
-    put(KEY, {"_lease": "alive"}, "PX", 5_000)
-    tried = []
-
-    def refuse_the_second(sheet: Sheet) -> Sheet:
-        tried.append(sheet)
-        if len(tried) > 1:
-            raise ValueError("no")
-        return sheet
-
-    with pytest.raises(ValueError, match="no"):
-        update(SHEETS, 7, refuse_the_second)
-    assert marks() == {}
-
-
-def test_lease_of_a_reader_that_is_only_slow() -> None:
-    """A change takes its lease away, and it fills nothing any more."""
-    slow = replace(SHEETS, projection=between(SHEETS.projection, lambda: edit("new")))
-    save_row("saved", 3)
-    assert write_behind.load(slow, 7).text == "saved"
-    assert write_behind.load(SHEETS, 7).text == "new"
-
-
-BROKEN: dict[str, Callable[[], object]] = {
-    "change": lambda: edit("c", 15),
-    "first change": lambda: edit("c", 23),
-    "flush": lambda: flush(SHEETS),
-    "flush of one": lambda: flush_users(SHEETS, [7]),
-    "exposure": SHEETS.index.exposure,
-    "counts": SHEETS.index.counts,
-}
-
-
-@pytest.mark.parametrize("first", BROKEN)
-def test_index_of_another_type(first: str, caplog: pytest.LogCaptureFixture) -> None:
-    """It is made anew from the documents by whoever meets it; nothing unsaved is forgotten."""
-    edit("a", 7)
-    edit("b", 15)
-    store().command("SET", MARKS, "no index")
-    BROKEN[first]()
-    flush(SHEETS)
-    texts = {7: "a", 15: "c" if first == "change" else "b"}
-    assert {user_id: row(user_id)[0] for user_id in texts} == texts  # type: ignore[index]
-    assert marks() == {}
-    assert f"{MARKS} was no index" in caplog.text
-
-
-@pytest.mark.parametrize("key", [MARKS, "canvas:since:7"])
-def test_foreign_member_of_an_index(key: str) -> None:
-    """It is no user: a flush removes it and goes on."""
-    edit("a")
-    store().command("ZADD", key, 1, "somebody", 2, "0")
-    assert flush(SHEETS) == Flushed(persisted=1)
-    assert SHEETS.index.counts() == dict.fromkeys(range(SHARDS), 0)
-
-
-def test_corrupt_document_that_was_marked() -> None:
-    """It counts as lost: there is nothing to persist."""
-    edit("a")
-    put(KEY, b"rubbish")
-    assert flush(SHEETS) == Flushed(lost=1)
-
-
-def test_poison_document(caplog: pytest.LogCaptureFixture) -> None:
-    """The others are persisted; the one PostgreSQL refuses stays, marked and reported."""
-    for user_id in (7, 15, 23):
-        edit(POISON if user_id == 15 else "good", user_id)
-    with counted(FLUSHED, "canvas", "refused") as more:
-        assert flush(replace(SHEETS, persist=_all_or_none)) == Flushed(persisted=2, refused=1)
-    assert (row(7), row(15), row(23), marks()) == (("good", 1), None, ("good", 1), {"15": 1})
-    assert (more(), store().command("TTL", "canvas:15")) == (1, -1)
-    assert "refuses the document of user 15" in caplog.text
-
-
-def _all_or_none(sheets: Sequence[Sheet]) -> dict[int, int]:
-    from django.db import transaction  # noqa: PLC0415
-
-    with transaction.atomic():
-        return SHEETS.persist(sheets)
-
-
-def test_poison_document_that_is_mended() -> None:
-    """The next flush takes it."""
-    edit(POISON)
-    flush(replace(SHEETS, persist=_all_or_none))
-    edit("good")
-    assert flush(SHEETS) == Flushed(persisted=1)
-    assert row() == ("good", 2)
-
-
-def test_document_of_a_user_that_no_longer_exists() -> None:
-    """Mark and document go."""
-    edit("orphan")
-    assert flush(replace(SHEETS, persist=lambda _: {})) == Flushed(unchanged=1)
-    assert (marks(), store().command("EXISTS", KEY)) == ({}, 0)
-
-
 # --- removal -----------------------------------------------------------------------------------
 
 
@@ -574,24 +238,6 @@ def test_clean_document_evicted_during_an_update() -> None:
         return add("b")(sheet)
 
     assert (update(SHEETS, 7, change).text, marks()) == ("ab", {"7": 2})
-
-
-# --- exposure ----------------------------------------------------------------------------------
-
-
-def test_exposure() -> None:
-    """How many documents are unsaved, and since when the oldest is."""
-    assert SHEETS.index.exposure() == Exposure(0, None)
-    first = edit("a", 7)
-    edit("b", 8)
-    edit("c", 7)
-    assert SHEETS.index.exposure() == Exposure(2, first.dirty_since)
-
-
-def test_exposure_of_a_mark_without_a_document() -> None:
-    """It counts as unsaved, of unknown age."""
-    store().command("ZADD", MARKS, 5, 7)
-    assert SHEETS.index.exposure() == Exposure(1, None)
 
 
 # --- concurrency -------------------------------------------------------------------------------

@@ -1,0 +1,73 @@
+"""What the tests of the write-behind pattern share: user 7's document, its row and its mark."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from aevon.cache import CANVAS_INDEX
+from aevon.cache.connection import store
+from aevon.cache.dirty_index import SHARDS
+from aevon.cache.write_behind import InRow, update
+from tests.cache.entry_states import life
+from tests.cache.ledgers import SHEETS, Sheet, query
+
+KEY, MARKS, SINCE = "canvas:7", "canvas:dirty:7", "canvas:since:7"
+
+
+def edit(text: str = "a", user_id: int = 7, buffer: Any = SHEETS) -> Sheet:
+    """An acknowledged change."""
+    sheet: Sheet = update(buffer, user_id, lambda s: msgspec.structs.replace(s, text=text))
+    return sheet
+
+
+def add(letter: str) -> Callable[[Sheet], Sheet]:
+    """A change that keeps what is there."""
+    return lambda sheet: msgspec.structs.replace(sheet, text=sheet.text + letter)
+
+
+def row(user_id: int = 7) -> tuple[str, int] | None:
+    """Text and revision in PostgreSQL."""
+    rows = query("SELECT text, revision FROM test_sheet WHERE user_id = %s", user_id)
+    return rows[0] if rows else None
+
+
+def save_row(text: str, revision: int, user_id: int = 7) -> None:
+    """A row that has been persisted before."""
+    query("INSERT INTO test_sheet VALUES (%s, %s, %s)", user_id, text, revision)
+
+
+def save_row_again(text: str, revision: int, user_id: int = 7) -> None:
+    """Somebody writes the row with SQL."""
+    query(
+        "UPDATE test_sheet SET text = %s, revision = %s WHERE user_id = %s", text, revision, user_id
+    )
+
+
+def marks() -> dict[str, float]:
+    """What is marked: user -> revision."""
+    keys = [CANVAS_INDEX.dirty.key(shard) for shard in range(SHARDS)]
+    pairs = [store().command("ZRANGE", key, 0, -1, "WITHSCORES") for key in keys]
+    flat = [each.decode() for pair in pairs for each in pair]
+    return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def around(act: Callable[[], object], *, after: bool = True) -> Any:
+    """The buffer during whose persist `act` runs, once: after it, or before."""
+    waiting = [act]
+
+    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+        if not after and waiting:
+            waiting.pop()()
+        revisions = SHEETS.persist(sheets)
+        if after and waiting:
+            waiting.pop()()
+        return revisions
+
+    return replace(SHEETS, persist=persist)
+
+
+def live(**members: Any) -> Sheet:
+    """User 7's document, as of the server's present life."""
+    return Sheet(user_id=7, incarnation=life().incarnation, **members)

@@ -416,7 +416,7 @@ def _is_behind(live: Any, floor: int, taken: Taken[D], saved: Saved) -> bool:
     if taken.is_lost(saved, live.user_id):
         return bool(live.revision < floor)
     # One of the row's very revision is behind if it is the one that was compared with the row.
-    last = taken.documents[live.user_id].revision if live.revision == floor else floor - 1
+    last = taken.documents[live.user_id].revision if live.revision == floor else floor
     return live.dirty_since is not None and live.revision <= last
 
 

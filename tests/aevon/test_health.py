@@ -19,7 +19,10 @@ from aevon import deadline
 from aevon.cache import CANVAS_INDEX, CONVO_HISTORY, add_to_outbox
 from aevon.cache.connection import store
 from aevon.celery import app
+from auth_sessions.models import User
+from canvas import services as canvas
 from tests import servers
+from tests.canvas.helpers import patch, poison, window
 from tests.servers import ROOT
 
 NOWHERE = "redis://:secret-word@127.0.0.1:1/0"
@@ -110,6 +113,24 @@ def test_readiness_has_an_entry_for_each_dependency() -> None:
     assert {each["status"] for each in body["dependencies"].values()} == {"ok"}
     assert all(0 < each["latencyMs"] < 2_500 for each in body["dependencies"].values())
     assert body["dependencies"]["dragonfly"]["server"].startswith(("Redis ", "Dragonfly "))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_a_canvas_that_waits_too_long_it_is_degraded(user: User, settings: Any) -> None:
+    """Longer than two periods: the flush does not run, or does not keep up."""
+    patch(user.pk, a=window())
+    key = CANVAS_INDEX.since.key(user.pk % 8)
+    for periods, status in ((1.9, "ok"), (2.1, "degraded")):
+        since = time.time() - periods * settings.CANVAS_PERSIST_SECONDS
+        store().command("ZADD", key, since, user.pk)
+        response = Client().get("/health/ready")
+        told = response.json()
+        assert (response.status_code, told["status"], told["canvas"]["status"]) == (
+            *(200, status, status),
+        )
+        assert (told["canvas"]["unsaved"], told["canvas"]["refused"]) == (1, 0)
+        assert told["canvas"]["oldestSeconds"] == pytest.approx(time.time() - since, abs=10)
+        assert {each["status"] for each in told["dependencies"].values()} == {"ok"}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -220,9 +241,29 @@ def test_metrics_tell_what_waits_and_what_is_unsaved() -> None:
     add_to_outbox(CONVO_HISTORY, [1, 2])
     for user_id in (1, 2, 3):
         store().command("ZADD", CANVAS_INDEX.dirty.key(user_id % 2), 1, user_id)
+    store().command("ZADD", CANVAS_INDEX.since.key(1), time.time() - 100, 1)
     samples = scraped()
     assert samples["aevon_cache_outbox_depth"] == 2
     assert samples["aevon_canvas_unsaved"] == 3
+    assert 99 < samples["aevon_canvas_oldest_unsaved_seconds"] < 130
+    assert "aevon_canvas_last_flush_rows" not in samples
+
+
+@pytest.mark.django_db(transaction=True)
+def test_metrics_tell_of_the_last_flush(user: User) -> None:
+    """Whichever process ran it: they are asked of the cache."""
+    patch(user.pk, a=window())
+    canvas.persist_now()
+    samples = scraped()
+    flush = {name: samples[f"aevon_canvas_last_flush_{name}"] for name in ("rows", "failures")}
+    assert flush == {"rows": 1, "failures": 0}
+    assert time.time() - samples["aevon_canvas_last_flush_timestamp_seconds"] < 30
+    assert 0 < samples["aevon_canvas_last_flush_seconds"] < 30
+    poison(user.pk)
+    patch(user.pk, b=window())
+    canvas.persist_now()
+    samples = scraped()
+    assert (samples["aevon_canvas_last_flush_failures"], samples["aevon_canvas_refused"]) == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import DatabaseError, OperationalError, connection
 
-from aevon.cache import CacheError, outbox, resources, write_behind
+from aevon.cache import CacheError, flush, outbox, resources, write_behind
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PSYCHE
 from aevon.cache.maintenance import Audited
@@ -226,7 +226,21 @@ def test_stats_is_readable(run: Run) -> None:
     text = run("cache_stats", "--keys")
     for word in ("server ", "memory ", "no limit", "hit rate ", "canvas: 1, the oldest for 0 s"):
         assert word in text
+    assert "last flush  canvas: none yet" in text
     assert "closed (this process)" in text
+
+
+def test_stats_tells_of_the_last_flush(run: Run) -> None:
+    """Whichever process ran it; and of what PostgreSQL does not take."""
+    unsaved(1)
+    unsaved(2, POISON)
+    flush.flush(SHEETS)
+    told = json.loads(run("cache_stats", "--json"))["unsaved"]["canvas"]
+    assert (told["documents"], told["refused"]) == (1, 1)
+    assert (told["lastFlush"]["refused"], told["lastFlush"]["failed"]) == (1, 0)
+    text = run("cache_stats")
+    assert "1 refused by PostgreSQL" in text
+    assert "s ago, 1 persisted, 1 refused in 0." in text
 
 
 def test_stats_reads_the_counters_that_processes_share(

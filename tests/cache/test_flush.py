@@ -403,6 +403,16 @@ def test_slow_flush_tells_nothing_that_is_known() -> None:
     assert (got(KEY)["revision"], got(KEY)["_persistedRevision"]) == (3, 2)
 
 
+def test_flush_that_is_late_makes_nothing_older() -> None:
+    """What it read is older than the change that is unsaved by now."""
+    sheet = edit("a")
+    assert sheet.dirty_since is not None
+    SHEETS.index.changed_since([7], sheet.dirty_since - 60)
+    assert SHEETS.index.exposure().oldest_since == sheet.dirty_since
+    SHEETS.index.changed_since([8], sheet.dirty_since - 60)
+    assert SHEETS.index.counts()[0] == 0
+
+
 # --- order, time and size ----------------------------------------------------------------------
 
 

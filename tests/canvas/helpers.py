@@ -1,9 +1,13 @@
 """What the tests of the canvas share."""
 
 import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from aevon.cache import CANVAS
+from aevon.cache import CANVAS, rfc3339
+from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from canvas import services
 from canvas.documents import CanvasDocument
@@ -53,3 +57,30 @@ def in_row(user_id: int) -> set[str]:
 def live(user_id: int) -> set[str]:
     """The ids of the micro-apps that a reader sees."""
     return set(services.live(user_id).layout["microApps"])
+
+
+def poison(user_id: int) -> None:
+    """Put a NUL, which jsonb cannot hold, past all checks into the live document."""
+    document = services.live(user_id)
+    document.layout["microApps"]["a"]["title"] = "\0"
+    store().command("SET", CANVAS.key(user_id), encode(document))
+
+
+def make_unsaved(user_ids: Sequence[int]) -> None:
+    """Live documents that wait for a flush, many at once."""
+    life = store().exchange([("PING",)]).life.incarnation
+    documents = [
+        CanvasDocument(
+            user_id=user_id,
+            layout={"microApps": {"a": window()}},
+            revision=1,
+            updated_at=rfc3339(datetime.now(UTC)),
+            dirty_since=time.time(),
+            incarnation=life,
+        )
+        for user_id in user_ids
+    ]
+    for start in range(0, len(documents), 1_000):
+        part = documents[start : start + 1_000]
+        store().pipeline([("SET", CANVAS.key(each.user_id), encode(each)) for each in part])
+        CANVAS_BUFFER.index.mark_unsaved(part)

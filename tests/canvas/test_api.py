@@ -5,11 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from aevon.cache import write_behind
+from aevon.cache import rfc3339, write_behind
+from aevon.cache.connection import store
 from auth_sessions.models import User
-from canvas import journal
+from canvas import journal, services
 from canvas.models import Canvas
 from tests.canvas.helpers import in_row, live, mark, patch, window
 from tests.servers import without_cache
@@ -190,7 +193,8 @@ def test_everything_works_with_the_cache_away(client: APIClient, settings: Any) 
     """The row answers, with ETag and If-Match."""
     client.patch(URL, apps(a=window()))
     settings.AEVON_CACHE = without_cache()
-    assert client.get(URL)["ETag"] == '"0"'
+    away = client.get(URL)
+    assert (away["ETag"], away["Cache-Status"]) == ('"0"', "Aevon; fwd=bypass; detail=away")
     assert client.patch(URL, apps(b=window()), headers={"If-Match": '"0"'}).status_code == 200
     assert client.put(URL, apps(c=window()), headers={"If-Match": '"0"'}).status_code == 412
     assert client.get(URL).json()["layout"] == apps(b=window())
@@ -237,3 +241,39 @@ def test_logging_out_persists(client: APIClient, user: User) -> None:
     assert client.post("/api/v1/auth/logout/", {}).status_code == 204
     assert in_row(user.pk) == {"a"}
     assert client.get(URL).status_code == 401
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_hundred_patches_ask_postgresql_nothing(client: APIClient, user: User) -> None:
+    """And one flush writes one row."""
+    client.get(URL)
+    with CaptureQueriesContext(connection) as queries:
+        for number in range(200):
+            body = apps(a=window(position={"x": number, "y": 7}))
+            assert client.patch(URL, body).status_code == 200
+    assert queries.captured_queries == []
+    assert not Canvas.objects.exists()
+    assert services.persist_now().persisted == 1
+    [row] = Canvas.objects.all()
+    assert (row.user_id, row.revision, row.layout["microApps"]["a"]["position"]["x"]) == (
+        *(user.pk, 200, 199),
+    )
+
+
+def test_a_reader_is_told_what_is_persisted(client: APIClient, user: User) -> None:
+    """In the body, and in headers, because a 304 has no body and its layout is as before."""
+    answer = client.patch(URL, apps(a=window()))
+    assert answer["Cache-Status"] == "Aevon; hit"
+    assert (answer.json()["revision"], answer.json()["persistedRevision"]) == (1, 0)
+    assert answer.json()["persistedAt"] is None
+    assert "Aevon-Persisted-At" not in answer
+    services.persist_now()
+    unchanged = client.get(URL, headers={"If-None-Match": '"1"'})
+    persisted_at = rfc3339(Canvas.objects.get(user=user).persisted_at)
+    assert (unchanged.status_code, unchanged["Aevon-Persisted-Revision"]) == (304, "1")
+    assert unchanged["Aevon-Persisted-At"] == persisted_at
+    again = client.patch(URL, apps(a={"zIndex": 2})).json()
+    assert (again["revision"], again["persistedRevision"]) == (2, 1)
+    assert again["persistedAt"] == persisted_at
+    store().command("UNLINK", f"canvas:{user.pk}")
+    assert client.get(URL).json()["persistedRevision"] == 1

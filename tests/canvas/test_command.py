@@ -12,8 +12,8 @@ from aevon.cache import CANVAS
 from aevon.cache.connection import store
 from auth_sessions.models import User
 from canvas import services
-from tests.canvas.helpers import in_row, patch, window
-from tests.canvas.test_persisting import poison
+from canvas.models import Canvas
+from tests.canvas.helpers import in_row, make_unsaved, patch, poison, window
 
 pytestmark = pytest.mark.django_db
 
@@ -76,3 +76,14 @@ def test_postgresql_out_of_reach_is_told_plainly(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(services, "persist_now", fails)
     with pytest.raises(CommandError, match="PostgreSQL cannot be reached"):
         run()
+
+
+def test_ten_thousand_canvases_in_one_command() -> None:
+    """PostgreSQL has each of them then."""
+    ten_thousand = 10_000
+    User.objects.bulk_create(User(username=f"crowd{n}") for n in range(ten_thousand))
+    users = list(User.objects.filter(username__startswith="crowd").values_list("pk", flat=True))
+    make_unsaved(users)
+    report = json.loads(run("--json"))
+    assert (report["persisted"], services.unsaved().unsaved) == (ten_thousand, 0)
+    assert Canvas.objects.filter(revision=1).count() == ten_thousand

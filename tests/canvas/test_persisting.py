@@ -10,7 +10,6 @@ import pytest
 from django.db import OperationalError
 
 from aevon.cache import CANVAS, InRow, flush
-from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.signals import session_ending
 from auth_sessions import services as session_services
@@ -21,8 +20,7 @@ from canvas.models import Canvas
 from canvas.persistence import persist
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
-from canvas.tasks import persist as persist_task
-from tests.canvas.helpers import held, in_row, live, mark, patch, ttl_ms, window
+from tests.canvas.helpers import held, in_row, live, mark, patch, poison, ttl_ms, window
 from tests.threads import in_thread
 
 pytestmark = pytest.mark.django_db
@@ -283,26 +281,3 @@ def test_progress_is_told(make_user: Any) -> None:
     told: list[int] = []
     services.persist_now(progress=told.append)
     assert sum(told) == 5
-
-
-def test_the_task_runs_a_flush(user: User) -> None:
-    """As beat asks for it."""
-    patch(user.pk, a=window())
-    persist_task()
-    assert in_row(user.pk) == {"a"}
-
-
-def test_the_task_waits_while_the_cache_is_away(
-    user: User, cache_away: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A warning, no failure: the next tick does the work."""
-    with cache_away():
-        persist_task()
-    assert "the cache is away" in caplog.text
-
-
-def poison(user_id: int) -> None:
-    """Put a NUL, which jsonb cannot hold, past all checks into the live document."""
-    document = services.live(user_id)
-    document.layout["microApps"]["a"]["title"] = "\0"
-    store().command("SET", CANVAS.key(user_id), encode(document))

@@ -30,5 +30,5 @@ def test_the_python_of_the_readme(block: str, make_user: Any) -> None:
 
 def test_there_is_an_example_for_each_pattern() -> None:
     """In code."""
-    signs = (".cached.get", "import write_through", "import write_behind", "import bounded_list")
+    signs = (".cached.get", "import write_through", "write_behind.update", "import bounded_list")
     assert [next(sign for sign in signs if sign in block) for block in BLOCKS] == [*signs]

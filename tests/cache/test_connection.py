@@ -23,7 +23,17 @@ import redis
 from django.db import OperationalError
 from django.db import connection as django_connection
 
-from aevon.cache import CacheError, CacheUnavailable, WrongType, conf, connection, fences, leases
+from aevon.cache import (
+    CacheError,
+    CacheUnavailable,
+    WrongType,
+    conf,
+    connection,
+    fences,
+    leases,
+    write_behind,
+)
+from aevon.cache.codec import encode
 from aevon.cache.connection import Life, Script, Store, reset, store
 from aevon.cache.entries import EMPTY
 from aevon.cache.leases import Lease
@@ -31,7 +41,7 @@ from aevon.cache.metrics import FAILURES
 from tests.cache.conftest import back, counted, due
 from tests.cache.doors import Door, Stub, bulk, certificate, door, stub
 from tests.cache.entry_states import life
-from tests.cache.ledgers import NOTES
+from tests.cache.ledgers import NOTES, SHEETS, Sheet
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("clean")
@@ -220,6 +230,17 @@ def test_fence_on_dragonfly(introduced: Any) -> None:
     marks = fences.fence(NOTES, [7])
     assert marks[7].life == Life(short(REPLICATION_ID), sticky=True)
     assert asked[-1][3:] == [b"psyche:7", marks[7].token.encode(), b"5000", b"STICK"]
+
+
+def test_unsaved_document_on_dragonfly(introduced: Any) -> None:
+    """It is kept from being evicted, and so is the index that it is found by."""
+    held = Sheet(user_id=7, text="a", revision=1, incarnation=short(REPLICATION_ID))
+    answers = {"GET": bulk(encode(held).decode()), "EVALSHA": bulk("stored")}
+    asked = introduced({**dragonfly(), **answers, "ZADD": b":1\r\n", "STICK": b":2\r\n"}).asked
+    assert write_behind.update(SHEETS, 7, lambda sheet: sheet).revision == 2
+    [script] = [command for command in asked if command[0] == b"EVALSHA"]
+    assert (script[3], script[7]) == (b"canvas:7", b"STICK")
+    assert asked[-1] == [b"STICK", b"canvas:dirty:7", b"canvas:since:7"]
 
 
 @pytest.mark.parametrize("role", ["slave", "replica"])

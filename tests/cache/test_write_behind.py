@@ -101,6 +101,15 @@ def test_update_above_a_floor() -> None:
     assert update(SHEETS, 7, add("x"), floor=10).revision == 11
 
 
+def test_update_to_a_document_made_anew() -> None:
+    """What the cache layer notes in it is not the caller's to forget."""
+    edit("a")
+    flush(SHEETS)
+    update(SHEETS, 7, lambda _: Sheet(user_id=7, text="new", revision=0))
+    told = got(KEY)
+    assert (told["text"], told["revision"], told["_persistedRevision"]) == ("new", 2, 1)
+
+
 def test_update_that_is_refused() -> None:
     """Nothing is changed, nothing is marked."""
     edit("a")

@@ -35,8 +35,10 @@ coverage: ## the suite again, measured: 95 % of the cache layer and of the servi
 	@$(bin)/python -m pytest -q --cov --cov-report=
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
-bench: ## what the patterns cost beside the bare calls
-	@$(app) && exec $(bin)/python benchmarks/patterns.py
+bench: ## what the patterns and the flush cost beside the bare calls
+	@$(app)
+	@$(bin)/python -m benchmarks.patterns
+	@$(bin)/python -m benchmarks.flush
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)

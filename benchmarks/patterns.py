@@ -4,39 +4,27 @@ Prints a table: medians over rounds in which the sides take turns, and their rat
 the figure; the milliseconds belong to this machine. Starts servers of its own.
 """
 
-import os
-import statistics
-import sys
-import tempfile
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
 from rich.table import Table
 
-from aevon.embedded import embedded_servers
+from benchmarks.site import medians, seconds, site
 
 ROUNDS = 9
 CALLS = 200
 
 
-def milliseconds(call: Callable[[], Any]) -> float:
-    """Of one call, averaged over `CALLS`."""
-    started = time.perf_counter()
-    for _ in range(CALLS):
-        call()
-    return (time.perf_counter() - started) * 1000 / CALLS
-
-
 def compared(ours: Callable[[], Any], bare: Callable[[], Any]) -> tuple[float, float]:
-    """Medians of both sides, taken in turn."""
-    ours(), bare()
-    pairs = [(milliseconds(ours), milliseconds(bare)) for _ in range(ROUNDS)]
-    return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
+    """Milliseconds of both sides."""
+    sides = {
+        "ours": partial(seconds, ours, times=CALLS),
+        "bare": partial(seconds, bare, times=CALLS),
+    }
+    taken = medians(sides, rounds=ROUNDS)
+    return taken["ours"] * 1000, taken["bare"] * 1000
 
 
 def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
@@ -110,27 +98,12 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
 
 def main() -> None:
     """Run and print."""
-    with tempfile.TemporaryDirectory() as folder, embedded_servers(Path(folder)) as servers:
-        os.environ.update(
-            DATABASE_URL=str(servers.database_url),
-            DRAGONFLY_URL=str(servers.dragonfly_url),
-            AEVON_DATA_DIR=folder,
-            DJANGO_SETTINGS_MODULE="aevon.settings",
-        )
-        import django
-
-        django.setup()
-        from django.core.management import call_command
-        from django.db import connection
-
-        call_command("migrate", verbosity=0)
+    with site():
         table = Table("pattern / bare calls", "ours ms", "bare ms", "ratio")
         for name, (ours, bare) in cases().items():
             a, b = compared(ours, bare)
             table.add_row(name, f"{a:.3f}", f"{b:.3f}", f"{a / b:.2f}")
         Console().print(table)
-        connection.close()
-        connection.close_pool()
 
 
 if __name__ == "__main__":

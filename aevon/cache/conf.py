@@ -63,7 +63,19 @@ def _is_positive(value: Any) -> bool:
 
 def current() -> CacheSettings:
     """The settings in force now; tests may override `AEVON_CACHE` at any time."""
-    values: dict[str, Any] = {name.lower(): value for name, value in settings.AEVON_CACHE.items()}
+    global _last  # noqa: PLW0603  checked again only where they differ: every write asks
+    values = settings.AEVON_CACHE
+    known = _last
+    if known is None or known[0] != values:
+        known = _last = dict(values), _checked(values)
+    return known[1]
+
+
+_last: tuple[dict[str, Any], CacheSettings] | None = None
+
+
+def _checked(given: dict[str, Any]) -> CacheSettings:
+    values: dict[str, Any] = {name.lower(): value for name, value in given.items()}
     unknown = values.keys() - {field.name for field in fields(CacheSettings)}
     if unknown:
         raise ImproperlyConfigured(f"AEVON_CACHE has unknown entries: {', '.join(sorted(unknown))}")

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from aevon.cache import codec, entries
-from aevon.cache.connection import Command, Script, WrongType, store
+from aevon.cache.connection import Command, Script, ScriptCall, WrongType, store
 from aevon.cache.keyspace import (
     IndexKeys,
     InternalKeyspace,
@@ -161,14 +161,21 @@ class DirtyIndex(Generic[D]):
     def clear(self, revisions: Mapping[int, int], since: Mapping[int, float]) -> set[int]:
         """Clear the users' marks up to these revisions, and their places in the order up to these
         times; the users that have no mark any more."""
-        marks = [CLEAR_MARK.on(self._dirty(u), u, r) for u, r in revisions.items()]
-        times = [CLEAR_MARK.on(self._since(u), u, _score(since[u])) for u in revisions]
+        groups = _by_shard(revisions)
+        marks = _clearing(self.keys.dirty, groups, revisions)
+        times = _clearing(self.keys.since, groups, {u: _score(since[u]) for u in revisions})
         replies = store().pipeline([*marks, *times], idempotent=True)
-        return {u for u, done in zip(revisions, replies[: len(marks)], strict=True) if done}
+        return {
+            user_id
+            for members, removed in zip(groups.values(), replies[: len(marks)], strict=True)
+            for user_id, done in zip(members, removed, strict=True)
+            if done
+        }
 
     def forget_order(self, since: Mapping[int, float]) -> None:
         """Remove users without a mark from the order, up to these times."""
-        calls = [CLEAR_MARK.on(self._since(u), u, _score(at)) for u, at in since.items()]
+        times = {user_id: _score(at) for user_id, at in since.items()}
+        calls = _clearing(self.keys.since, _by_shard(times), times)
         store().pipeline(calls, idempotent=True)
 
     def changed_since(self, user_ids: Sequence[int], moment: float) -> None:
@@ -250,9 +257,6 @@ class DirtyIndex(Generic[D]):
         kinds = store().pipeline([("TYPE", each.key(shard)) for each in self.keys[:3]])
         return all(kind in (right, b"none") for kind, right in zip(kinds, wanted, strict=True))
 
-    def _dirty(self, user_id: int) -> str:
-        return self.keys.dirty.key(_shard(user_id))
-
     def _since(self, user_id: int) -> str:
         return self.keys.since.key(_shard(user_id))
 
@@ -266,6 +270,16 @@ def _by_shard(user_ids: Iterable[int]) -> dict[int, list[int]]:
     for user_id in user_ids:
         groups[_shard(user_id)].append(user_id)
     return groups
+
+
+def _clearing(
+    keyspace: InternalKeyspace, groups: Mapping[int, list[int]], highest: Mapping[int, int | str]
+) -> list[ScriptCall]:
+    """A script for each shard, however many its members are."""
+    return [
+        CLEAR_MARK.on(keyspace.key(shard), *(part for u in members for part in (u, highest[u])))
+        for shard, members in groups.items()
+    ]
 
 
 def _score(moment: float) -> str:

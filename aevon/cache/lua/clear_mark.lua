@@ -1,8 +1,11 @@
--- Remove a member of an index, only if it has not been marked anew.
+-- Remove members of an index, each only if it has not been marked anew.
 -- KEYS[1]  the index: user ids scored by revision, or by a time
--- ARGV[1]  the user id
--- ARGV[2]  the highest score to remove
--- returns  1 removed | 0 not there, or marked anew
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) > tonumber(ARGV[2]) then return 0 end
-return redis.call('ZREM', KEYS[1], ARGV[1])
+-- ARGV[1…] pairs: a user id, the highest score to remove
+-- returns  for each pair, in order: 1 removed | 0 not there, or marked anew
+local removed = {}
+for i = 1, #ARGV, 2 do
+  local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  local marked_anew = not score or tonumber(score) > tonumber(ARGV[i + 1])
+  removed[#removed + 1] = marked_anew and 0 or redis.call('ZREM', KEYS[1], ARGV[i])
+end
+return removed

@@ -38,9 +38,10 @@ A `schedule` is one way from the beginning to an end where nothing can happen an
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+from interleavings import Result, run, search
 
 UNKNOWN = 99  # a floor that no version reaches
 ENDED = "ended"
@@ -415,35 +416,11 @@ def moves(w: World, rules: Rules) -> Iterator[Move]:
 # --- the enumeration ---------------------------------------------------------------------------
 
 
-class Result(NamedTuple):
-    worlds: int
-    schedules: int
-    violation: str | None = None
-    schedule: tuple[str, ...] = ()
-
-
 def explore(mix: str, scope: Scope, rules: Rules = Rules()) -> Result:  # noqa: B008  immutable
-    """All that can happen to the processes of `mix`, breadth first; a leading "-": without a row.
-
-    Ends at the first violation, which then has a shortest schedule.
-    """
+    """All that can happen to the processes of `mix`; a leading "-": without a row."""
     processes = tuple(Process(kind) for kind in mix.removeprefix("-"))
-    worlds = [World(None, 0, not mix.startswith("-"), processes, scope)]
-    index, came, edges = {worlds[0]: 0}, [(0, "")], list[list[int]]()
-    for number, world in enumerate(worlds):
-        wrong = quiet_difference(world, rules)
-        if wrong:
-            return Result(len(worlds), 0, wrong, path(came, number))
-        edges.append([])
-        for label, following, violation in moves(world, rules):
-            if violation:
-                return Result(len(worlds), 0, violation, (*path(came, number), label))
-            place = index.setdefault(following, len(worlds))
-            if place == len(worlds):
-                worlds.append(following)
-                came.append((number, label))
-            edges[-1].append(place)
-    return Result(len(worlds), schedules(edges))
+    first = World(None, 0, not mix.startswith("-"), processes, scope)
+    return search(first, lambda w: moves(w, rules), lambda w: quiet_difference(w, rules))
 
 
 def quiet_difference(w: World, rules: Rules) -> str | None:
@@ -453,32 +430,6 @@ def quiet_difference(w: World, rules: Rules) -> str | None:
     if (hit.version, hit.exists) == (w.version, w.exists):
         return None
     return f"the cache serves {hit.version}, the row is {w.version}"
-
-
-def path(came: list[tuple[int, str]], number: int) -> tuple[str, ...]:
-    labels = []
-    while number:
-        number, label = came[number]
-        labels.append(label)
-    return tuple(reversed(labels))
-
-
-def schedules(edges: list[list[int]]) -> int:
-    """The number of ways through this graph without cycles, from the first world to an end."""
-    waiting = [0] * len(edges)
-    for targets in edges:
-        for target in targets:
-            waiting[target] += 1
-    ways, ready, total = [1] + [0] * (len(edges) - 1), [0], 0
-    while ready:
-        number = ready.pop()
-        total += 0 if edges[number] else ways[number]
-        for target in edges[number]:
-            ways[target] += ways[number]
-            waiting[target] -= 1
-            if not waiting[target]:
-                ready.append(target)
-    return total
 
 
 SCOPES = {
@@ -522,21 +473,12 @@ def without(rule: str) -> Result:
 
 
 def main() -> int:
-    gc.disable()  # nothing here is cyclic, and it would walk all the worlds again and again
-    failed = 0
-    for title, scope in SCOPES.items():
-        for mix in MIXES[title].split():
-            found = explore(mix, scope)
-            size = f"{found.worlds:8,} worlds {found.schedules:10.1e} schedules"
-            print(f"{title:17} {mix:5} {size}  {found.violation or 'holds'}", flush=True)
-            print("".join(f"    {label}\n" for label in found.schedule), end="")
-            failed += found.violation is not None
-    for rule in Rules._fields:
-        found = without(rule)
-        print(f"without {rule}: {WITNESSES[rule][0]}: {found.violation or 'is it needless?'}")
-        print("".join(f"    {label}\n" for label in found.schedule), end="", flush=True)
-        failed += found.violation is None
-    return min(failed, 1)
+    return run(
+        MIXES,
+        lambda mix, scope: explore(mix, SCOPES[scope]),
+        Rules._fields,
+        lambda rule: (WITNESSES[rule][0], without(rule)),
+    )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,8 @@
 """The model of the entry protocol, docs/models/entry_protocol.py, in a shortened form."""
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
+import entry_protocol as model
 import pytest
-
-PATH = Path(__file__).parents[2] / "docs/models/entry_protocol.py"
-
-
-def loaded() -> Any:
-    spec = importlib.util.spec_from_file_location("entry_protocol", PATH)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-model = loaded()
+from interleavings import schedules
 
 SMALL_MIXES = [
     *[(mix, "evictions") for mix in ("WWR", "GGR", "SSR", "WDR", "-WIR")],
@@ -50,3 +34,10 @@ def test_schedules_are_counted_in_a_small_world() -> None:
     fills, in nine ways, or hits."""
     assert model.explore("R", model.Scope()).schedules == 1
     assert model.explore("RR", model.Scope()).schedules == 10
+
+
+def test_schedules_without_end_are_not_counted() -> None:
+    """A model in which something may go on for ever is told so."""
+    assert schedules([[1, 2], [2], []]) == 2
+    with pytest.raises(ValueError, match="cycle"):
+        schedules([[1], [2], [1]])

@@ -497,19 +497,23 @@ def settles(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
         return
     if isinstance(key, Document) and key.life == document.life:
         key = key._replace(persisted=max(key.persisted, me.row.revision))
-    held = "commit" if w.lock == i else ENDED
-    step = held if rules.clear_settled else "clear"
+    step = done(w, i) if rules.clear_settled else "clear"
     yield f"F{i} finds another document", becomes(w, i, me, step, key=key), None
 
 
 def clears(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
     by_document = rules.clear_settled and me.document != NO_DOCUMENT
     newest = me.document.revision if by_document else me.row.revision
-    step = "commit" if w.lock == i else ENDED
+    step = done(w, i)
     if w.mark > newest and rules.clear_compares:
         yield f"F{i} leaves the mark", becomes(w, i, me, step), None
     else:
         yield f"F{i} clears the mark", becomes(w, i, me, step, mark=0), None
+
+
+def done(w: World, i: int) -> str:
+    """Only without `commit_first` does it still hold the lock."""
+    return "commit" if w.lock == i else ENDED
 
 
 def forgets(w: World, i: int, me: Process, _: Rules) -> Iterator[Move]:

@@ -125,6 +125,9 @@ DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": 0,
     "max_size": env.integer("AEVON_DATABASE_POOL_SIZE", 20, minimum=1, maximum=1000),
     "timeout": 5,
+    # For how long it tries to connect, with pauses that double, before it begins anew for who asks.
+    # Its default, five minutes, would keep a process from a PostgreSQL that is long back.
+    "reconnect_timeout": 1,
 }
 
 # --- Dragonfly: the Reflex Arc --------------------------------------------------------------

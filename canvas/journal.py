@@ -6,10 +6,10 @@ live document; what only that one has survives beside them.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
 
 import msgspec
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from aevon.cache import CANVAS, Contended, WriteBehind, add_to_outbox, rfc3339, write_behind
@@ -17,13 +17,7 @@ from canvas import selectors
 from canvas.documents import CanvasDocument, Plan, changed
 from canvas.layout import Layout, apply, problems, touched
 from canvas.models import AwayEdit, Canvas
-from canvas.persistence import named
-
-_ENSURE_ROW: Final = """
-INSERT INTO {canvas} (user_id, layout, revision)
-SELECT id, '{{"microApps": {{}}}}', 0 FROM {user} WHERE id = %s FOR KEY SHARE
-ON CONFLICT (user_id) DO NOTHING
-"""
+from canvas.persistence import locked
 
 
 def change_row(user_id: int, plan: Plan) -> CanvasDocument:
@@ -33,21 +27,19 @@ def change_row(user_id: int, plan: Plan) -> CanvasDocument:
     """
     with transaction.atomic():
         add_to_outbox(CANVAS, [user_id])
-        row = _locked(user_id)
-        before = selectors.document_of(row)
-        change = plan(before)
-        after = changed(before, change)
-        row.layout, row.revision = after.layout, row.revision + 1
-        row.updated_at = row.persisted_at = timezone.now()
-        row.save(update_fields=["layout", "revision", "updated_at", "persisted_at"])
-        AwayEdit.objects.create(user_id=user_id, change=change)
+        with locked([user_id]):
+            row = Canvas.objects.get(user_id=user_id)
+            before = selectors.document_of(row)
+            change = plan(before)
+            AwayEdit.objects.create(user_id=user_id, change=change, found_revision=row.revision)
+            _write(row, changed(before, change).layout, row.revision + 1, timezone.now())
     return selectors.document_of(row)
 
 
-def _locked(user_id: int) -> Canvas:
-    with connection.cursor() as cursor:
-        cursor.execute(named(_ENSURE_ROW), [user_id])
-    return Canvas.objects.select_for_update().get(user_id=user_id)
+def _write(row: Canvas, layout: Layout, revision: int, updated_at: datetime) -> None:
+    row.layout, row.revision = layout, revision
+    row.updated_at, row.persisted_at = updated_at, timezone.now()
+    row.save(update_fields=["layout", "revision", "updated_at", "persisted_at"])
 
 
 def replay(buffer: WriteBehind[CanvasDocument], user_ids: Sequence[int]) -> list[int]:
@@ -74,16 +66,23 @@ def _replayed(buffer: WriteBehind[CanvasDocument], user_id: int) -> bool:
 
 
 def _replay_one(buffer: WriteBehind[CanvasDocument], user_id: int) -> None:
-    with transaction.atomic(durable=True):
-        # The lock makes one replay wait for the other, which leaves it nothing to do.
-        row = _locked(user_id)
+    # The lock makes one replay wait for the other, which leaves it nothing to do.
+    with write_behind.turn(user_id), transaction.atomic(durable=True), locked([user_id]):
         edits = list(AwayEdit.objects.filter(user_id=user_id))
         if not edits:
             return
-        write_behind.update(
+        row = Canvas.objects.get(user_id=user_id)
+        document = write_behind.update(
             buffer, user_id, lambda live: _repeated(live, row, edits), floor=row.revision
         )
+        # The row is this document from here on: should the cache forget it now, or come back with
+        # an older one, neither is taken for what has both.
+        _write(row, document.layout, document.revision, _moment(document, row))
         AwayEdit.objects.filter(pk__in=[edit.pk for edit in edits]).delete()
+
+
+def _moment(document: CanvasDocument, row: Canvas) -> datetime:
+    return datetime.fromisoformat(document.updated_at) if document.updated_at else row.updated_at
 
 
 def _repeated(live: CanvasDocument, row: Canvas, edits: list[AwayEdit]) -> CanvasDocument:

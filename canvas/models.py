@@ -60,6 +60,9 @@ class AwayEdit(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="canvas_away_edits"
     )
     change = models.JSONField(help_text='{"patch": …} or {"replace": …}')
+    found_revision = models.BigIntegerField(
+        default=0, help_text="The row's revision before this change."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -1,6 +1,7 @@
 """Live documents into rows, many at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -8,61 +9,68 @@ from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.db.models import Model
 
-from aevon.cache import InRow, rfc3339
+from aevon.cache import LockedRow, rfc3339
 from canvas.documents import CanvasDocument
 from canvas.models import AwayEdit, Canvas
 
+# In an order, so that two who want several do not wait for each other.
+_ENSURE: Final = """
+INSERT INTO {canvas} (user_id, layout, revision)
+SELECT u.id, '{{"microApps": {{}}}}', 0 FROM {user} u
+WHERE u.id = ANY(%s) AND NOT EXISTS (SELECT FROM {canvas} c WHERE c.user_id = u.id)
+ORDER BY u.id FOR KEY SHARE OF u
+ON CONFLICT (user_id) DO NOTHING
+"""
+_LOCK: Final = """
+SELECT user_id, revision FROM {canvas} WHERE user_id = ANY(%s) ORDER BY user_id FOR UPDATE
+"""
+# A statement of its own: what one sees of other tables is from before it had to wait for a lock.
+_AWAY: Final = """
+SELECT user_id, min(found_revision) FROM {away_edit} WHERE user_id = ANY(%s) GROUP BY user_id
+"""
 _STAGE: Final = """
 CREATE TEMPORARY TABLE canvas_flush
     (user_id bigint, layout jsonb, revision bigint, updated_at timestamptz)
 ON COMMIT DROP
 """
 _COPY: Final = "COPY canvas_flush (user_id, layout, revision, updated_at) FROM STDIN"
-# The order keeps two flushes from locking each other out. A row with away edits waits until they
-# are on the live document: the two have diverged, and neither revision says which has more.
-_UPSERT: Final = """
-INSERT INTO {canvas} (user_id, layout, revision, updated_at, persisted_at)
-SELECT f.user_id, f.layout, f.revision, coalesce(f.updated_at, now()), clock_timestamp()
-FROM canvas_flush f JOIN {user} u ON u.id = f.user_id
-WHERE NOT EXISTS (SELECT FROM {away_edit} e WHERE e.user_id = f.user_id)
-ORDER BY f.user_id
-FOR KEY SHARE OF u
-ON CONFLICT (user_id) DO UPDATE SET
-    layout = excluded.layout,
-    revision = excluded.revision,
-    updated_at = excluded.updated_at,
-    persisted_at = excluded.persisted_at
-WHERE {canvas}.revision < excluded.revision
-"""
-# 0 for a row with away edits: nothing of its live document counts as persisted. The upsert has
-# locked the other rows, so that no away edit can come between it and this.
-_IN_ROWS: Final = """
-SELECT user_id, CASE
-    WHEN EXISTS (SELECT FROM {away_edit} e WHERE e.user_id = c.user_id) THEN 0
-    ELSE c.revision END, c.layout = f.layout, c.persisted_at
-FROM {canvas} c JOIN canvas_flush f USING (user_id)
+_MERGE: Final = """
+UPDATE {canvas} c SET
+    layout = f.layout,
+    revision = f.revision,
+    updated_at = coalesce(f.updated_at, now()),
+    persisted_at = clock_timestamp()
+FROM canvas_flush f WHERE c.user_id = f.user_id AND c.revision < f.revision
+RETURNING c.user_id, c.persisted_at
 """
 
 
-def persist(documents: Sequence[CanvasDocument]) -> dict[int, InRow]:
-    """Upsert, never an older revision over a newer one; what is in each user's row then.
+@contextmanager
+def locked(user_ids: Sequence[int]) -> Iterator[Mapping[int, LockedRow]]:
+    """Hold the rows of those of the users who exist, for the block; they are made where there are
+    none. Whoever changes a row, or brings away edits to the live document, holds it too."""
+    ids = [list(user_ids)]
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        cursor.execute(named(_ENSURE), ids)
+        cursor.execute(named(_LOCK), ids)
+        revisions = dict(cursor.fetchall())
+        cursor.execute(named(_AWAY), ids)
+        away = dict(cursor.fetchall())
+        yield {u: LockedRow(revision, away.get(u)) for u, revision in revisions.items()}
 
-    Users that no longer exist are left out. Raises `DataError` when PostgreSQL does not take one
-    of the documents, and then has taken none; and `RuntimeError` inside a transaction: what is
-    not committed must not be reported as persisted.
-    """
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+
+def save(documents: Sequence[CanvasDocument]) -> dict[int, str]:
+    """Write documents into rows that are held, never an older revision over a newer one; when each
+    was written (RFC 3339). Raises `DataError` when PostgreSQL does not take one of them, and then
+    has taken none."""
+    with connection.cursor() as cursor:
         cursor.execute(_STAGE)
         _copy(cursor, documents)
-        cursor.execute(named(_UPSERT))
-        cursor.execute(named(_IN_ROWS))
-        in_rows = {
-            user_id: InRow(revision, same, rfc3339(persisted_at))
-            for user_id, revision, same, persisted_at in cursor.fetchall()
-        }
-        # A test's transaction goes on, and may persist again.
+        cursor.execute(named(_MERGE))
+        saved = {user_id: rfc3339(at) for user_id, at in cursor.fetchall()}
+        # A test's transaction goes on, and may save again.
         cursor.execute("DROP TABLE canvas_flush")
-    return in_rows
+    return saved
 
 
 def _copy(cursor: Any, documents: Sequence[CanvasDocument]) -> None:

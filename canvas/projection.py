@@ -19,7 +19,7 @@ from aevon.cache import (
 )
 from canvas import journal, selectors
 from canvas.documents import CanvasDocument, empty
-from canvas.persistence import persist
+from canvas.persistence import locked, save
 
 CANVASES: Final = Projection(
     keyspace=CANVAS,
@@ -30,7 +30,7 @@ CANVASES: Final = Projection(
     anchor="canvas_canvas",
 )
 CANVAS_BUFFER: Final = WriteBehind(
-    projection=CANVASES, keys=CANVAS_INDEX, empty=empty, persist=persist
+    projection=CANVASES, keys=CANVAS_INDEX, empty=empty, locked=locked, save=save
 )
 
 

@@ -37,7 +37,7 @@ from aevon.cache.resources import (
     forget_users,
     register,
 )
-from aevon.cache.write_behind import Contended, InRow, WriteBehind
+from aevon.cache.write_behind import Contended, LockedRow, WriteBehind
 
 __all__ = [
     "CANVAS",
@@ -60,11 +60,11 @@ __all__ = [
     "Document",
     "EntryResource",
     "Gone",
-    "InRow",
     "InternalKeyspace",
     "InvalidKey",
     "Keyspace",
     "ListResource",
+    "LockedRow",
     "Projection",
     "Recent",
     "UnknownKeyspace",

@@ -79,18 +79,19 @@ def members_of_the_layer(raw: bytes) -> dict[str, Any] | None:
     return members if all(name.startswith("_") for name in members) else None
 
 
-def _stamp(incarnation: str) -> bytes:
+def stamp(incarnation: str) -> bytes:
+    """The end of every document of that life of the server."""
     return b',"_incarnation":"%s"}' % incarnation.encode()
 
 
 def stamped(document: bytes, incarnation: str) -> bytes:
     """The document of a life of the server."""
-    return document[:-1] + _stamp(incarnation)
+    return document[:-1] + stamp(incarnation)
 
 
 def is_stamped(document: bytes, incarnation: str) -> bool:
     """Whether the document is of that life."""
-    return document.endswith(_stamp(incarnation))
+    return document.endswith(stamp(incarnation))
 
 
 def rfc3339(moment: datetime) -> str:

@@ -92,15 +92,20 @@ def get(projection: Projection[D], user_id: int) -> D | Gone | Found | None:
 
 def peek(projection: Projection[D], user_id: int) -> Any:
     """As `get`, not counted."""
+    return look(projection, user_id)[0]
+
+
+def look(projection: Projection[D], user_id: int) -> tuple[Any, bytes]:
+    """As `peek`, and the bytes."""
     try:
         (raw,), life = store().exchange(
             [("GET", projection.keyspace.key(user_id))], idempotent=True
         )
     except WrongType:
-        return FOREIGN_TYPE
+        return FOREIGN_TYPE, b""
     except CacheUnavailable:
-        return None
-    return understand(projection, user_id, raw, life)
+        return None, b""
+    return understand(projection, user_id, raw, life), raw or b""
 
 
 def get_many(

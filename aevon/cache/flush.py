@@ -1,8 +1,8 @@
 """The flush of a write-behind buffer: what is marked comes into PostgreSQL, the oldest first.
 
 The order is what makes it safe beside changes, other flushes and its own death at any point
-(docs/design.md): marks, documents, upsert, commit; then the documents are told, and only then the
-marks are cleared of what has not changed since.
+(docs/design.md): marks; then in one transaction the rows are locked, the documents read and saved;
+then those that have not changed since are told, and only then their marks are cleared.
 """
 
 import contextlib
@@ -15,27 +15,34 @@ from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, transaction
 
-from aevon.cache import codec, entries
-from aevon.cache.connection import Script, ScriptCall, store
+from aevon.cache import entries, leases
+from aevon.cache.connection import Life, Script, ScriptCall, store
 from aevon.cache.dirty_index import SHARDS, Refusal
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
 from aevon.cache.metrics import FLUSHED, FLUSHES
 from aevon.cache.write_behind import (
     Contended,
-    InRow,
+    Held,
+    LockedRow,
     WriteBehind,
     discard,
+    made,
+    noted,
+    plain,
+    read,
     revived,
-    settled,
+    sticky,
     update,
+    with_empty,
 )
 
 logger = logging.getLogger(__name__)
 
 NOTE_FLUSH: Final = Script("note_flush")
+SETTLE: Final = Script("settle", uses="told")
 BATCH: Final = 500
 # Documents are asked for in parts, and a batch ends early where they are large.
 READ: Final = 100
@@ -70,6 +77,15 @@ class Flushed:
         if count:
             setattr(self, result, getattr(self, result) + count)
             FLUSHED.labels(keyspace, result).inc(count)
+
+
+class InRow(NamedTuple):
+    """What PostgreSQL has of a user's document: the revision, whether it is this very document, and
+    then since when (RFC 3339)."""
+
+    revision: int
+    same: bool
+    persisted_at: str | None = None
 
 
 class LastFlush(NamedTuple):
@@ -155,55 +171,52 @@ def _batches(user_ids: Iterator[int]) -> Iterator[list[int]]:
 
 
 @dataclass(slots=True)
-class Taken(Generic[D]):
-    """A batch as a flush read it: marks first, then documents. `at`, in Unix seconds, is before
-    both."""
+class Batch(Generic[D]):
+    """What a flush has taken of the marked documents, and what became of it.
+
+    `at`, in Unix seconds, is before everything was read. `rows`: what PostgreSQL has of each user
+    then. `refused`: it did not take this document. `waiting`: changes made past the cache come
+    first.
+    """
 
     marks: dict[int, int]
     at: float
-    documents: dict[int, D] = field(default_factory=dict)
-    raws: dict[int, bytes] = field(default_factory=dict)
-
-    def is_lost(self, saved: "Saved", user_id: int) -> bool:
-        """Whether the mark is higher than what document and row have."""
-        document = self.documents.get(user_id)
-        held = document.revision if document is not None else 0
-        return self.marks[user_id] > max(held, saved.revision(user_id))
-
-    def clearable(self, saved: "Saved", user_id: int) -> int:
-        """Up to which revision the user's mark has served; 0: it has not. A row that is ahead of
-        an unsaved document does not count: who wrote it did not have what is in the document."""
-        document = self.documents.get(user_id)
-        if document is None:
-            return saved.revision(user_id)
-        clean = document.dirty_since is None
-        return int(document.revision) if clean or saved.holds(document) else 0
-
-    def floor(self, saved: "Saved", user_id: int) -> int:
-        """Which revision the user's document has to go on above, as it seems; 0: none."""
-        if self.is_lost(saved, user_id):
-            return self.marks[user_id]
-        document, row = self.documents.get(user_id), saved.rows.get(user_id)
-        if document is None or document.dirty_since is None or row is None or saved.holds(document):
-            return 0
-        return row.revision if row.revision >= document.revision else 0
-
-
-@dataclass(slots=True)
-class Saved:
-    """What PostgreSQL has after the upsert, and the users whose documents it refused."""
-
+    held: dict[int, Held] = field(default_factory=dict)
     rows: dict[int, InRow] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
 
-    def revision(self, user_id: int) -> int:
-        """0 for a user without a row."""
-        return self.rows[user_id].revision if user_id in self.rows else 0
-
-    def holds(self, document: Any) -> bool:
-        """Whether the row is this very document."""
-        row = self.rows.get(document.user_id)
+    def is_saved(self, user_id: int) -> bool:
+        """Whether PostgreSQL has all that is in the document. A row that is ahead of an unsaved one
+        does not count: who wrote it did not have what is in the document."""
+        document, row = self.held[user_id].document, self.rows.get(user_id)
+        if document.dirty_since is None:
+            return True
         return row is not None and row.same and row.revision == document.revision
+
+    def is_lost(self, user_id: int) -> bool:
+        """Whether the mark is higher than what is left."""
+        return user_id in self.held and self.marks[user_id] > self.held[user_id].document.revision
+
+    def floor(self, user_id: int) -> int:
+        """Which revision the user's document has to go on above, as it seems; 0: none."""
+        if user_id not in self.held:
+            return 0
+        if self.is_lost(user_id):
+            return max(self.marks[user_id], self._row_revision(user_id))
+        return 0 if self.is_saved(user_id) else self._row_revision(user_id)
+
+    def _row_revision(self, user_id: int) -> int:
+        row = self.rows.get(user_id)
+        return row.revision if row is not None else 0
+
+    def add(self, other: "Batch[D]") -> None:
+        """Take the other's part over."""
+        self.marks |= other.marks
+        self.held |= other.held
+        self.rows |= other.rows
+        self.refused |= other.refused
+        self.waiting |= other.waiting
 
 
 @dataclass(slots=True)
@@ -246,9 +259,9 @@ class _Run(Generic[D]):
         refusals = self.buffer.index.refusals(list(marks))
         waiting = self._due(marks, refusals) if self.patient else marks
         while waiting:
-            taken = take(self.buffer, waiting, at=at)
-            self._finish(taken, refusals)
-            waiting = {u: mark for u, mark in waiting.items() if u not in taken.marks}
+            batch = persist(self.buffer, waiting, at=at)
+            self._finish(batch, refusals)
+            waiting = {u: mark for u, mark in waiting.items() if u not in batch.marks}
 
     def _due(self, marks: dict[int, int], refusals: Mapping[int, Refusal]) -> dict[int, int]:
         """The marks without those whose document was refused, has not changed, and has to wait."""
@@ -258,28 +271,28 @@ class _Run(Generic[D]):
         self._count("postponed", len(left))
         return {u: mark for u, mark in marks.items() if u not in left}
 
-    def _finish(self, taken: Taken[D], refusals: Mapping[int, Refusal]) -> None:
-        saved = self._save(taken)
-        note_refused(self.buffer, taken, saved, refusals)
-        floors = overtaken(self.buffer, taken, saved)
-        lost = {user_id for user_id in floors if taken.is_lost(saved, user_id)}
+    def _finish(self, batch: Batch[D], refusals: Mapping[int, Refusal]) -> None:
+        self._settle(batch)
+        note_refused(self.buffer, batch, refusals)
+        floors = overtaken(self.buffer, batch)
+        lost = {user_id for user_id in floors if batch.is_lost(user_id)}
         for user_id in lost:
             logger.error("The unsaved document of user %d is gone from the cache", user_id)
         self._count("lost", len(lost))
-        self._count_verdicts(taken, saved, without=floors.keys())
+        self._count_verdicts(batch, without=floors.keys())
         # Once more, and no further: what is overtaken again waits for the next flush.
-        lifted = lift(self.buffer, floors)
-        again = take(self.buffer, self.buffer.index.marks_of(lifted), at=time.time())
-        self._count_verdicts(again, self._save(again), without=lost)
+        if lifted := self.buffer.index.marks_of(lift(self.buffer, floors, lost=lost)):
+            again = persist(self.buffer, lifted, at=time.time())
+            self._settle(again)
+            note_refused(self.buffer, again, refusals)
+            self._count_verdicts(again, without=lost)
 
-    def _save(self, taken: Taken[D]) -> Saved:
-        saved = persist(self.buffer, taken)
-        self.stayed |= taken.marks.keys()
-        self.stayed -= settle(self.buffer, taken, saved)
-        return saved
+    def _settle(self, batch: Batch[D]) -> None:
+        self.stayed |= batch.marks.keys()
+        self.stayed -= settle(self.buffer, batch)
 
-    def _count_verdicts(self, taken: Taken[D], saved: Saved, *, without: Set[int]) -> None:
-        verdicts = Counter(_verdict(taken, saved, u) for u in taken.marks if u not in without)
+    def _count_verdicts(self, batch: Batch[D], *, without: Set[int]) -> None:
+        verdicts = Counter(_verdict(batch, u) for u in batch.marks if u not in without)
         for verdict, count in verdicts.items():
             self._count(verdict, count)
 
@@ -287,68 +300,34 @@ class _Run(Generic[D]):
         self.flushed.add(self.buffer.projection.keyspace.name, result, count)
 
 
-def take(buffer: WriteBehind[D], marks: Mapping[int, int], *, at: float) -> Taken[D]:
-    """Read the documents of the first of these users, as many as make a batch.
+def persist(buffer: WriteBehind[D], marks: Mapping[int, int], *, at: float) -> Batch[D]:
+    """Save the documents of the first of these users, as many as make a batch, and commit.
 
-    A document of an earlier life of the server is compared with its row first.
+    The rows are held before the documents are read: nobody can change a row past the cache in
+    between, or bring such a change to the live document, and be overwritten. Where PostgreSQL
+    refuses, half by half: a poison document must not keep others waiting.
     """
-    taken: Taken[D] = Taken({}, at)
-    size = 0
-    for start in range(0, len(marks), READ):
-        if size > BATCH_BYTES:
-            break
-        part = dict(islice(marks.items(), start, start + READ))
-        size += _read(buffer, part, taken)
-    return taken
-
-
-def _read(buffer: WriteBehind[D], marks: Mapping[int, int], taken: Taken[D]) -> int:
-    """Add these users to the batch; how many bytes they are."""
-    keys = [buffer.projection.keyspace.key(user_id) for user_id in marks]
-    (raws,), life = store().exchange([("MGET", *keys)], idempotent=True)
-    outlived: dict[int, Found] = {}
-    for user_id, raw in zip(marks, raws, strict=True):
-        held: Any = entries.understand(buffer.projection, user_id, raw, life)
-        if not isinstance(held, Found):
-            taken.documents[user_id], taken.raws[user_id] = held, raw
-        elif held.kind == "outlived":
-            outlived[user_id] = held
-    for user_id, document in _revived(buffer, outlived).items():
-        taken.documents[user_id], taken.raws[user_id] = document, codec.encode(document)
-    taken.marks |= marks
-    return sum(len(raw or b"") for raw in raws)
-
-
-def _revived(buffer: WriteBehind[D], outlived: Mapping[int, Found]) -> dict[int, D]:
-    return revived(buffer, outlived, strict=True) if outlived else {}
-
-
-def persist(buffer: WriteBehind[D], taken: Taken[D]) -> Saved:
-    """Upsert the documents; what PostgreSQL has then, also of users whose document is gone."""
-    saved = Saved()
-    _upsert(buffer, list(taken.documents.values()), saved)
-    if missing := [user_id for user_id in taken.marks if user_id not in taken.documents]:
-        rows = buffer.projection.documents(missing)
-        saved.rows |= {user_id: InRow(row.revision) for user_id, row in rows.items()}
-    return saved
-
-
-def _upsert(buffer: WriteBehind[D], documents: list[D], saved: Saved) -> None:
-    """Where PostgreSQL refuses, half by half: a poison document must not keep others waiting."""
-    if not documents:
-        return
     try:
-        saved.rows |= buffer.persist(documents)
+        with transaction.atomic(durable=True), buffer.locked(list(marks)) as rows:
+            batch = _take(buffer, marks, rows, at)
+            _save(buffer, batch, rows)
     except DatabaseError as error:
         if not _refuses(error):
             raise
-        if len(documents) == 1:
-            logger.error("PostgreSQL refuses the document of user %d", documents[0].user_id)
-            saved.refused.add(documents[0].user_id)
-            return
-        half = len(documents) // 2
-        _upsert(buffer, documents[:half], saved)
-        _upsert(buffer, documents[half:], saved)
+        return _halves(buffer, marks, at)
+    return batch
+
+
+def _halves(buffer: WriteBehind[D], marks: Mapping[int, int], at: float) -> Batch[D]:
+    if len(marks) == 1:
+        [user_id] = marks
+        logger.error("PostgreSQL refuses the document of user %d", user_id)
+        return Batch(dict(marks), at, refused={user_id})
+    batch: Batch[D] = Batch({}, at)
+    waiting = list(marks)
+    for half in (waiting[: len(waiting) // 2], waiting[len(waiting) // 2 :]):
+        batch.add(persist(buffer, {user_id: marks[user_id] for user_id in half}, at=at))
+    return batch
 
 
 def _refuses(error: DatabaseError) -> bool:
@@ -357,70 +336,132 @@ def _refuses(error: DatabaseError) -> bool:
     return isinstance(error, DataError | IntegrityError) or sqlstate[:2] in _REFUSALS
 
 
-def settle(buffer: WriteBehind[D], taken: Taken[D], saved: Saved) -> set[int]:
-    """Tell the documents that they are in PostgreSQL, then clear their marks, as far as nothing
-    has changed since; the users that have no mark any more.
+def _take(
+    buffer: WriteBehind[D], marks: Mapping[int, int], rows: Mapping[int, LockedRow], at: float
+) -> Batch[D]:
+    """Read the documents: of an earlier life of the server as they compare with their rows, and
+    where there is none, what their rows fill in."""
+    batch: Batch[D] = Batch({}, at)
+    size = 0
+    for start in range(0, len(marks), READ):
+        if size > BATCH_BYTES:
+            break
+        part = dict(islice(marks.items(), start, start + READ))
+        batch.marks |= part
+        batch.waiting |= {u for u in part if u in rows and rows[u].before_away is not None}
+        size += _read(
+            buffer, [u for u in part if u in rows and u not in batch.waiting], rows, batch
+        )
+    return batch
 
-    A document that is saved gets a lifetime; one that has changed since is told how much of it is.
-    Those of users that no longer exist are removed: nothing else would ever end them.
-    """
-    told = [document for document in taken.documents.values() if saved.holds(document)]
-    calls = [_telling(buffer, document, taken, saved) for document in told]
-    replies = store().pipeline(calls, idempotent=True)
-    changed = [d.user_id for d, done in zip(told, replies, strict=True) if not done]
-    buffer.index.changed_since(changed, taken.at)
-    discard(buffer, [u for u in taken.documents if u not in saved.rows and u not in saved.refused])
-    in_rows = {u: revision for u in taken.marks if (revision := taken.clearable(saved, u))}
-    times = {u: getattr(taken.documents.get(u), "dirty_since", None) or taken.at for u in in_rows}
-    return buffer.index.clear(in_rows, times)
+
+def _read(
+    buffer: WriteBehind[D], user_ids: list[int], rows: Mapping[int, LockedRow], batch: Batch[D]
+) -> int:
+    """Add these users' documents to the batch; how many bytes they are."""
+    if not user_ids:
+        return 0
+    keys = [buffer.projection.keyspace.key(user_id) for user_id in user_ids]
+    (raws,), life = store().exchange([("MGET", *keys)], idempotent=True)
+    found: dict[int, Found] = {}
+    for user_id, raw in zip(user_ids, raws, strict=True):
+        value: Any = entries.understand(buffer.projection, user_id, raw, life)
+        if isinstance(value, Found):
+            found[user_id] = value
+        else:
+            batch.held[user_id] = read(value, raw)
+    outlived = {u: each for u, each in found.items() if each.kind == "outlived"}
+    if outlived:
+        batch.held |= revived(buffer, outlived, rows, strict=True)
+    if missing := {u: each for u, each in found.items() if u not in outlived}:
+        batch.held |= _filled(buffer, missing, life)
+    return sum(len(raw or b"") for raw in raws)
 
 
-def _telling(buffer: WriteBehind[D], document: D, taken: Taken[D], saved: Saved) -> ScriptCall:
-    at = saved.rows[document.user_id].persisted_at
-    clean = msgspec.structs.replace(
-        document, persisted_revision=document.revision, persisted_at=at, dirty_since=None
+def _filled(buffer: WriteBehind[D], missing: Mapping[int, Found], life: Life) -> dict[int, Held]:
+    """The rows, in the documents' place; where somebody else has that right, settling will not
+    find them there."""
+    rows: Mapping[int, Any] = leases.resolve_many(
+        with_empty(buffer), missing, in_transaction_too=True, strict=True
     )
-    raw, lifetime = taken.raws[document.user_id], buffer.projection.lifetime(document)[1]
-    told = _members(_persistedRevision=document.revision, **({"_persistedAt": at} if at else {}))
-    return settled(buffer, clean, raw, lifetime, told=told, since=_members(_dirtySince=taken.at))
+    stamped = msgspec.structs.replace
+    return {u: made(stamped(row, incarnation=life.incarnation)) for u, row in rows.items()}
 
 
-def _members(**members: object) -> bytes:
-    """As they stand in the middle of a document."""
-    return b"," + codec.encode(members)[1:-1]
+def _save(buffer: WriteBehind[D], batch: Batch[D], rows: Mapping[int, LockedRow]) -> None:
+    """Write what is newer than its row, and compare what is of its very revision."""
+    documents = [held.document for held in batch.held.values()]
+    newer = [d for d in documents if d.revision > rows[d.user_id].revision]
+    saved_at = buffer.save(newer) if newer else {}
+    batch.rows = {user_id: InRow(rows[user_id].revision, same=False) for user_id in batch.held}
+    batch.rows |= {d.user_id: InRow(d.revision, True, saved_at.get(d.user_id)) for d in newer}
+    equal = [d for d in documents if d.revision == rows[d.user_id].revision and d.dirty_since]
+    stored = buffer.projection.documents([d.user_id for d in equal]) if equal else {}
+    for document in equal:
+        row = stored[document.user_id]
+        same = plain(row) == plain(document)
+        batch.rows[document.user_id] = InRow(row.revision, same, row.persisted_at)
 
 
-def note_refused(
-    buffer: WriteBehind[D], taken: Taken[D], saved: Saved, refusals: Mapping[int, Refusal]
-) -> None:
+def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:
+    """Tell the documents that they are in PostgreSQL, and clear the marks of those that still are
+    what was read, up to their revision; the users that have no mark any more.
+
+    Such a document gets a lifetime; one that has changed since is told how much of it is saved, and
+    keeps its mark: somebody else may have given the same revision to something else, where the
+    memory was lost. Those of users that no longer exist are removed: nothing else would ever end
+    them.
+    """
+    told = [user_id for user_id in batch.held if batch.is_saved(user_id)]
+    replies = store().pipeline([_telling(buffer, batch, u) for u in told], idempotent=True)
+    settled = {user_id for user_id, done in zip(told, replies, strict=True) if done}
+    buffer.index.changed_since([u for u in told if u not in settled], batch.at)
+    revisions = {u: batch.held[u].document.revision for u in settled}
+    times = {u: batch.held[u].document.dirty_since or batch.at for u in settled}
+    gone = batch.marks.keys() - batch.held.keys() - batch.waiting - batch.refused
+    discard(buffer, list(gone))
+    return buffer.index.clear(revisions, times) | gone
+
+
+def _telling(buffer: WriteBehind[D], batch: Batch[D], user_id: int) -> ScriptCall:
+    held, row = batch.held[user_id], batch.rows[user_id]
+    revision, at = held.document.persisted_revision, held.document.persisted_at
+    if row.same:
+        revision, at = row.revision, row.persisted_at
+    key, lifetime = (
+        buffer.projection.keyspace.key(user_id),
+        buffer.projection.lifetime(held.document),
+    )
+    told = noted(_persistedRevision=revision, **({"_persistedAt": at} if at else {}))
+    since = noted(_dirtySince=batch.at)
+    return SETTLE.on(key, held.head, held.stamp, told, lifetime[1], since, sticky())
+
+
+def note_refused(buffer: WriteBehind[D], batch: Batch[D], refusals: Mapping[int, Refusal]) -> None:
     """Note what PostgreSQL did not take, and what it takes again."""
-    buffer.index.refuse({user_id: taken.marks[user_id] for user_id in saved.refused}, refusals)
-    buffer.index.accept(u for u in taken.marks if u in refusals and u not in saved.refused)
+    buffer.index.refuse({user_id: batch.marks[user_id] for user_id in batch.refused}, refusals)
+    buffer.index.accept(u for u in batch.marks if u in refusals and u not in batch.refused)
 
 
-def overtaken(buffer: WriteBehind[D], taken: Taken[D], saved: Saved) -> dict[int, int]:
+def overtaken(buffer: WriteBehind[D], batch: Batch[D]) -> dict[int, int]:
     """The users whose document must go on above a revision, or would never be persisted; and that
     revision. Their mark is higher than what is left: a loss. Or SQL has written their row."""
-    floors = {u: floor for u in taken.marks if (floor := taken.floor(saved, u))}
+    floors = {user_id: floor for user_id in batch.marks if (floor := batch.floor(user_id))}
     if not floors:
         return {}
-    # Looked at again: mostly another flush is ahead, or a change that was under way arrives.
+    # Looked at again: a change that was under way may arrive.
     time.sleep(UNDER_WAY_SECONDS)
     live: Mapping[int, Any] = entries.peek_many(buffer.projection, list(floors))
-    return {u: floor for u, floor in floors.items() if _is_behind(live[u], floor, taken, saved)}
+    return {u: floor for u, floor in floors.items() if not _is_there(live[u], floor, batch)}
 
 
-def _is_behind(live: Any, floor: int, taken: Taken[D], saved: Saved) -> bool:
+def _is_there(live: Any, floor: int, batch: Batch[D]) -> bool:
     if isinstance(live, Found):
-        return True
-    if taken.is_lost(saved, live.user_id):
-        return bool(live.revision < floor)
-    # One of the row's very revision is behind if it is the one that was compared with the row.
-    last = taken.documents[live.user_id].revision if live.revision == floor else floor
-    return live.dirty_since is not None and live.revision <= last
+        return False
+    return bool(live.revision > floor or batch.is_lost(live.user_id) and live.revision == floor)
 
 
-def lift(buffer: WriteBehind[D], floors: Mapping[int, int]) -> list[int]:
+def lift(buffer: WriteBehind[D], floors: Mapping[int, int], *, lost: Set[int]) -> list[int]:
     """Take the documents above these revisions, as they are; the users where that was possible.
 
     The mark is raised with the document. To clear it first, and then to look whether something is
@@ -428,27 +469,30 @@ def lift(buffer: WriteBehind[D], floors: Mapping[int, int]) -> list[int]:
     """
     lifted = []
     for user_id, floor in floors.items():
-        with contextlib.suppress(Contended, _HighEnough):
-            update(buffer, user_id, _unless_above(floor), floor=floor)
+        with contextlib.suppress(Contended, _NoNeed):
+            update(buffer, user_id, _as_it_is(floor, lost=user_id in lost), floor=floor)
             lifted.append(user_id)
     return lifted
 
 
-class _HighEnough(Exception):
-    """Somebody else has taken the document above the floor."""
+class _NoNeed(Exception):
+    """The document is saved by now, or above the floor."""
 
 
-def _unless_above(floor: int) -> Callable[[D], D]:
+def _as_it_is(floor: int, *, lost: bool) -> Callable[[D], D]:
     def unchanged(document: D) -> D:
-        if document.revision > floor:
-            raise _HighEnough
+        there = document.revision == floor if lost else document.dirty_since is None
+        if document.revision > floor or there:
+            raise _NoNeed
         return document
 
     return unchanged
 
 
-def _verdict(taken: Taken[Any], saved: Saved, user_id: int) -> str:
-    if user_id in saved.refused:
+def _verdict(batch: Batch[Any], user_id: int) -> str:
+    if user_id in batch.refused:
         return "refused"
-    document = taken.documents.get(user_id)
-    return "persisted" if document is not None and saved.holds(document) else "unchanged"
+    held = batch.held.get(user_id)
+    if held is None or held.document.dirty_since is None:
+        return "unchanged"
+    return "persisted" if batch.is_saved(user_id) else "unchanged"

@@ -21,7 +21,7 @@ from aevon.cache.connection import CacheError, before_trusting, store
 from aevon.cache.entries import Found
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.projection import Gone, Projection
-from aevon.cache.write_behind import WriteBehind
+from aevon.cache.write_behind import WriteBehind, plain
 
 logger = logging.getLogger(__name__)
 
@@ -171,15 +171,8 @@ class BufferResource(EntryResource[D]):
         if held.revision > saved:
             # Newer, and nobody is going to persist it: PostgreSQL was set back.
             return "unsaved" if held.dirty_since else "stale"
-        same = _content(held) == _content(row or self.buffer.empty(held.user_id))
+        same = plain(held) == plain(row or self.buffer.empty(held.user_id))
         return "in sync" if same else "stale"
-
-
-def _content(document: Any) -> Any:
-    """A write-behind document without what the cache layer notes in it."""
-    return msgspec.structs.replace(
-        document, persisted_revision=0, persisted_at=None, dirty_since=None, incarnation=None
-    )
 
 
 @dataclass(frozen=True, slots=True)

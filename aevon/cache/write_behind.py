@@ -5,9 +5,11 @@ then the acknowledgement. How the marked documents come into PostgreSQL is in `f
 """
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
@@ -23,7 +25,7 @@ from aevon.cache.leases import Lease
 from aevon.cache.projection import Projection
 
 COMPARE_AND_SET: Final = Script("compare_and_set", uses="told")
-SETTLE: Final = Script("settle", uses="told")
+REVIVE: Final = Script("revive", uses="told")
 DROP_SAVED: Final = Script("drop_saved")
 
 ATTEMPTS: Final = 200
@@ -37,32 +39,36 @@ class Contended(Exception):
     """Too many writers changed the document at once; the change was not made. Try again."""
 
 
-class InRow(NamedTuple):
-    """What PostgreSQL has of a document after it was persisted: the revision, whether that is this
-    document's content, where the revisions are equal, and since when (RFC 3339)."""
+class LockedRow(NamedTuple):
+    """A user's row while it is locked: its revision, and the one before the first of the changes
+    that it took past the cache and the live document has not yet; None where it took none."""
 
     revision: int
-    same: bool = True
-    persisted_at: str | None = None
+    before_away: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteBehind(Generic[D]):
     """A document that lives in Dragonfly and is persisted later.
 
-    The document has `user_id`, `revision` (rises by one with each change) and, as its last members,
-    `persisted_revision` (the highest that is known to be in PostgreSQL), `persisted_at` (when it
-    came there, RFC 3339; None: never), `dirty_since` (Unix seconds since when it holds something
-    that PostgreSQL does not; None otherwise) and `incarnation`, the life of the server that holds
-    it. `empty(user_id)` is the document of a user who has no row. `persist(documents)` upserts in
-    one transaction, never an older revision over a newer one, and tells what is then in each user's
-    row, without the users that no longer exist.
+    The document has `user_id`, `revision` (rises by one with each change) and, as its last members
+    and with these defaults left out, `persisted_revision` (the highest that is known to be in
+    PostgreSQL; 0), `persisted_at` (when it came there, RFC 3339; None), `dirty_since` (Unix seconds
+    since when it holds something that PostgreSQL does not; None) and `incarnation`, the life of the
+    server that holds it.
+
+    `empty(user_id)` is the document of a user who has no row. `locked(user_ids)` holds the rows of
+    those of the users who exist, made where they are missing, for the length of a block inside a
+    transaction; who changes a row past the cache, and who brings that change to the live document,
+    holds it too. `save(documents)` writes documents into rows that are held, never an older revision
+    over a newer one, and tells when (RFC 3339).
     """
 
     projection: Projection[D]
     keys: IndexKeys
     empty: Callable[[int], D]
-    persist: Callable[[Sequence[D]], dict[int, InRow]]
+    locked: Callable[[Sequence[int]], AbstractContextManager[Mapping[int, LockedRow]]]
+    save: Callable[[Sequence[D]], Mapping[int, str]]
     index: DirtyIndex[D] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,100 +77,137 @@ class WriteBehind(Generic[D]):
 
 # Requests of one process that change the same document take turns here instead of losing the
 # compare-and-set to each other; across processes the script decides.
-_turns = [threading.Lock() for _ in range(64)]
+_turns = [threading.RLock() for _ in range(64)]
+
+
+def turn(user_id: int) -> AbstractContextManager[object]:
+    """Hold back this process's other changes of the user's document. Who holds the row as well
+    takes the turn first: a change may wait for the row, where it finds an earlier life's document.
+    """
+    return _turns[user_id % len(_turns)]
+
+
+class Held(NamedTuple):
+    """A live document, and its bytes without what the cache layer notes at their end."""
+
+    document: Any
+    head: bytes
+
+    @property
+    def stamp(self) -> bytes:
+        """The end of its bytes."""
+        return codec.stamp(self.document.incarnation or "")
+
+
+def plain(document: D) -> D:
+    """The document without what the cache layer notes in it."""
+    nothing: D = msgspec.structs.replace(
+        document, persisted_revision=0, persisted_at=None, dirty_since=None, incarnation=None
+    )
+    return nothing
+
+
+def made(document: Any) -> Held:
+    """A document that is not read but made, as the cache layer will write it."""
+    return Held(document, codec.encode(plain(document))[:-1])
+
+
+# Members of the layer's own at the end of a document, in their order (lua/told.lua).
+_NOTED: Final = re.compile(
+    rb'(?:,"_persistedRevision":\d+)?(?:,"_persistedAt":"[\d.:TZ-]+")?(?:,"_dirtySince":[\d.eE+-]+)?'
+    rb',"_incarnation":"\w+"}\Z'
+)
+_NOTED_MAX: Final = 200
+
+
+def read(document: Any, raw: bytes) -> Held:
+    """A document of the server's present life, and its bytes."""
+    noted = _NOTED.search(raw, max(0, len(raw) - _NOTED_MAX))
+    assert noted is not None  # noqa: S101  it is stamped, or it would not be of this life
+    return Held(document, raw[: noted.start()])
 
 
 def load(buffer: WriteBehind[D], user_id: int) -> D:
     """The live document: from Dragonfly, else PostgreSQL, else the empty one. A hit is one
     round trip. Cache away: what PostgreSQL has."""
-    held: Any = entries.get(buffer.projection, user_id)
-    if held is None:
-        return _row(buffer, user_id)
-    return _open(buffer, user_id, held)
+    value: Any = entries.get(buffer.projection, user_id)
+    if value is None:
+        value = buffer.projection.read_one(user_id) or buffer.empty(user_id)
+    if isinstance(value, Found):
+        value = _missing(buffer, user_id, value).document
+    return cast("D", value)
 
 
-def _row(buffer: WriteBehind[D], user_id: int) -> D:
-    return buffer.projection.read_one(user_id) or buffer.empty(user_id)
-
-
-def _open(buffer: WriteBehind[D], user_id: int, held: Any, *, strict: bool = False) -> D:
-    """The document, filled from its row or from the empty document when the entry is not there.
+def _missing(buffer: WriteBehind[D], user_id: int, found: Found, *, strict: bool = False) -> Held:
+    """The document, filled from its row or from the empty document.
 
     With the cache away or full it fills nothing, or, if `strict`, raises `CacheUnavailable`.
     """
-    if not isinstance(held, Found):
-        return cast("D", held)
-    if held.kind == "outlived":
-        return revived(buffer, {user_id: held}, strict=strict)[user_id]
+    if found.kind == "outlived":
+        with buffer.locked([user_id]) as rows:
+            return revived(buffer, {user_id: found}, rows, strict=strict)[user_id]
     # Inside a transaction too: the row follows the document, not the other way round, so there is
     # nothing uncommitted in it.
-    projection = _with_empty(buffer)
-    leased = leases.lease(projection, {user_id: held}, strict=strict).get(user_id)
+    projection = with_empty(buffer)
+    leased = leases.lease(projection, {user_id: found}, strict=strict).get(user_id)
     if leased is not None and not isinstance(leased, Found | Lease):
-        return cast("D", leased)
+        return made(leased)
     row: Any = projection.read([user_id])[user_id]
     if isinstance(leased, Lease):
         leases.fill(projection, {user_id: leased}, {user_id: row}, strict=strict)
         row = msgspec.structs.replace(row, incarnation=leased.life.incarnation)
-    return cast("D", row)
+    return made(row)
 
 
 def revived(
-    buffer: WriteBehind[D], found: Mapping[int, Found], *, strict: bool = False
-) -> dict[int, D]:
-    """The documents in place of those of an earlier life of the server: of each and its row the one
-    with the higher revision (guarantee G6).
+    buffer: WriteBehind[D],
+    found: Mapping[int, Found],
+    rows: Mapping[int, LockedRow],
+    *,
+    strict: bool = False,
+) -> dict[int, Held]:
+    """The documents in place of those of an earlier life of the server: of each and its row, which
+    is held, the one with the higher revision (guarantee G6). One query and two round trips for all.
 
     An older snapshot must not be taken for what has been persisted since; but what is unsaved in
-    it, and newer than its row, exists nowhere else. One query and two round trips for all.
+    it, and newer than its row, exists nowhere else. A row that took changes past the cache counts
+    as before them: they will be repeated on what is put in.
     """
-    rows: Mapping[int, Any] = _with_empty(buffer).documents(list(found))
-    documents = {u: _newer(buffer, held, rows[u]) for u, held in found.items()}
+    documents: Mapping[int, Any] = with_empty(buffer).documents(list(found))
+    put_in = {u: _newer(buffer, each, documents[u], rows.get(u)) for u, each in found.items()}
 
     def put() -> None:
-        calls = [_put_back(buffer, held, documents[u]) for u, held in found.items()]
+        # Marked first: one who dies in between leaves at worst a needless mark.
+        buffer.index.mark_unsaved(put_in.values())
+        calls = [_reviving(buffer, each, put_in[u]) for u, each in found.items()]
         store().pipeline(calls, idempotent=True)
-        buffer.index.mark_unsaved(documents.values())
 
     if strict:
         put()
     else:
         attempt(put, away=None)
-    return documents
+    return {user_id: made(document) for user_id, document in put_in.items()}
 
 
-def _newer(buffer: WriteBehind[D], held: Found, row: D) -> D:
-    assert held.life is not None  # noqa: S101  every outlived one has it
-    document: Any = row
-    earlier: Any = codec.decode(held.raw, buffer.projection.document)
-    if earlier.revision > row.revision:
+def _newer(buffer: WriteBehind[D], found: Found, document: Any, row: LockedRow | None) -> Any:
+    assert found.life is not None  # noqa: S101  every outlived one has it
+    earlier: Any = codec.decode(found.raw, buffer.projection.document)
+    before_away = row.before_away if row is not None else None
+    known = document.revision if before_away is None else before_away
+    if earlier.revision > known:
         document = msgspec.structs.replace(
             earlier,
             dirty_since=earlier.dirty_since or time.time(),
-            persisted_revision=row.revision,
-            persisted_at=row.persisted_at,
+            persisted_revision=known,
+            persisted_at=document.persisted_at,
         )
-    return msgspec.structs.replace(document, incarnation=held.life.incarnation)  # type: ignore[no-any-return]
+    return msgspec.structs.replace(document, incarnation=found.life.incarnation)
 
 
-def _put_back(buffer: WriteBehind[D], held: Found, document: D) -> ScriptCall:
+def _reviving(buffer: WriteBehind[D], found: Found, document: Any) -> ScriptCall:
     lifetime = buffer.projection.lifetime(document)[1] if document.dirty_since is None else ""
-    return settled(buffer, document, held.raw, lifetime)
-
-
-def settled(
-    buffer: WriteBehind[D],
-    document: D,
-    raw: bytes,
-    lifetime: object,
-    *,
-    told: bytes = b"",
-    since: bytes = b"",
-) -> ScriptCall:
-    """The script that puts `document` in place of `raw`; in one that has changed since, the members
-    `told` and `since`."""
     key = buffer.projection.keyspace.key(document.user_id)
-    return SETTLE.on(key, raw, codec.encode(document), lifetime, sticky(), told, since)
+    return REVIVE.on(key, found.raw, codec.encode(document), lifetime, sticky())
 
 
 def sticky() -> str:
@@ -172,86 +215,92 @@ def sticky() -> str:
     return "STICK" if store().sticky else ""
 
 
-def _with_empty(buffer: WriteBehind[D]) -> Projection[D]:
+def noted(**members: object) -> bytes:
+    """Members of the layer's own, as they stand at the end of a document."""
+    return b"," + codec.encode(members)[1:-1] if members else b""
+
+
+def with_empty(buffer: WriteBehind[D]) -> Projection[D]:
     """The projection in which every user has a document."""
 
-    def read(user_ids: Sequence[int]) -> dict[int, D]:
+    def documents(user_ids: Sequence[int]) -> dict[int, D]:
         rows = buffer.projection.documents(user_ids)
         return {user_id: buffer.empty(user_id) for user_id in user_ids} | rows
 
-    return replace(buffer.projection, read=read)
+    return replace(buffer.projection, read=documents)
 
 
 def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, floor: int = 0) -> D:
     """Apply `change` to the live document atomically and acknowledge the new revision.
 
     `change(document)` gives the next content and raises to refuse; revision and mark are set
-    here, the revision above `floor`. Two round trips and no SQL while the document is there.
-    Raises `CacheUnavailable` when the cache cannot take it (then change the row), `Contended`,
-    and whatever `change` raises.
+    here, the revision above `floor`. Two round trips and no SQL while the document is there. It may
+    be applied twice where the server ends meanwhile. Raises `CacheUnavailable` when the cache
+    cannot take it (then change the row), `Contended`, and whatever `change` raises.
     """
-    with _turns[user_id % len(_turns)]:
+    with turn(user_id):
         for tried in range(ATTEMPTS):
-            held = _held(buffer, user_id, patient=tried < PATIENT_ATTEMPTS)
-            current = _open(buffer, user_id, held, strict=True)
-            following = _next(current, change(current), floor)
-            store_it = _store_filled if isinstance(held, Found) else _store
-            if store_it(buffer, current, following):
+            held, was_there = _held(buffer, user_id, patient=tried < PATIENT_ATTEMPTS)
+            following: D = _next(held.document, change(held.document), floor)
+            if _stored(buffer, held, following, was_there=was_there):
                 return following
             time.sleep(random.uniform(0, 0.0005 * min(tried, 20)))  # noqa: S311  not a secret
     raise Contended
 
 
-def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> D | Found:
-    """What the key holds. Without patience a lease is something to be replaced: whoever left it
-    has died, or is too slow, and cannot fill with it any more."""
-    held: Any = entries.get(buffer.projection, user_id)
-    if held is None:
+def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> tuple[Held, bool]:
+    """The live document, and whether it was there; else it has been filled."""
+    value, raw = entries.look(buffer.projection, user_id)
+    entries.counted(buffer.projection, value)
+    if value is None:
         raise CacheUnavailable("The live document cannot be read.")
-    if not patient and isinstance(held, Found) and held.kind == "lease":
-        return Found("corrupt", held.raw)
-    return held  # type: ignore[no-any-return]
+    if not isinstance(value, Found):
+        return read(value, raw), True
+    if not patient and value.kind == "lease":
+        # Something to be replaced: whoever left it has died, or is too slow, and cannot fill any
+        # more.
+        value = Found("corrupt", value.raw)
+    return _missing(buffer, user_id, value, strict=True), False
 
 
 def _next(current: D, changed: D, floor: int) -> D:
-    revision = max(current.revision, floor) + 1
-    since = current.dirty_since or time.time()
     result: D = msgspec.structs.replace(
         changed,
-        revision=revision,
+        revision=max(current.revision, floor) + 1,
         persisted_revision=current.persisted_revision,
         persisted_at=current.persisted_at,
-        dirty_since=since,
+        dirty_since=current.dirty_since or time.time(),
         incarnation=current.incarnation,
     )
     return result
 
 
-def _store(buffer: WriteBehind[D], current: D, following: D) -> bool:
-    """Document and mark in one round trip. The mark of a lost compare-and-set is harmless: the
-    winner has that revision and marks it too."""
-    calls = [_replace(buffer, current, following), *buffer.index.mark(following)]
+def _stored(buffer: WriteBehind[D], held: Held, following: D, *, was_there: bool) -> bool:
+    """Document and mark in one round trip; in two for a document that was only just filled:
+    somebody else may hold the lease, and a mark without a document would be taken for a loss.
+
+    The mark of a lost comparison is harmless: the winner has that revision and marks it too. What
+    another life of the server took than the one that was read from does not count: it may not know
+    of what was persisted since.
+    """
+    key = buffer.projection.keyspace.key(following.user_id)
+    # One that has been persisted since it was read holds something unsaved from now on.
+    since = following.dirty_since if held.document.dirty_since is None else time.time()
+    replacing = COMPARE_AND_SET.on(
+        key, held.head, made(following).head, held.stamp, noted(_dirtySince=since), sticky()
+    )
+    marks = buffer.index.mark(following) if was_there else []
     try:
-        return bool(store().pipeline(calls)[0] == b"stored")
+        (outcome, *_), life = store().exchange([replacing, *marks])
     except WrongType:
         # The document may have been stored, and must not be without its mark.
         buffer.index.mark_unsaved([following])
         return bool(entries.peek(buffer.projection, following.user_id) == following)
-
-
-def _store_filled(buffer: WriteBehind[D], current: D, following: D) -> bool:
-    """As `_store`, in two round trips, for a document that was only just filled: somebody else may
-    hold the lease, and a mark without a document would be taken for a loss."""
-    if store().script(_replace(buffer, current, following)) != b"stored":
+    if outcome != b"stored" or life.incarnation != following.incarnation:
         return False
-    buffer.index.mark_unsaved([following])
+    if not was_there:
+        buffer.index.mark_unsaved([following])
     return True
-
-
-def _replace(buffer: WriteBehind[D], current: D, following: D) -> ScriptCall:
-    key = buffer.projection.keyspace.key(following.user_id)
-    seen = (current.revision, current.persisted_revision)
-    return COMPARE_AND_SET.on(key, *seen, codec.encode(following), sticky(), repr(time.time()))
 
 
 def discard_saved(buffer: WriteBehind[D], user_ids: Sequence[int]) -> list[int]:

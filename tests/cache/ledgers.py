@@ -1,10 +1,11 @@
 """Resources over real rows of the tests' own, for what works on any service."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from django.db import connection
+from django.db import connection, transaction
 
 from aevon.cache import (
     CANVAS,
@@ -15,8 +16,8 @@ from aevon.cache import (
     BufferResource,
     Document,
     EntryResource,
-    InRow,
     ListResource,
+    LockedRow,
     Projection,
     Recent,
     WriteBehind,
@@ -99,19 +100,28 @@ def _sheets(user_ids: Sequence[int]) -> dict[int, Sheet]:
     }
 
 
-def _persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+@contextmanager
+def _locked(user_ids: Sequence[int]) -> Iterator[dict[int, LockedRow]]:
+    with transaction.atomic(savepoint=False):
+        query(
+            "INSERT INTO test_sheet SELECT unnest(%s::bigint[]), '', 0 ON CONFLICT DO NOTHING",
+            list(user_ids),
+        )
+        lock = "SELECT user_id, revision FROM test_sheet WHERE user_id = ANY(%s) ORDER BY 1"
+        rows = query(f"{lock} FOR UPDATE", list(user_ids))
+        yield {user_id: LockedRow(revision) for user_id, revision in rows}
+
+
+def _save(sheets: Sequence[Sheet]) -> dict[int, str]:
     for sheet in sheets:
         query(
-            "INSERT INTO test_sheet VALUES (%s, %s, %s) ON CONFLICT (user_id) DO UPDATE"
-            " SET text = excluded.text, revision = excluded.revision"
-            " WHERE test_sheet.revision < excluded.revision",
-            sheet.user_id,
+            "UPDATE test_sheet SET text = %s, revision = %s WHERE user_id = %s AND revision < %s",
             sheet.text,
             sheet.revision,
+            sheet.user_id,
+            sheet.revision,
         )
-    rows = _sheets([sheet.user_id for sheet in sheets])
-    texts = {sheet.user_id: sheet.text for sheet in sheets}
-    return {u: InRow(row.revision, row.text == texts[u]) for u, row in rows.items()}
+    return {}
 
 
 def _recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
@@ -142,7 +152,8 @@ SHEETS = WriteBehind(
     ),
     keys=CANVAS_INDEX,
     empty=lambda user_id: Sheet(user_id=user_id, text="", revision=0),
-    persist=_persist,
+    locked=_locked,
+    save=_save,
 )
 LINES = BoundedList(
     keyspace=CONVO_HISTORY,

@@ -1,15 +1,17 @@
 """What the tests of the write-behind pattern share: user 7's document, its row and its mark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
-from aevon.cache import CANVAS_INDEX
+from aevon.cache import CANVAS_INDEX, flush
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS
-from aevon.cache.write_behind import InRow, update
+from aevon.cache.flush import Flushed
+from aevon.cache.write_behind import update
 from tests.cache.entry_states import life
 from tests.cache.ledgers import SHEETS, Sheet, query
 
@@ -53,19 +55,24 @@ def marks() -> dict[str, float]:
     return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def around(act: Callable[[], object], *, after: bool = True) -> Any:
-    """The buffer during whose persist `act` runs, once: after it, or before."""
+def flush_around(act: Callable[[], object], *, after: bool = True, **options: Any) -> Flushed:
+    """A flush during which `act` runs, once: after its commit, or before it, when it has read."""
     waiting = [act]
+    settle = flush.settle
 
-    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+    def save(sheets: Sequence[Sheet]) -> Mapping[int, str]:
         if not after and waiting:
             waiting.pop()()
-        revisions = SHEETS.persist(sheets)
-        if after and waiting:
-            waiting.pop()()
-        return revisions
+        return SHEETS.save(sheets)
 
-    return replace(SHEETS, persist=persist)
+    def settle_late(*args: Any) -> set[int]:
+        while waiting:
+            waiting.pop()()
+        return settle(*args)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(flush, "settle", settle_late)
+        return flush.flush(replace(SHEETS, save=save), **options)
 
 
 def live(**members: Any) -> Sheet:

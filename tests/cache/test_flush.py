@@ -1,8 +1,9 @@
 """The flush of a write-behind buffer: everything acknowledged comes into PostgreSQL, once."""
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,17 +16,17 @@ from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS, Exposure
 from aevon.cache.flush import Flushed, flush, flush_users, last_flush
 from aevon.cache.metrics import FLUSHED, FLUSHES
-from aevon.cache.write_behind import InRow, update
+from aevon.cache.write_behind import update
 from tests.cache.conftest import back, counted
 from tests.cache.entry_states import between, got, put
-from tests.cache.ledgers import POISON, SHEETS, Sheet
+from tests.cache.ledgers import POISON, SHEETS, Sheet, query
 from tests.cache.sheets import (
     KEY,
     MARKS,
     SINCE,
     add,
-    around,
     edit,
+    flush_around,
     marks,
     row,
     save_row,
@@ -75,7 +76,7 @@ def test_flush_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_change_during_the_flush(after: bool) -> None:
     """Between its read and its clear: it stays marked and unsaved, and the next flush has it."""
     edit("old")
-    flush(around(lambda: edit("new"), after=after))
+    flush_around(lambda: edit("new"), after=after)
     assert (row(), marks(), got(KEY)["text"]) == (("old", 1), {"7": 2}, "new")
     assert store().command("TTL", KEY) == -1
     flush(SHEETS)
@@ -83,10 +84,12 @@ def test_change_during_the_flush(after: bool) -> None:
 
 
 def test_eviction_of_a_saved_document_during_the_next_flush() -> None:
-    """The row has everything: nothing is lost, nothing comes back."""
+    """The row has everything, nothing is lost; the next flush clears the mark."""
     edit("a")
-    flush(around(lambda: store().command("DEL", KEY)))
-    assert (row(), marks(), store().command("EXISTS", KEY)) == (("a", 1), {}, 0)
+    flush_around(lambda: store().command("DEL", KEY))
+    assert (row(), marks(), store().command("EXISTS", KEY)) == (("a", 1), {"7": 1}, 0)
+    assert flush(SHEETS) == Flushed(unchanged=1)
+    assert (row(), marks()) == (("a", 1), {})
 
 
 def test_change_after_an_eviction_during_the_flush() -> None:
@@ -97,7 +100,7 @@ def test_change_after_an_eviction_during_the_flush() -> None:
         store().command("DEL", KEY)
         edit("b")
 
-    flush(around(act))
+    flush_around(act)
     assert (got(KEY)["revision"], marks()) == (2, {"7": 2})
     flush(SHEETS)
     assert row() == ("b", 2)
@@ -106,7 +109,7 @@ def test_change_after_an_eviction_during_the_flush() -> None:
 def test_overlapping_flush() -> None:
     """Both finish, one effect."""
     edit("a")
-    assert flush(around(lambda: flush(SHEETS))).persisted == 1
+    assert flush_around(lambda: flush(SHEETS)).persisted == 1
     assert (row(), marks()) == (("a", 1), {})
 
 
@@ -119,7 +122,7 @@ def test_older_flush_that_finishes_last() -> None:
         flush(SHEETS)
         edit("newest")
 
-    flush(around(overtaken, after=False))
+    flush_around(overtaken)
     assert (row(), marks()) == (("new", 2), {"7": 3})
 
 
@@ -127,7 +130,7 @@ def test_flusher_that_dies_after_its_commit() -> None:
     """The next one finishes what it left."""
     edit("a")
     with pytest.raises(KeyboardInterrupt):
-        flush(around(lambda: (_ for _ in ()).throw(KeyboardInterrupt)))
+        flush_around(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     assert (row(), marks()) == (("a", 1), {"7": 1})
     assert flush(SHEETS).persisted == 1
     assert (marks(), store().command("TTL", KEY) > 0) == ({}, True)
@@ -142,7 +145,7 @@ def test_database_away_during_a_flush() -> None:
 
     for _ in range(3):
         with pytest.raises(OperationalError):
-            flush(replace(SHEETS, persist=away))
+            flush(replace(SHEETS, save=away))
     assert (marks(), store().command("TTL", KEY)) == ({"7": 1}, -1)
     assert flush(SHEETS).persisted == 1
 
@@ -284,23 +287,16 @@ def test_poison_document(caplog: pytest.LogCaptureFixture) -> None:
     for user_id in (7, 15, 23):
         edit(POISON if user_id == 15 else "good", user_id)
     with counted(FLUSHED, "canvas", "refused") as more:
-        assert flush(replace(SHEETS, persist=_all_or_none)) == Flushed(persisted=2, refused=1)
+        assert flush(SHEETS) == Flushed(persisted=2, refused=1)
     assert (row(7), row(15), row(23), marks()) == (("good", 1), None, ("good", 1), {"15": 1})
     assert (more(), store().command("TTL", "canvas:15")) == (1, -1)
     assert "refuses the document of user 15" in caplog.text
 
 
-def _all_or_none(sheets: Sequence[Sheet]) -> dict[int, int]:
-    from django.db import transaction  # noqa: PLC0415
-
-    with transaction.atomic():
-        return SHEETS.persist(sheets)
-
-
 def test_poison_document_that_is_mended() -> None:
     """The next flush takes it."""
     edit(POISON)
-    flush(replace(SHEETS, persist=_all_or_none))
+    flush(SHEETS)
     edit("good")
     assert flush(SHEETS) == Flushed(persisted=1)
     assert row() == ("good", 2)
@@ -309,7 +305,9 @@ def test_poison_document_that_is_mended() -> None:
 def test_document_of_a_user_that_no_longer_exists() -> None:
     """Mark and document go."""
     edit("orphan")
-    assert flush(replace(SHEETS, persist=lambda _: {})) == Flushed(unchanged=1)
+    assert flush(replace(SHEETS, locked=lambda _: contextlib.nullcontext({}))) == Flushed(
+        unchanged=1
+    )
     assert (marks(), store().command("EXISTS", KEY)) == ({}, 0)
 
 
@@ -348,7 +346,7 @@ def test_document_that_changed_during_the_flush_is_told(after: bool) -> None:
     """How much of it is saved, and that the rest is younger than the flush."""
     edit("old")
     began = time.time()
-    flush(around(lambda: edit("new"), after=after))
+    flush_around(lambda: edit("new"), after=after)
     told = got(KEY)
     assert (told["revision"], told["_persistedRevision"]) == (2, 1)
     assert told["_dirtySince"] >= began
@@ -379,7 +377,7 @@ TAIL = ',"_persistedRevision":9,"_persistedAt":"2026-01-01T00:00:00Z","_dirtySin
 def test_text_that_looks_like_what_the_layer_notes(text: str) -> None:
     """Nobody's text is taken for it, or changed."""
     edit("old")
-    flush(around(lambda: edit(text)))
+    flush_around(lambda: edit(text))
     assert (got(KEY)["text"], got(KEY)["_persistedRevision"]) == (text, 1)
 
     def change(sheet: Sheet) -> Sheet:
@@ -399,7 +397,7 @@ def test_slow_flush_tells_nothing_that_is_known() -> None:
         flush(SHEETS)
         edit("newest")
 
-    flush(around(overtaken))
+    flush_around(overtaken)
     assert (got(KEY)["revision"], got(KEY)["_persistedRevision"]) == (3, 2)
 
 
@@ -413,6 +411,33 @@ def test_flush_that_is_late_makes_nothing_older() -> None:
     assert SHEETS.index.counts()[0] == 0
 
 
+def test_two_flushes_that_take_turns() -> None:
+    """The first tells the document, which changes its bytes, before the second settles it: it is
+    saved and counts as such, or keeps its mark."""
+    edit("a")
+    first = flush_module.persist(SHEETS, SHEETS.index.marks_of([7]), at=time.time())
+    edit("b")
+    second = flush_module.persist(SHEETS, SHEETS.index.marks_of([7]), at=time.time())
+    flush_module.settle(SHEETS, first)
+    flush_module.settle(SHEETS, second)
+    assert ("_dirtySince" in got(KEY), marks()) == (False, {})
+    assert (row(), got(KEY)["_persistedRevision"]) == (("b", 2), 2)
+
+
+def test_memory_that_is_lost_between_commit_and_clear() -> None:
+    """Another document has got the same revision since: its mark is not cleared for the first."""
+    edit("lost")
+    taken = flush_module.persist(SHEETS, SHEETS.index.marks_of([7]), at=time.time())
+    store().command("DEL", KEY)
+    query("DELETE FROM test_sheet")  # the fill came before the commit
+    edit("new")
+    save_row("lost", 1)
+    flush_module.settle(SHEETS, taken)
+    assert marks() == {"7": 1}
+    flush(SHEETS)
+    assert (row(), marks()) == (("new", 2), {})
+
+
 # --- order, time and size ----------------------------------------------------------------------
 
 
@@ -420,11 +445,11 @@ def persisted_in_order(**members: Any) -> tuple[Any, list[int]]:
     """A buffer, and the users in the order in which it persists them."""
     order: list[int] = []
 
-    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+    def save(sheets: Sequence[Sheet]) -> Mapping[int, str]:
         order.extend(sheet.user_id for sheet in sheets)
-        return SHEETS.persist(sheets)
+        return SHEETS.save(sheets)
 
-    return replace(SHEETS, persist=persist, **members), order
+    return replace(SHEETS, save=save, **members), order
 
 
 def test_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,8 +471,7 @@ def test_flush_that_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for user_id in (7, 8, 9):
         edit("a", user_id)
     assert flush(SHEETS, seconds=0) == Flushed(left=3)
-    slow = around(lambda: time.sleep(0.1))
-    assert flush(slow, seconds=0.05) == Flushed(persisted=1, left=2)
+    assert flush_around(lambda: time.sleep(0.1), seconds=0.05) == Flushed(persisted=1, left=2)
     assert marks().keys() == {"8", "9"}
     assert flush(SHEETS) == Flushed(persisted=2)
 
@@ -460,11 +484,11 @@ def test_large_documents_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> 
         edit("x" * 2_000, user_id)
     sizes: list[int] = []
 
-    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+    def save(sheets: Sequence[Sheet]) -> Mapping[int, str]:
         sizes.append(len(sheets))
-        return SHEETS.persist(sheets)
+        return SHEETS.save(sheets)
 
-    assert flush(replace(SHEETS, persist=persist)).persisted == 3
+    assert flush(replace(SHEETS, save=save)).persisted == 3
     assert sizes == [1, 1, 1]
 
 
@@ -515,7 +539,7 @@ def test_flusher_that_dies_while_it_reports_a_loss(monkeypatch: pytest.MonkeyPat
     store().command("ZADD", MARKS, 7, 7)
     edit("new")
 
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -570,7 +594,7 @@ def test_row_that_sql_has_written_over_a_saved_document() -> None:
 def test_row_of_the_same_revision_that_another_flush_wrote() -> None:
     """It is this document's: nothing goes on above it."""
     edit("a")
-    assert flush(around(lambda: flush(SHEETS), after=False)) == Flushed(persisted=1)
+    assert flush_around(lambda: flush(SHEETS)) == Flushed(persisted=1)
     assert (row(), got(KEY)["revision"]) == (("a", 1), 1)
 
 
@@ -581,11 +605,11 @@ def refusing(**members: Any) -> tuple[Any, list[int]]:
     """A buffer whose batches fail as a whole, and how many documents each batch had."""
     sizes: list[int] = []
 
-    def persist(sheets: Sequence[Sheet]) -> dict[int, InRow]:
+    def save(sheets: Sequence[Sheet]) -> Mapping[int, str]:
         sizes.append(len(sheets))
-        return _all_or_none(sheets)
+        return SHEETS.save(sheets)
 
-    return replace(SHEETS, persist=persist, **members), sizes
+    return replace(SHEETS, save=save, **members), sizes
 
 
 def test_poison_is_found_by_halves() -> None:
@@ -675,7 +699,7 @@ def test_last_flush_that_failed() -> None:
         counted(FLUSHES, "canvas", "failed") as more,
         pytest.raises(OperationalError),
     ):
-        flush(replace(SHEETS, persist=away))
+        flush(replace(SHEETS, save=away))
     told = last_flush(SHEETS)
     assert told is not None
     assert (told.failed, told.counts["persisted"], more()) == (1, 0, 1)

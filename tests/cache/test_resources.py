@@ -264,7 +264,7 @@ def test_drop_while_postgresql_is_away(caplog: pytest.LogCaptureFixture) -> None
         raise OperationalError("away")
 
     edit()
-    broken = replace(SHEETS, persist=refuse)
+    broken = replace(SHEETS, save=refuse)
     assert BufferResource(SHEETS.projection, broken).drop([7, 8]) == [7]
     assert "unsaved documents stay" in caplog.text
     assert got("canvas:7")["text"] == "x"

@@ -28,7 +28,7 @@ from aevon.cache.flush import flush
 from aevon.cache.write_behind import update
 from tests.cache.entry_states import got, life, put
 from tests.cache.ledgers import SHEETS, Sheet, query
-from tests.cache.sheets import KEY, MARKS, add, around, edit, live, marks, row, save_row
+from tests.cache.sheets import KEY, MARKS, add, edit, flush_around, live, marks, row, save_row
 from tests.threads import in_thread
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
@@ -194,6 +194,39 @@ def test_update_while_a_script_is_unknown() -> None:
     assert (got(KEY)["text"], marks()) == ("b", {"7": 2})
 
 
+def test_memory_that_is_lost_between_read_and_write() -> None:
+    """Another document has got the same revision since: the change is computed from that."""
+    edit("lost")
+    waiting = [lambda: (store().command("DEL", KEY), edit("new"))]
+
+    def change(sheet: Sheet) -> Sheet:
+        while waiting:
+            waiting.pop()()
+        return add("+")(sheet)
+
+    assert update(SHEETS, 7, change).text == "new+"
+
+
+def test_server_that_restarts_between_read_and_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not know of what was persisted since: what it takes is not acknowledged."""
+    save_row("persisted", 5)
+    stale = encode(Sheet(user_id=7, text="stale", revision=1, incarnation=life().incarnation))
+    put(KEY, stale)
+    exchange, lives = store().exchange, []
+
+    def of_another_life(commands: Any, **options: Any) -> Any:
+        answer = exchange(commands, **options)
+        if getattr(commands[0], "script", None) is not write_behind.COMPARE_AND_SET or lives:
+            return answer
+        lives.append(answer.life)
+        put(KEY, store().command("GET", KEY).replace(answer.life.incarnation.encode(), b"0" * 12))
+        return answer._replace(life=answer.life._replace(incarnation="0" * 12))
+
+    monkeypatch.setattr(store(), "exchange", of_another_life)
+    assert update(SHEETS, 7, add("+")).text == "persisted+"
+    assert lives
+
+
 def test_entry_evicted_between_read_and_write() -> None:
     """The change is computed again; the row's revision is not gone back behind."""
     save_row("saved", 3)
@@ -307,7 +340,7 @@ class Buffer(RuleBasedStateMachine):
 
     @rule()
     def flush_overtaken_by_a_change(self) -> None:
-        flush(around(lambda: self.change("d")))
+        flush_around(lambda: self.change("d"))
 
     @rule()
     def flush_overtaken_by_a_flush_and_a_change(self) -> None:
@@ -316,12 +349,12 @@ class Buffer(RuleBasedStateMachine):
             flush(SHEETS)
             self.change("f")
 
-        flush(around(overtake, after=False))
+        flush_around(overtake)
 
     @rule()
     def flush_that_dies(self) -> None:
         try:
-            flush(around(lambda: (_ for _ in ()).throw(KeyboardInterrupt)))
+            flush_around(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         except KeyboardInterrupt:
             return
 
@@ -411,6 +444,6 @@ def test_document_of_an_earlier_life_while_the_cache_goes_away(server: Any) -> N
     save_row("persisted", 5)
     held = Found("outlived", outlived("unsaved", 7), life())
     server.pause()
-    assert write_behind._open(SHEETS, 7, held).text == "unsaved"
+    assert write_behind._missing(SHEETS, 7, held).document.text == "unsaved"
     with pytest.raises(CacheUnavailable):
-        write_behind._open(SHEETS, 7, held, strict=True)
+        write_behind._missing(SHEETS, 7, held, strict=True)

@@ -1,7 +1,9 @@
 """GET, PUT and PATCH of `/api/v1/canvas/`."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -209,12 +211,18 @@ def test_too_many_writers_at_once_are_told_to_come_again(
     assert (response.status_code, response["Retry-After"]) == (503, "1")
 
 
+@contextmanager
+def _gone(user: User) -> Iterator[None]:
+    user.delete()
+    yield
+
+
 def test_a_user_deleted_meanwhile_is_not_found(
-    client: APIClient, settings: Any, monkeypatch: pytest.MonkeyPatch
+    client: APIClient, user: User, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the check of the session and the write."""
     settings.AEVON_CACHE = without_cache()
-    monkeypatch.setattr(journal, "_locked", lambda _: Canvas.objects.get(pk=0))
+    monkeypatch.setattr(journal, "locked", lambda _: _gone(user))
     assert client.patch(URL, apps(a=window())).status_code == 404
 
 

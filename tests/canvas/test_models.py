@@ -5,22 +5,19 @@ from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, transaction
+from msgspec.structs import replace
 
+from aevon.cache import LockedRow, rfc3339
 from auth_sessions.models import User
-from canvas import selectors
-from canvas.documents import CanvasDocument, empty
+from canvas import journal, selectors
+from canvas.documents import CanvasDocument
 from canvas.models import AwayEdit, Canvas
-from canvas.persistence import persist
+from canvas.persistence import locked, save
 from tests.canvas.helpers import window
 from tests.threads import in_thread
 from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db
-
-
-def revisions(documents: list[CanvasDocument]) -> dict[int, int]:
-    """What `persist` tells of the rows."""
-    return {user_id: row.revision for user_id, row in persist(documents).items()}
 
 
 def document(user: User, revision: int, **apps: Any) -> CanvasDocument:
@@ -62,69 +59,83 @@ def test_a_layout_changed_by_hand_raises_the_revision(user: User) -> None:
     assert Canvas.objects.get(user=user).revision == 20
 
 
-def test_persist_upserts_and_tells_the_revisions(make_user: Any) -> None:
-    """New rows and old ones in one go."""
-    new, old = make_user(), make_user()
+def test_rows_are_held_and_made(make_user: Any) -> None:
+    """With their revisions; of users that are gone there is none, and nobody waits for theirs."""
+    new, old, gone = make_user(), make_user(), make_user()
     Canvas.objects.create(user=old, revision=3)
-    assert revisions([document(new, 1, a=window()), document(old, 4)]) == {new.pk: 1, old.pk: 4}
+    gone_id = gone.pk
+    gone.delete()
+    with locked([gone_id, old.pk, new.pk]) as rows:
+        assert rows == {new.pk: LockedRow(0), old.pk: LockedRow(3)}
+        saved = save([document(new, 1, a=window()), document(old, 4)])
+    assert saved == {u.pk: rfc3339(Canvas.objects.get(user=u).persisted_at) for u in (new, old)}
     row = Canvas.objects.get(user=new)
-    assert row.layout == {"microApps": {"a": window()}}
+    assert (row.layout, row.revision) == ({"microApps": {"a": window()}}, 1)
     assert row.updated_at.isoformat() == "2026-11-24T10:00:00.123456+00:00"
 
 
 @pytest.mark.parametrize("revision", [3, 2])
-def test_persist_never_goes_back(user: User, revision: int) -> None:
-    """The row with the same or a higher revision stays, and its revision is told."""
+def test_a_save_never_goes_back(user: User, revision: int) -> None:
+    """The row with the same or a higher revision stays."""
     Canvas.objects.create(user=user, revision=3, layout={"microApps": {"newer": window()}})
-    in_row = persist([document(user, revision, older=window())])[user.pk]
-    assert (in_row.revision, in_row.same) == (3, False)
+    assert save([document(user, revision, older=window())]) == {}
     assert set(Canvas.objects.get(user=user).layout["microApps"]) == {"newer"}
 
 
-def test_persist_leaves_out_users_that_are_gone(user: User) -> None:
-    """Nobody is waiting for their layouts."""
-    gone = document(user, 1)
-    user.delete()
-    assert persist([gone]) == {}
+def test_a_row_that_took_changes_past_the_cache(user: User) -> None:
+    """It is told as it was before the first of them: that is what the live document knows of."""
+    Canvas.objects.create(user=user, revision=5)
+    for found in (3, 4):
+        AwayEdit.objects.create(user=user, change={"patch": {}}, found_revision=found)
+    with locked([user.pk]) as rows:
+        assert rows == {user.pk: LockedRow(5, before_away=3)}
 
 
-def test_persist_waits_for_what_changed_past_the_cache(user: User) -> None:
-    """The live document and the row have diverged; neither revision says which has more."""
-    Canvas.objects.create(user=user, revision=3)
-    AwayEdit.objects.create(user=user, change={"patch": {}})
-    assert revisions([document(user, 9, a=window())]) == {user.pk: 0}
-    assert Canvas.objects.get(user=user).revision == 3
-
-
-def test_persist_takes_a_document_without_a_time(user: User) -> None:
+def test_a_save_takes_a_document_without_a_time(user: User) -> None:
     """Somebody edited the key by hand; the layout is kept all the same."""
-    assert revisions([empty(user.pk)]) == {user.pk: 0}
+    with locked([user.pk]):
+        assert save([replace(document(user, 1), updated_at=None)]).keys() == {user.pk}
 
 
-def test_persist_refuses_a_batch_with_poison_as_a_whole(make_user: Any) -> None:
-    """`DataError` tells the flush to try them one by one."""
+def test_a_save_refuses_a_batch_with_poison_as_a_whole(make_user: Any) -> None:
+    """`DataError` tells the flush to try its halves."""
     good, bad = make_user(), make_user()
-    with pytest.raises(DataError):
-        persist([document(good, 1), document(bad, 1, a=window(title="\0"))])
-    assert not Canvas.objects.exists()
+    with pytest.raises(DataError), transaction.atomic(), locked([good.pk, bad.pk]):
+        save([document(good, 1), document(bad, 1, a=window(title="\0"))])
+    assert not Canvas.objects.filter(revision__gt=0).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_persist_refuses_to_run_inside_a_transaction(user: User) -> None:
-    """A mark cleared before the commit would lose the layout with a rollback."""
-    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        persist([document(user, 1)])
+def test_rows_wait_for_a_deletion_under_way(user: User) -> None:
+    """And leave the user out, instead of failing for everybody in the batch."""
 
+    def revisions() -> Any:
+        with locked([user.pk]) as rows:
+            return rows
 
-@pytest.mark.django_db(transaction=True)
-def test_persist_waits_for_a_deletion_under_way(user: User) -> None:
-    """And leaves the user out, instead of failing for everybody in the batch."""
+    Canvas.objects.create(user=user)
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             User.objects.filter(pk=user.pk).delete()
-            flushing = pool.submit(in_thread(persist), [document(user, 1)])
+            holding = pool.submit(in_thread(revisions))
             wait_for_locks()
-        assert flushing.result(5) == {}
+        assert holding.result(5) == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_changed_while_one_waited_for_a_row_is_told(user: User) -> None:
+    """The change past the cache that holds it, and its revision."""
+
+    def held() -> Any:
+        with locked([user.pk]) as rows:
+            return rows
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            journal.change_row(user.pk, lambda _: {"patch": {}})
+            holding = pool.submit(in_thread(held))
+            wait_for_locks()
+        assert holding.result(5) == {user.pk: LockedRow(1, before_away=0)}
 
 
 def test_every_user_with_a_row_is_known(make_user: Any) -> None:

@@ -1,7 +1,12 @@
 """The cache goes away and comes back: the row takes the changes, the live document follows."""
 
+import contextlib
+import re
 import threading
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +17,7 @@ from aevon.cache import (
     CacheError,
     CacheUnavailable,
     Contended,
-    InRow,
+    flush,
     resources,
     write_behind,
 )
@@ -24,7 +29,7 @@ from canvas import journal, services
 from canvas.documents import CanvasDocument
 from canvas.layout import Change, InvalidLayout
 from canvas.models import AwayEdit, Canvas
-from canvas.persistence import persist
+from canvas.persistence import save
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
@@ -326,24 +331,138 @@ def test_drains_beside_changes_past_the_cache_neither_block_nor_lose(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_flush_cannot_come_between_reading_the_row_and_changing_it(user: User) -> None:
-    """It waits, and the row never goes back behind what it persisted."""
-    Canvas.objects.create(user=user, revision=3)
-    newer = CanvasDocument(
-        user_id=user.pk, layout={"microApps": {}}, revision=9, updated_at=None, dirty_since=1.0
-    )
+def test_a_flush_waits_for_a_change_past_the_cache(user: User) -> None:
+    """And sees it then: the live document, which lacks it, is not written over it."""
+    patch(user.pk, b=window())
 
     with ThreadPoolExecutor(1) as pool:
 
         def plan(_: CanvasDocument) -> Change:
-            flushing.append(pool.submit(in_thread(persist), [newer]))
+            flushing.append(pool.submit(in_thread(services.persist_now)))
             wait_for_locks()
-            return {"patch": {}}
+            return {"patch": {"microApps": {"x": window()}}}
 
-        flushing: list[Future[dict[int, InRow]]] = []
-        assert journal.change_row(user.pk, plan).revision == 4
-        assert flushing[0].result(5)[user.pk].revision == 0
-    assert Canvas.objects.get(user=user).revision == 9
+        flushing: list[Future[Flushed]] = []
+        journal.change_row(user.pk, plan)
+        assert flushing[0].result(5) == Flushed(unchanged=1)
+    assert in_row(user.pk) == {"x"}
+    drain_outbox()
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "x"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_past_the_cache_waits_for_a_flush(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the flush has read it also writes, before anybody can change the row."""
+    patch(user.pk, b=window())
+    with ThreadPoolExecutor(1) as pool:
+
+        def save_late(documents: Sequence[CanvasDocument]) -> Mapping[int, str]:
+            changing.append(pool.submit(in_thread(change)))
+            wait_for_locks()
+            return save(documents)
+
+        def change() -> None:
+            journal.change_row(user.pk, lambda _: {"patch": {"microApps": {"x": window()}}})
+
+        changing: list[Future[None]] = []
+        flush.flush(replace(CANVAS_BUFFER, save=save_late))
+        changing[0].result(5)
+    assert in_row(user.pk) == {"b", "x"}
+    drain_outbox()
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "x"}
+
+
+def restarted(user_id: int) -> None:
+    """The server has come back, with the user's document as it is."""
+    raw = store().command("GET", CANVAS.key(user_id))
+    forged = re.sub(rb'"_incarnation":"\w+"', b'"_incarnation":"000000000000"', raw)
+    store().command("SET", CANVAS.key(user_id), forged)
+
+
+@pytest.mark.parametrize("changes", [1, 3])
+def test_what_was_unsaved_survives_a_restart_and_changes_past_the_cache(
+    user: User, cache_away: Any, changes: int
+) -> None:
+    """The outage was the restart; the row has counted as far as the document meanwhile, or on."""
+    patch(user.pk, b=window())
+    with cache_away():
+        for number in range(changes):
+            patch(user.pk, x=window(zIndex=number))
+    restarted(user.pk)
+    drain_outbox()
+    assert live(user.pk) == {"b", "x"}
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "x"}
+    assert services.live(user.pk).layout["microApps"]["x"]["zIndex"] == changes - 1
+
+
+def test_what_was_replayed_is_in_the_row(user: User, cache_away: Any) -> None:
+    """With what had been unsaved before: neither needs the cache's memory any more."""
+    patch(user.pk, b=window())
+    older = store().command("GET", CANVAS.key(user.pk))
+    with cache_away():
+        patch(user.pk, x=window())
+    drain_outbox()
+    assert in_row(user.pk) == {"b", "x"}
+    store().command("SET", CANVAS.key(user.pk), older)
+    restarted(user.pk)
+    assert live(user.pk) == {"b", "x"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restart_during_a_replay_is_waited_for(user: User, cache_away: Any) -> None:
+    """Who finds the older document goes by the row, once the replay has made it."""
+    patch(user.pk, b=window())
+    older = store().command("GET", CANVAS.key(user.pk))
+    with cache_away():
+        patch(user.pk, x=window())
+    write = journal._write
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patched:
+        changing: list[Future[Any]] = []
+
+        def write_late(*args: Any) -> None:
+            store().command("SET", CANVAS.key(user.pk), older)
+            restarted(user.pk)
+            changing.append(pool.submit(in_thread(lambda: patch(user.pk, c=window()))))
+            wait_for_locks()
+            write(*args)
+
+        patched.setattr(journal, "_write", write_late)
+        # As from another process: in this one it would wait for its turn already.
+        patched.setattr(write_behind, "turn", lambda _: contextlib.nullcontext())
+        journal.replay(CANVAS_BUFFER, [user.pk])
+        changing[0].result(5)
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "c", "x"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_restart_during_a_replay_in_the_same_process(user: User, cache_away: Any) -> None:
+    """A change that finds the older document has its turn after the replay, and waits for the row
+    without keeping the replay from its own change."""
+    patch(user.pk, b=window())
+    restarted(user.pk)
+    with cache_away():
+        patch(user.pk, x=window())
+    repeated = journal._repeated
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patched:
+        changing: list[Future[Any]] = []
+
+        def repeat_late(*args: Any) -> CanvasDocument:
+            if not changing:
+                changing.append(pool.submit(in_thread(lambda: patch(user.pk, c=window()))))
+                time.sleep(0.3)
+            return repeated(*args)
+
+        patched.setattr(journal, "_repeated", repeat_late)
+        journal.replay(CANVAS_BUFFER, [user.pk])
+        changing[0].result(5)
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "c", "x"}
 
 
 def test_a_document_of_another_user_is_not_served(user: User) -> None:

@@ -1,23 +1,17 @@
--- Replace a document by its next revision, if nobody else has.
+-- Replace a document by the next one, if it still is the one that the change was computed from. What
+-- it has been told of PostgreSQL meanwhile is kept. Not the revision is compared: where the memory
+-- was lost, another document may have got the same.
 -- KEYS[1]  the document
--- ARGV[1]  the revision that the change was computed from
--- ARGV[2]  the persisted revision that it said; what it has been told since is kept
--- ARGV[3]  the next document
--- ARGV[4]  'STICK' where the server can keep it from being evicted, or ''
--- ARGV[5]  now, in Unix seconds
+-- ARGV[1]  the document that the change was computed from, without what the cache layer notes
+-- ARGV[2]  the next one, likewise
+-- ARGV[3]  their stamp
+-- ARGV[4]  since when it holds something unsaved, as a member, if it has held nothing so far
+-- ARGV[5]  'STICK' where the server can keep it from being evicted, or ''
 -- returns  'stored' | 'conflict' | 'missing'
 local held = redis.pcall('GET', KEYS[1])
 if type(held) ~= 'string' then return 'missing' end
-local ok, entry = pcall(cjson.decode, held)
-if not ok or type(entry) ~= 'table' or type(entry['revision']) ~= 'number' then return 'missing' end
-if entry['revision'] ~= tonumber(ARGV[1]) then return 'conflict' end
-local text = ARGV[3]
-if (tonumber(entry['_persistedRevision']) or 0) ~= tonumber(ARGV[2]) then
-  local known, told, since = parts(held)
-  local head, _, _, stamp = parts(text)
-  if not known then return 'conflict' end
-  if since == '' then since = ',"_dirtySince":' .. ARGV[5] end
-  text = head .. told .. since .. stamp
-end
-store_unsaved(text, ARGV[4])
+local head, told, since, stamp = parts(held)
+if head ~= ARGV[1] or stamp ~= ARGV[3] then return 'conflict' end
+if since == '' then since = ARGV[4] end
+store_unsaved(ARGV[2] .. told .. since .. stamp, ARGV[5])
 return 'stored'

@@ -18,10 +18,6 @@ local function parts(text)
   return head, revision .. at, since, stamp
 end
 
-local function persisted_revision(members)
-  return tonumber(string.match(members, '"_persistedRevision":(%d+)') or 0)
-end
-
 -- `stick` is 'STICK' or ''. Without expiry: it holds something that PostgreSQL does not.
 local function store_unsaved(text, stick)
   if stick == 'STICK' then
@@ -29,5 +25,11 @@ local function store_unsaved(text, stick)
   else
     redis.call('SET', KEYS[1], text)
   end
+end
+
+-- With a lifetime, in ms: PostgreSQL has it. Its stickiness goes with the key.
+local function store_saved(text, lifetime)
+  redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[1], text, 'PX', lifetime)
 end
 

@@ -458,7 +458,8 @@ def overtaken(buffer: WriteBehind[D], batch: Batch[D]) -> dict[int, int]:
 def _is_there(live: Any, floor: int, batch: Batch[D]) -> bool:
     if isinstance(live, Found):
         return False
-    return bool(live.revision > floor or batch.is_lost(live.user_id) and live.revision == floor)
+    arrived = batch.is_lost(live.user_id) and live.revision == floor
+    return bool(live.revision > floor or arrived)
 
 
 def lift(buffer: WriteBehind[D], floors: Mapping[int, int], *, lost: Set[int]) -> list[int]:

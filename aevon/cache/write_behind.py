@@ -60,8 +60,8 @@ class WriteBehind(Generic[D]):
     `empty(user_id)` is the document of a user who has no row. `locked(user_ids)` holds the rows of
     those of the users who exist, made where they are missing, for the length of a block inside a
     transaction; who changes a row past the cache, and who brings that change to the live document,
-    holds it too. `save(documents)` writes documents into rows that are held, never an older revision
-    over a newer one, and tells when (RFC 3339).
+    holds it too. `save(documents)` writes documents into rows that are held, never an older
+    revision over a newer one, and tells when (RFC 3339).
     """
 
     projection: Projection[D]

@@ -1,0 +1,143 @@
+"""Those who draw on canvases, and what has become of what was acknowledged to them."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from django.db import connection
+
+from aevon.cache import CANVAS, entries
+from aevon.cache.connection import store
+from canvas import services
+from canvas.documents import CanvasDocument
+from canvas.models import Canvas
+from canvas.projection import CANVAS_BUFFER, CANVASES
+from tests.canvas.helpers import window
+
+# Makes a merge patch of a user's layout; the revision that is acknowledged.
+Change = Callable[[int, dict[str, Any]], int]
+
+
+def by_service(user_id: int, patch: dict[str, Any]) -> int:
+    """Past HTTP."""
+    return services.change(user_id, {"patch": patch}).revision
+
+
+class Drawings:
+    """Counts up the titles of windows, and remembers what was acknowledged. Nobody else may draw in
+    a window at the same time."""
+
+    def __init__(self, change: Change = by_service) -> None:
+        self.revisions: dict[int, int] = defaultdict(int)
+        self.titles: dict[int, dict[str, int]] = defaultdict(dict)
+        self.acknowledged = 0
+        self._change = change
+        self._lock = threading.Lock()
+
+    def draw(self, user_id: int, app_id: str = "a") -> None:
+        """One change, acknowledged."""
+        title = self.titles[user_id].get(app_id, 0) + 1
+        patch = {"microApps": {app_id: window(title=str(title))}}
+        revision = self._change(user_id, patch)
+        with self._lock:
+            self.titles[user_id][app_id] = title
+            self.revisions[user_id] = max(self.revisions[user_id], revision)
+            self.acknowledged += 1
+
+    def lost(self) -> dict[int, str]:
+        """Users whose row is not what was acknowledged last."""
+        return self._unlike(Canvas.objects.in_bulk(list(self.titles)))
+
+    def forgotten(self) -> dict[int, str]:
+        """Users whose readers do not see what was acknowledged last."""
+        live: Any = entries.peek_many(CANVASES, list(self.titles))
+        return self._unlike(live)
+
+    def _unlike(self, found: Mapping[int, Canvas | CanvasDocument]) -> dict[int, str]:
+        seen = {u: _shown(_titles(each.layout), each.revision) for u, each in found.items()}
+        wanted = {u: _shown(self.titles[u], self.revisions[u]) for u in self.titles}
+        return {
+            u: f"{seen.get(u, 'nothing')}, not {shown}"
+            for u, shown in wanted.items()
+            if seen.get(u) != shown
+        }
+
+
+def _shown(titles: Mapping[str, int], revision: int) -> str:
+    return f"{dict(sorted(titles.items()))} r{revision}"
+
+
+def _titles(layout: Any) -> dict[str, int]:
+    return {app_id: int(app["title"]) for app_id, app in layout["microApps"].items()}
+
+
+def lifetimes_ms(user_ids: Iterable[int]) -> dict[int, int]:
+    """Of their documents. -1: no expiry; -2: no document."""
+    user_ids = list(user_ids)
+    calls = [("PTTL", CANVAS.key(user_id)) for user_id in user_ids]
+    return dict(zip(user_ids, store().pipeline(calls), strict=True))
+
+
+def not_clean(user_ids: Iterable[int]) -> list[int]:
+    """The users whose document is marked, or will never expire."""
+    lifetimes = lifetimes_ms(user_ids)
+    marked = CANVAS_BUFFER.index.marks_of(list(lifetimes))
+    return [u for u, lifetime in lifetimes.items() if u in marked or lifetime == -1]
+
+
+class Written:
+    """Every version of a row that has been written, as PostgreSQL notes it."""
+
+    TRIGGER = """
+    CREATE TABLE test_written (id bigserial, user_id bigint, revision bigint);
+    CREATE FUNCTION test_written() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO test_written (user_id, revision) VALUES (NEW.user_id, NEW.revision);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER test_written AFTER INSERT OR UPDATE ON canvas_canvas
+    FOR EACH ROW EXECUTE FUNCTION test_written();
+    """
+    REMOVE = """
+    DROP TRIGGER test_written ON canvas_canvas;
+    DROP FUNCTION test_written;
+    DROP TABLE test_written;
+    """
+
+    def revisions(self) -> dict[int, list[int]]:
+        """Of each user, in the order in which they were written."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for user_id, revision in sql("SELECT user_id, revision FROM test_written ORDER BY id"):
+            found[user_id].append(revision)
+        return dict(found)
+
+    def not_rising(self) -> dict[int, list[int]]:
+        """Users of whom a revision was written twice, or after a higher one."""
+        return {u: seen for u, seen in self.revisions().items() if seen != sorted(set(seen))}
+
+
+def sql(statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def written() -> Iterator[Written]:
+    """PostgreSQL notes what is written, until the test ends."""
+    sql(Written.TRIGGER)
+    yield Written()
+    sql(Written.REMOVE)
+
+
+EVICT: Final = """
+if redis.call('PTTL', KEYS[1]) > 0 then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+def evict(user_id: int) -> bool:
+    """Remove the user's document as a server short of memory does, which spares what has no
+    expiry; whether there was one to remove."""
+    return bool(store().command("EVAL", EVICT, 1, CANVAS.key(user_id)))

@@ -1,0 +1,479 @@
+"""What was drawn and acknowledged reaches PostgreSQL: without PostgreSQL for a while, with flushers
+that are killed, with too many of them, and beside poison (faults 17, 19-21, 27)."""
+
+import itertools
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
+from typing import Any, Final
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, OperationalError, connection, connections
+from django.test import Client
+from rest_framework.test import APIClient
+
+from aevon.cache import CANVAS, CANVAS_INDEX, flush
+from aevon.cache.codec import encode
+from aevon.cache.connection import store
+from aevon.cache.dirty_index import SHARDS, DirtyIndex
+from aevon.cache.flush import Flushed
+from aevon.cache.metrics import FLUSHED, FLUSHES
+from aevon.embedded import CacheServer, PostgresServer
+from canvas import services
+from canvas.models import Canvas
+from canvas.projection import CANVAS_BUFFER
+from canvas.tasks import persist as persist_task
+from tests import servers
+from tests.cache.conftest import counted
+from tests.canvas.helpers import held, patch, window
+from tests.faults import drawings
+from tests.faults.drawings import Drawings, Written, evict, lifetimes_ms, not_clean, sql
+from tests.faults.witness import busy
+from tests.klepsydra.rows import SLUG
+from tests.servers import ROOT, environment
+from tests.threads import in_another_thread, in_thread
+from tests.waiting import eventually, wait_for_locks
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("server")]
+
+written = pytest.fixture(drawings.written)
+
+
+# --- PostgreSQL away ---------------------------------------------------------------------------
+
+PERIOD_SECONDS: Final = 1
+CANVAS_URL: Final = "/api/v1/canvas/"
+
+
+@pytest.fixture
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """The test run's PostgreSQL, to be stopped; it runs again afterwards. Who wants a connection
+    waits half a second for it, and not the five of a site."""
+    if servers.POSTGRES is None:
+        pytest.skip("PostgreSQL is not this test run's own")
+    patient = connection.settings_dict["OPTIONS"]["pool"]
+    monkeypatch.setitem(
+        connection.settings_dict["OPTIONS"],
+        "pool",
+        patient | {"timeout": 0.5, "reconnect_timeout": 0.5},
+    )
+    forget_connections()
+    yield servers.POSTGRES
+    servers.POSTGRES.start()
+    forget_connections()
+
+
+def forget_connections() -> None:
+    """This thread's, and the pool of all: the next one is made with the present settings."""
+    connections.close_all()
+    connection.close_pool()  # type: ignore[attr-defined]
+
+
+class Browser:
+    """A user's, whose requests are served by threads that keep no connection."""
+
+    def __init__(self, client: APIClient) -> None:
+        self._client = client
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The response, whatever it is."""
+        return in_another_thread(getattr(self._client, method), path, body, format="json")
+
+
+def change_by_http(browsers: dict[int, Browser]) -> drawings.Change:
+    """A change that must be acknowledged."""
+
+    def change(user_id: int, patch: dict[str, Any]) -> int:
+        answer = browsers[user_id].ask("patch", CANVAS_URL, patch)
+        assert answer.status_code == 200, answer.content
+        assert answer["Cache-Status"] == "Aevon; hit"
+        return int(answer.json()["revision"])
+
+    return change
+
+
+def tick(failures: list[type[Exception]]) -> None:
+    """The flush of a period, as the worker runs it: what it raises is the task's failure."""
+    try:
+        persist_task()
+    except DatabaseError as error:
+        failures.append(type(error))
+    connection.close()
+    time.sleep(PERIOD_SECONDS)
+
+
+def test_postgresql_away_for_several_periods(
+    postgresql: PostgresServer, make_players: Any, browser: Any, settings: Any
+) -> None:
+    """Cached reads and changes of canvases go on, what needs PostgreSQL is a 503; each period's
+    flush fails and says so; the first one afterwards brings everything (fault 17)."""
+    settings.CANVAS_PERSIST_SECONDS = PERIOD_SECONDS
+    players = make_players(8)
+    browsers = {user_id: Browser(browser(user_id)) for user_id in players}
+    drawn = Drawings(change_by_http(browsers))
+    for user_id in players[:6]:
+        drawn.draw(user_id)
+    services.persist_now()
+    for user_id in players[:4]:
+        drawn.draw(user_id)
+    psyche = browsers[players[0]].ask("get", "/api/v1/klepsydra/psyche/").json()
+    before = services.unsaved().unsaved
+    failures: list[type[Exception]] = []
+    users = itertools.cycle(players[:6])
+    forget_connections()
+    postgresql.kill()
+    with (
+        counted(FLUSHES, "canvas", "failed") as failed,
+        busy(lambda: drawn.draw(next(users)), lambda: tick(failures)),
+    ):
+        assert eventually(lambda: len(failures) >= 3)
+        assert browsers[players[0]].ask("get", "/api/v1/klepsydra/psyche/").json() == psyche
+        for answer in needing_postgresql(browsers, players):
+            assert answer.status_code == 503
+            assert int(answer["Retry-After"]) >= 1
+    assert failed() == len(failures) >= 3
+    assert (before, services.unsaved().unsaved) == (4, 6)
+    last = services.last_flush()
+    assert last is not None
+    assert (last.failed, last.counts["persisted"]) == (1, 0)
+    for user_id in players[:6]:
+        shown = browsers[user_id].ask("get", CANVAS_URL).json()
+        assert shown["revision"] == drawn.revisions[user_id] > shown["persistedRevision"] == 1
+    assert drawn.acknowledged > 20
+    postgresql.start()
+    persist_task()
+    assert drawn.lost() == {}
+    assert not_clean(players) == []
+    assert (
+        browsers[players[0]].ask("get", CANVAS_URL).json()["persistedRevision"]
+        == (drawn.revisions[players[0]])
+    )
+
+
+def needing_postgresql(browsers: dict[int, Browser], players: Sequence[int]) -> Iterator[Any]:
+    """The answers to an interaction, to the first look at and change of a canvas that is not in
+    the cache, and to a logout, before which the canvas has to be persisted."""
+    play = {"instrument": SLUG, "stake": 1}
+    yield browsers[players[0]].ask("post", "/api/v1/klepsydra/interactions/", play)
+    yield browsers[players[6]].ask("get", CANVAS_URL)
+    yield browsers[players[6]].ask("patch", CANVAS_URL, {"microApps": {"a": window()}})
+    yield browsers[players[1]].ask("post", "/api/v1/auth/logout/", {})
+
+
+# --- flushers that are killed ------------------------------------------------------------------
+
+KILLS: Final = 100
+AT_WORK: Final = ("reads", "persists", "settles", "marks")
+
+
+@pytest.fixture
+def killed_at(server: CacheServer) -> Iterator[Callable[[float], str]]:
+    """`killed_at(0.03)`: what a flusher was doing when it was killed, after so many seconds of
+    flushing."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.flusher"],
+        cwd=ROOT,
+        env=environment(server.url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdin
+        assert program.stdout
+        answers = program.stdout
+
+        def kill(seconds: float) -> str:
+            print(seconds, file=program.stdin, flush=True)
+            return answers.readline().strip()
+
+        yield kill
+
+
+def test_flusher_that_is_killed_a_hundred_times(
+    killed_at: Any, make_players: Any, written: Written
+) -> None:
+    """While everybody draws, and what is saved is evicted; the next flush completes what each left,
+    and nothing goes back (fault 19)."""
+    players = make_players(40)
+    drawn = Drawings()
+    killed: Counter[str] = Counter()
+    evicted: Counter[bool] = Counter()
+
+    def draw(app_id: str) -> None:
+        drawn.draw(random.choice(players), app_id)
+        time.sleep(0.005)
+
+    def make_room() -> None:
+        user_id = random.choice(players)
+        assert not told_too_much(user_id)
+        evicted[evict(user_id)] += 1
+        time.sleep(0.005)
+
+    with busy(lambda: draw("a"), lambda: draw("b"), make_room):
+        for _ in range(KILLS):
+            killed[killed_at(random.uniform(0, 0.03))] += 1
+    services.persist_now()
+    assert drawn.lost() == {}
+    assert not_clean(players) == []
+    assert written.not_rising() == {}
+    assert killed.total() == sum(killed[what] for what in AT_WORK) == KILLS
+    assert min(killed["persists"], killed["settles"] + killed["marks"]) > 0
+    assert evicted[True] > 0
+    assert drawn.acknowledged > KILLS
+
+
+def told_too_much(user_id: int) -> bool:
+    """Whether the document says that more of it is in PostgreSQL than is."""
+    said = (held(user_id) or {}).get("_persistedRevision", 0)
+    row = Canvas.objects.filter(user_id=user_id).first()
+    return bool(said > (row.revision if row else 0))
+
+
+# --- too many flushers -------------------------------------------------------------------------
+
+
+def persist_as_a_worker() -> bool:
+    """Whether the task succeeds."""
+    try:
+        persist_task()
+    except OperationalError:
+        return False
+    return True
+
+
+def test_two_beats_whose_flushes_take_longer_than_the_period(
+    make_players: Any, written: Written
+) -> None:
+    """Eight of them wait for one row, the first for longer than PostgreSQL lets them, while more is
+    drawn: each revision is written once at the most (fault 20)."""
+    players = make_players(30)
+    drawn = Drawings()
+    for user_id in players:
+        drawn.draw(user_id)
+    services.persist_now()
+    with ThreadPoolExecutor(8) as workers, psycopg.connect(servers.database_url()) as other:
+        other.execute("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", [players[15]])
+        flushes = []
+        with busy(lambda: drawn.draw(random.choice(players))):
+            for _ in range(9):
+                flushes += [workers.submit(in_thread(persist_as_a_worker)) for _beat in range(2)]
+                time.sleep(0.5)
+            wait_for_locks(6)
+            other.rollback()
+            flushes += [workers.submit(in_thread(persist_as_a_worker)) for _ in range(20)]
+            done = Counter(each.result() for each in flushes)
+    services.persist_now()
+    assert drawn.lost() == {}
+    assert CANVAS_BUFFER.index.marks_of(players) == {}
+    assert written.not_rising() == {}
+    assert min(done[True], done[False]) > 0
+
+
+# --- changes during a flush --------------------------------------------------------------------
+
+SCHEDULES: Final = 10_000
+MOMENTS: Final = ("read", "persist", "settle", "clear")
+
+
+def flush_by_hand(
+    user_ids: Sequence[int], before: str, act: Callable[[], None], patched: pytest.MonkeyPatch
+) -> None:
+    """One flush of these users, and what happens before one of its steps."""
+
+    def reached(step: str) -> None:
+        if step == before and not taking_place:
+            taking_place.append(True)
+            act()
+
+    def clear(*args: Any) -> set[int]:
+        reached("clear")
+        return clear_marks(*args)
+
+    taking_place: list[bool] = []
+    clear_marks = DirtyIndex.clear
+    at = time.time()
+    marks = CANVAS_BUFFER.index.marks_of(user_ids)
+    reached("read")
+    taken = flush.take(CANVAS_BUFFER, marks, at=at)
+    reached("persist")
+    saved = flush.persist(CANVAS_BUFFER, taken)
+    reached("settle")
+    with patched.context() as patch:
+        patch.setattr(DirtyIndex, "clear", clear)
+        flush.settle(CANVAS_BUFFER, taken, saved)
+
+
+def test_changes_between_the_steps_of_a_flush(
+    make_players: Any, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was drawn after the documents were read stays unsaved, and marked with its revision;
+    another flush in between changes nothing of that (fault 21)."""
+    players = make_players(250)
+    drawn = Drawings()
+
+    def draw() -> None:
+        for user_id in players:
+            drawn.draw(user_id)
+
+    def draw_and_flush_and_draw() -> None:
+        draw()
+        services.persist_now()
+        draw()
+
+    draw()
+    acts = (draw, draw, draw, draw_and_flush_and_draw)
+    schedules = itertools.cycle(itertools.product(acts, MOMENTS))
+    for act, before in itertools.islice(schedules, SCHEDULES // len(players)):
+        flush_by_hand(players, before, act, monkeypatch)
+        if before == "read":
+            assert drawn.lost() == {}
+            draw()
+        assert CANVAS_BUFFER.index.marks_of(players) == drawn.revisions
+        assert set(lifetimes_ms(players).values()) == {-1}
+        assert drawn.forgotten() == {}
+    services.persist_now()
+    assert drawn.lost() == {}
+    assert not_clean(players) == []
+    assert written.not_rising() == {}
+
+
+# --- poison ------------------------------------------------------------------------------------
+
+MANY: Final = 500
+WORD: Final = "poison"
+CHECK: Final = f"""
+ALTER TABLE canvas_canvas
+ADD CONSTRAINT test_poison CHECK (layout::text NOT LIKE '%{WORD}%')
+"""
+TRIGGER: Final = f"""
+CREATE FUNCTION test_poison() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.layout::text LIKE '%{WORD}%' THEN
+        RAISE EXCEPTION 'Not here.';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER test_poison BEFORE INSERT OR UPDATE ON canvas_canvas
+FOR EACH ROW EXECUTE FUNCTION test_poison()
+"""
+UNDO: Final = """
+ALTER TABLE canvas_canvas DROP CONSTRAINT IF EXISTS test_poison;
+DROP TRIGGER IF EXISTS test_poison ON canvas_canvas;
+DROP FUNCTION IF EXISTS test_poison
+"""
+
+
+def a_nul(user_id: int) -> None:
+    """A title that jsonb cannot hold, past all checks."""
+    document = services.live(user_id)
+    document.layout["microApps"]["a"]["title"] = "\0"
+    store().command("SET", CANVAS.key(user_id), encode(document))
+
+
+def a_check(user_id: int) -> None:
+    """A constraint that somebody has added."""
+    sql(CHECK)
+    patch(user_id, a={"title": WORD})
+
+
+def a_trigger(user_id: int) -> None:
+    """A trigger that somebody has added."""
+    sql(TRIGGER)
+    patch(user_id, a={"title": WORD})
+
+
+@pytest.fixture
+def healthy_table(transactional_db: None) -> Iterator[None]:
+    """Whatever refuses rows is removed at the end."""
+    yield
+    sql(UNDO)
+
+
+def transactions() -> int:
+    """How many have written something, since the cluster was made."""
+    return int(sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
+
+
+def let_time_pass(user_id: int, seconds: float) -> None:
+    """The user's document was refused so much longer ago."""
+    key = CANVAS_INDEX.refused.key(user_id % SHARDS)
+    noted = json.loads(store().command("HGET", key, user_id))
+    earlier = {name: noted[name] - seconds for name in ("firstAt", "retryAt")}
+    store().command("HSET", key, user_id, json.dumps(noted | earlier))
+
+
+def waits_seconds(user_id: int) -> float:
+    """How long the user's document is left alone from now on."""
+    return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()
+
+
+def told_about(caplog: pytest.LogCaptureFixture, user_id: int) -> int:
+    """How often the log says whose document was refused."""
+    return caplog.text.count(f"PostgreSQL refuses the document of user {user_id}\n")
+
+
+@pytest.mark.usefixtures("healthy_table")
+@pytest.mark.parametrize("poison", [a_nul, a_check, a_trigger])
+def test_canvas_that_postgresql_refuses(
+    make_players: Any,
+    poison: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
+    django_assert_num_queries: Any,
+) -> None:
+    """The other 499 are persisted by the same flush, in few transactions; the bad one is set aside,
+    tried again later, and at once when it has changed; until it heals (fault 27)."""
+    players = make_players(MANY)
+    bad, others = players[333], [*players[:333], *players[334:]]
+    for user_id in players:
+        patch(user_id, a=window())
+    poison(bad)
+    before = transactions()
+    with counted(FLUSHED, "canvas", "refused") as refused:
+        assert services.persist_in_time() == Flushed(persisted=MANY - 1, refused=1)
+        assert refused() == 1
+    assert transactions() - before <= 2 * math.log2(MANY) + 3
+    assert Canvas.objects.filter(user_id__in=others, revision=1).count() == MANY - 1
+    assert not_clean(players) == [bad]
+    assert told_about(caplog, bad) == 1
+    assert reported() == (1, True)
+
+    assert 55 < waits_seconds(bad) <= 60
+    with django_assert_num_queries(0):
+        assert services.persist_in_time() == Flushed(postponed=1)
+    let_time_pass(bad, seconds=61)
+    assert services.persist_in_time() == Flushed(refused=1)
+    let_time_pass(bad, seconds=1000)
+    assert services.persist_in_time() == Flushed(refused=1)
+    assert 1000 < waits_seconds(bad) < 1100
+    for user_id in others:
+        patch(user_id, b=window())
+    before = transactions()
+    assert services.persist_in_time() == Flushed(persisted=MANY - 1, postponed=1)
+    assert transactions() - before <= 2
+    patch(bad, b=window())
+    assert services.persist_in_time() == Flushed(refused=1)
+    assert services.persist_in_time() == Flushed(postponed=1)
+    assert (told_about(caplog, bad), reported()) == (4, (1, True))
+
+    patch(bad, a={"title": "Notes"})
+    assert services.persist_in_time() == Flushed(persisted=1)
+    assert not_clean(players) == []
+    assert reported() == (0, False)
+
+
+def reported() -> tuple[float, bool]:
+    """How many refused canvases `/metrics` tells of; whether `cache_stats` tells of any."""
+    out = StringIO()
+    call_command("cache_stats", stdout=out)
+    metrics = Client().get("/metrics").content.decode()
+    (line,) = [each for each in metrics.splitlines() if each.startswith("aevon_canvas_refused ")]
+    return float(line.split()[1]), "refused by PostgreSQL" in out.getvalue()

@@ -274,7 +274,7 @@ def machine(
             for app_id, z in windows.items():
                 patch = patch_of({app_id: z})
                 with override_settings(AEVON_CACHE=without_cache()):
-                    services.change(self.user_id, {"patch": patch})
+                    changed = services.change(self.user_id, {"patch": patch})
                 self.layout = merge_patch(self.layout, patch)
             if restarts:
                 put_of_an_earlier_life(self.user_id, was)
@@ -283,7 +283,8 @@ def machine(
             elif between == "a step":
                 self._go_on("one")
             drain_outbox()
-            before, self.revision = self.revision, services.live(self.user_id).revision
+            before = max(self.revision, changed.revision)
+            self.revision = services.live(self.user_id).revision
             assert self.revision > before
 
         def _go_on(self, which: str) -> None:

@@ -2,8 +2,8 @@
 what was acknowledged."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aevon.cache import CANVAS, InRow, codec, flush, resources
+from aevon.cache import CANVAS, LockedRow, codec, flush, resources
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import DirtyIndex
 from aevon.cache.tasks import drain_outbox
@@ -96,28 +96,27 @@ def flush_in_steps(user_id: int) -> Iterator[str]:
     at = time.time()
     marks = CANVAS_BUFFER.index.marks_of([user_id])
     yield "marks"
-    taken = flush.take(CANVAS_BUFFER, marks, at=at)
-    yield "read"
-    saved = flush.persist(CANVAS_BUFFER, taken)
+    batch = flush.persist(CANVAS_BUFFER, marks, at=at)
     yield "persisted"
-    flush.settle(CANVAS_BUFFER, taken, saved)
+    flush.settle(CANVAS_BUFFER, batch)
     yield "settled"
-    floors = flush.overtaken(CANVAS_BUFFER, taken, saved)
+    floors = flush.overtaken(CANVAS_BUFFER, batch)
     yield "compared"
-    lifted = flush.lift(CANVAS_BUFFER, floors)
+    lost = {user_id for user_id in floors if batch.is_lost(user_id)}
+    lifted = flush.lift(CANVAS_BUFFER, floors, lost=lost)
     yield "lifted"
-    again = flush.take(CANVAS_BUFFER, CANVAS_BUFFER.index.marks_of(lifted), at=time.time())
-    yield "read again"
-    saved = flush.persist(CANVAS_BUFFER, again)
+    marks = CANVAS_BUFFER.index.marks_of(lifted)
+    again = flush.persist(CANVAS_BUFFER, marks, at=time.time())
     yield "persisted again"
-    flush.settle(CANVAS_BUFFER, again, saved)
+    flush.settle(CANVAS_BUFFER, again)
 
 
-def persist_without_postgresql(_: Sequence[CanvasDocument]) -> dict[int, InRow]:
+@contextmanager
+def without_postgresql(_: Sequence[int]) -> Iterator[Mapping[int, LockedRow]]:
     """Nothing listens where PostgreSQL was."""
     with connection.wrap_database_errors:
         psycopg.connect("postgres://aevon@127.0.0.1:1/aevon")
-    return {}
+    yield {}
 
 
 def patch_of(windows: dict[str, int]) -> dict[str, Any]:
@@ -208,7 +207,7 @@ def machine(
         def flush_without_postgresql(self) -> None:
             waiting = mark(self.user_id) is not None and held(self.user_id).document is not None
             try:
-                flush.flush(replace(CANVAS_BUFFER, persist=persist_without_postgresql))
+                flush.flush(replace(CANVAS_BUFFER, locked=without_postgresql))
                 refused = False
             except OperationalError:
                 refused = True
@@ -265,10 +264,7 @@ def machine(
         def change_while_the_cache_is_away(
             self, windows: dict[str, int], restarts: bool, between: str
         ) -> None:
-            if held(self.user_id).outlived:
-                services.live(self.user_id)
             was = held(self.user_id)
-            restarts = restarts and not was.unsaved
             if restarts and was.document is not None:
                 self._the_newer_counts(was.document)
             for app_id, z in windows.items():
@@ -345,8 +341,7 @@ def machine(
             self.elsewhere &= (layout, saved) != (document.layout, document.revision)
             assert document.persisted_revision <= saved
             assert now.ttl_ms == -1 if now.unsaved else now.ttl_ms > 0
-            told_all = document.persisted_revision == document.revision
-            assert now.mark is not None or not now.unsaved or told_all
+            assert now.mark is not None or not now.unsaved
             if not now.unsaved and not self.elsewhere:
                 assert (document.layout, document.revision) == (layout, saved)
 
@@ -355,6 +350,7 @@ def machine(
             services.persist_now()
             assert not AwayEdit.objects.filter(user_id=self.user_id).exists()
             assert mark(self.user_id) is None
+            assert ttl_ms(self.user_id) != -1
             if not self.elsewhere:
                 self._settled()
 

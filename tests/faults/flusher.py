@@ -26,13 +26,14 @@ def say(what: str) -> None:
 
 
 def told(what: str, step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, which says when it begins and when it has ended. What is between the steps reads
-    and clears the index."""
+    """The step, which says when it begins and when it has ended. What is in no step reads and
+    clears the index."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        before = said()
         say(what)
         result = step(*args, **kwargs)
-        say("marks")
+        say("marks" if before == NOTHING else before)
         return result
 
     return run
@@ -47,7 +48,8 @@ def flush_for_ever() -> None:
     """One flush after the other, once there are connections."""
     connection.ensure_connection()
     store().command("PING")
-    for what, name in (("reads", "take"), ("persists", "persist"), ("settles", "settle")):
+    steps = (("persists", "persist"), ("reads", "_read"), ("saves", "_save"), ("settles", "settle"))
+    for what, name in steps:
         setattr(flush, name, told(what, getattr(flush, name)))
     while True:
         services.persist_now()

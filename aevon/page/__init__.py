@@ -1,0 +1,1 @@
+"""The page people use: the Canvas in a browser. Everything it does goes through the HTTP API."""

@@ -1,0 +1,167 @@
+// BEEP's line in the top bar: send a command, see the last turns, recall earlier ones.
+
+import { announce } from "./announce.js";
+import { detailOf, newKey, Unreachable } from "./api.js";
+import { byId, h, icon } from "./dom.js";
+
+const SHOWN = 5;
+const ATTEMPTS = 4;
+const RETRY_MS = 800;
+const TRIES = ["what is open", "open SpinForge", "move Notes right 80", "help"];
+
+/** `done` is called after each command: it may have changed the canvas and the psyche. */
+export class Beep {
+  #api;
+  #done;
+  #form = byId("beep");
+  #line = byId("beep-line");
+  #panel = byId("turns");
+  #turns = [];
+  #recalled = 0; // how many commands back the line shows; 0 is the one being written
+  #waiting = false;
+
+  constructor(api, done) {
+    this.#api = api;
+    this.#done = done;
+    this.#form.addEventListener("submit", (event) => this.#submit(event));
+    this.#line.addEventListener("keydown", (event) => this.#key(event));
+    this.#line.addEventListener("focus", () => this.#open());
+    this.#form.addEventListener("focusout", (event) => this.#leave(event));
+    document.addEventListener("keydown", (event) => this.#shortcut(event));
+    document.addEventListener("pointerdown", (event) => {
+      if (!this.#form.contains(event.target)) this.#close();
+    });
+  }
+
+  /** Read the last turns. */
+  async start() {
+    try {
+      const answer = await this.#api.request("GET", "/beep/history/");
+      // Somebody may have spoken already, while this was on its way.
+      if (answer.status === 200 && !this.#turns.length) this.#turns = answer.body.turns;
+    } catch {
+      return; // they come with the next command; the status tells that nobody answers
+    }
+    this.#draw();
+  }
+
+  /** A sentence that nobody asked for, under the bar, until it is waved away. */
+  say(text, { tone = "calm", suggestion = null } = {}) {
+    const saying = byId("saying");
+    const hide = () => {
+      saying.hidden = true;
+    };
+    const close = h("button", { type: "button", class: "window-button", "aria-label": "Wave away", onclick: hide }, icon("close"));
+    const offer = suggestion ? [this.#suggestion(suggestion)] : [];
+    saying.replaceChildren(h("p", {}, h("span", { class: "speaker" }, "BEEP"), text), ...offer, close);
+    saying.dataset.tone = tone;
+    saying.hidden = false;
+    announce(text);
+  }
+
+  #suggestion(text) {
+    return h("button", { type: "button", class: "try", onclick: () => this.#offer(text) }, text);
+  }
+
+  /** Written into the line, not sent: the person decides. */
+  #offer(text) {
+    this.#line.value = text;
+    this.#line.focus();
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const text = this.#line.value.trim();
+    if (!text || this.#waiting) return;
+    byId("saying").hidden = true;
+    this.#waiting = true;
+    this.#line.value = "";
+    this.#recalled = 0;
+    const turn = { command: text, response: "…" };
+    this.#turns = [...this.#turns, turn].slice(-SHOWN);
+    this.#open();
+    await this.#answer(turn, text);
+    this.#waiting = false;
+    this.#draw();
+    announce(turn.response);
+    this.#done();
+  }
+
+  async #answer(turn, text) {
+    try {
+      const answer = await this.#ask(text);
+      if (answer.status === 200) turn.response = answer.body.response;
+      else turn.response = detailOf(answer, "That was refused.");
+    } catch {
+      turn.response = "I cannot be reached. Your command is in the line again: send it later.";
+      if (!this.#line.value) this.#line.value = text;
+    }
+  }
+
+  /** The same key for every attempt: a command that was carried out is not carried out again. */
+  async #ask(text, key = newKey(), left = ATTEMPTS) {
+    try {
+      const headers = { "Idempotency-Key": key };
+      const answer = await this.#api.request("POST", "/beep/commands/", { body: { text }, headers });
+      if (answer.status >= 500) throw new Unreachable();
+      return answer;
+    } catch (error) {
+      if (!(error instanceof Unreachable) || left <= 1) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      return this.#ask(text, key, left - 1);
+    }
+  }
+
+  #key(event) {
+    if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      event.preventDefault();
+      this.#recall(event.key === "ArrowUp" ? 1 : -1);
+    } else if (event.key === "Escape") {
+      this.#close();
+    }
+  }
+
+  #recall(step) {
+    const back = Math.max(0, Math.min(this.#turns.length, this.#recalled + step));
+    this.#recalled = back;
+    this.#line.value = back ? this.#turns.at(-back).command : "";
+  }
+
+  #shortcut(event) {
+    const isSlash = event.key === "/" && !isTyping(event.target);
+    const isCtrlK = event.key === "k" && (event.ctrlKey || event.metaKey);
+    if ((!isSlash && !isCtrlK) || this.#form.hidden) return;
+    event.preventDefault();
+    this.#line.focus();
+    this.#line.select();
+  }
+
+  #leave(event) {
+    if (event.relatedTarget && !this.#form.contains(event.relatedTarget)) this.#close();
+  }
+
+  #open() {
+    this.#draw();
+    this.#panel.hidden = false;
+  }
+
+  #close() {
+    this.#panel.hidden = true;
+  }
+
+  #draw() {
+    const turns = this.#turns.map(({ command, response }) =>
+      h("li", {}, h("p", { class: "said" }, command), h("p", { class: "answer" }, response)),
+    );
+    const tries = TRIES.map((text) => this.#suggestion(text));
+    this.#panel.replaceChildren(
+      turns.length ? h("ol", {}, ...turns) : h("p", { class: "quiet" }, "Nothing said yet."),
+      h("div", { class: "tries" }, h("span", { class: "quiet" }, "Try"), ...tries),
+    );
+    this.#panel.scrollTop = this.#panel.scrollHeight;
+  }
+}
+
+function isTyping({ tagName, isContentEditable }) {
+  return isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(tagName);
+}

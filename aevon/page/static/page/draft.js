@@ -1,0 +1,161 @@
+// The text of one note: what the server has, what was typed since, and bringing them together.
+
+import { detailOf, SignedOut, Unreachable } from "./api.js";
+
+const SAVE_AFTER_MS = 300;
+const FOLLOW_MS = 4000;
+const RETRY_MS = 1500;
+const KEEPALIVE_MAX_BYTES = 60_000;
+const BETWEEN = "\n\n— also written elsewhere —\n\n";
+
+/** Emits "change" when there is something new to show. */
+export class Draft extends EventTarget {
+  #api;
+  #path;
+  #stored = "";
+  #version = 0;
+  #timer = null;
+  #follower = null;
+  #saving = null;
+  #isClosed = false;
+
+  text = "";
+  isKnown = false; // whether the server's text has been read
+  words = "Reading…";
+
+  constructor(api, id) {
+    super();
+    this.#api = api;
+    this.#path = `/canvas/notes/${encodeURIComponent(id)}/`;
+  }
+
+  /** Whether something typed here is not stored yet. */
+  get isWaiting() {
+    return this.isKnown && this.text !== this.#stored;
+  }
+
+  /** Read the text, and follow what others write while nothing is typed here. */
+  async start() {
+    await this.#read();
+    if (!this.#isClosed) this.#follower = setInterval(() => this.#follow(), FOLLOW_MS);
+  }
+
+  /** The whole new text, stored a moment later. */
+  write(text) {
+    this.text = text;
+    this.#tell("Not saved yet");
+    this.#saveSoon(SAVE_AFTER_MS);
+  }
+
+  /** Store what waits before the page goes. */
+  leave() {
+    if (!this.isWaiting) return;
+    const keepalive = JSON.stringify(this.text).length < KEEPALIVE_MAX_BYTES;
+    // A save on its way gives the text a version that nobody here knows yet.
+    this.#put({ keepalive, isSure: !this.#saving });
+  }
+
+  /** No more following; resolves when what was typed is stored. */
+  async close() {
+    this.#isClosed = true;
+    clearInterval(this.#follower);
+    await this.stored();
+  }
+
+  /** Resolves when what was typed is stored; throws `Unreachable` when that takes too long. */
+  async stored(patience = Infinity) {
+    const deadline = performance.now() + patience;
+    while (this.isWaiting) {
+      await this.#save();
+      if (performance.now() > deadline) throw new Unreachable();
+      if (this.isWaiting) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  /** Somebody has signed in again. */
+  resume() {
+    if (this.isWaiting) this.#saveSoon(0);
+  }
+
+  #follow() {
+    if (!document.hidden && !this.isWaiting && !this.#saving) this.#read();
+  }
+
+  async #read() {
+    try {
+      const headers = this.isKnown ? { "If-None-Match": `"${this.#version}"` } : {};
+      const answer = await this.#api.request("GET", this.#path, { headers });
+      if (answer.status === 200 && !this.isWaiting) this.#take(answer.body);
+    } catch (error) {
+      if (!this.isKnown) this.#tell("Cannot be read just now; trying again");
+      if (!this.isKnown && !(error instanceof SignedOut) && !this.#isClosed) {
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await this.#read();
+      }
+    }
+  }
+
+  #take({ text, version }) {
+    const wasKnown = this.isKnown;
+    const isNews = !wasKnown || version !== this.#version;
+    this.isKnown = true;
+    [this.text, this.#stored, this.#version] = [text, text, version];
+    if (isNews) this.#tell(wasKnown ? "Changed elsewhere" : text ? "Saved" : "Saved as you type");
+  }
+
+  #saveSoon(delay) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#save(), delay);
+  }
+
+  /** One at a time: two versions of a text on their way could arrive in the wrong order. */
+  #save() {
+    this.#saving ??= this.#put({}).finally(() => {
+      this.#saving = null;
+    });
+    return this.#saving;
+  }
+
+  async #put({ keepalive = false, isSure = true }) {
+    const text = this.text;
+    try {
+      const answer = await this.#api.request("PUT", this.#path, {
+        body: { text },
+        headers: isSure ? { "If-Match": `"${this.#version}"` } : {},
+        keepalive,
+      });
+      if (answer.status === 200) this.#storedAs(text, answer.body.version);
+      else if (answer.status === 412) await this.#bringTogether();
+      else if (answer.status >= 500 || answer.status === 429) throw new Unreachable();
+      else this.#tell(`Not saved: ${detailOf(answer, "the server refused it")} It is kept here.`);
+    } catch (error) {
+      this.#tell("Not saved yet, kept here; trying again");
+      if (!(error instanceof SignedOut)) this.#saveSoon(RETRY_MS);
+    }
+  }
+
+  #storedAs(text, version) {
+    this.#stored = text;
+    this.#version = version;
+    if (this.isWaiting) this.#saveSoon(SAVE_AFTER_MS);
+    else this.#tell("Saved");
+  }
+
+  /** Somebody wrote in between, or our own last answer was lost: nobody's words are dropped. */
+  async #bringTogether() {
+    const { body, status } = await this.#api.request("GET", this.#path);
+    if (status !== 200) throw new Unreachable();
+    const mine = this.text;
+    this.#version = body.version;
+    this.#stored = body.text;
+    const isKept = mine.includes(body.text) || body.text === "";
+    this.text = isKept ? mine : `${mine}${BETWEEN}${body.text}`;
+    this.#tell(isKept ? "Not saved yet" : "Changed elsewhere: both texts are kept");
+    if (this.isWaiting) this.#saveSoon(SAVE_AFTER_MS);
+  }
+
+  #tell(words) {
+    this.words = words;
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,83 @@
+// Puts the parts together.
+
+import { Api } from "./api.js";
+import { appOf } from "./apps/index.js";
+import { Beep } from "./beep.js";
+import { Canvas } from "./canvas.js";
+import { byId } from "./dom.js";
+import { attachLauncher } from "./launcher.js";
+import { Session } from "./session.js";
+import { Status } from "./status.js";
+import { Sync } from "./sync.js";
+import { firstWindows, GREETING } from "./welcome.js";
+import { Windows } from "./windows.js";
+
+const PATIENCE_MS = 5000;
+
+const api = new Api();
+const canvas = new Canvas();
+const sync = new Sync(api, canvas);
+const drafts = new Set(); // of notes, those of closed windows too until they are stored
+const bus = new EventTarget(); // "psyche": it has changed, or may have
+const beep = new Beep(api, afterCommand);
+const signOut = () => session.signOut();
+const windows = new Windows(byId("canvas"), byId("sheet-tabs"), canvas, { api, bus, drafts, signOut });
+const status = new Status(byId("status"), { canvas, sync, drafts, api });
+const session = new Session(api, {
+  beforeEnd: allSent,
+  kept: () => canvas.waiting.size + unsavedDrafts().length,
+  items: [{ label: "Sessions", run: () => windows.open(appOf("sessions")) }],
+});
+
+attachLauncher(windows);
+session.addEventListener("start", begin);
+session.addEventListener("end", forget);
+session.addEventListener("stuck", () => {
+  beep.say("You are still signed in: the server cannot be reached to end your session. Try again.", { tone: "failed" });
+});
+sync.addEventListener("signedout", () => session.ask());
+sync.addEventListener("refused", ({ detail }) => {
+  beep.say(`The last change was not taken: ${detail} Your canvas shows what is stored.`, { tone: "failed" });
+});
+window.addEventListener("pagehide", leaveDrafts);
+document.addEventListener("visibilitychange", () => document.hidden && leaveDrafts());
+session.resume();
+
+async function begin() {
+  for (const draft of drafts) draft.resume();
+  beep.start();
+  await sync.start();
+  if (canvas.revision === 0 && Object.keys(canvas.apps).length === 0) welcome();
+  status.draw();
+}
+
+function welcome() {
+  canvas.change(firstWindows(windows.area));
+  beep.say(GREETING.text, GREETING);
+}
+
+/** BEEP may have opened, moved and played: look at once. */
+function afterCommand() {
+  sync.poll();
+  bus.dispatchEvent(new CustomEvent("psyche"));
+}
+
+/** Loaded anew, the page knows nothing of who was here; what waits must not go to who comes. */
+function forget() {
+  sync.stop();
+  drafts.clear();
+  location.reload();
+}
+
+async function allSent() {
+  await Promise.all([...drafts].map((draft) => draft.stored(PATIENCE_MS)));
+  await sync.drained(PATIENCE_MS);
+}
+
+function leaveDrafts() {
+  for (const draft of drafts) draft.leave();
+}
+
+function unsavedDrafts() {
+  return [...drafts].filter((each) => each.isWaiting);
+}

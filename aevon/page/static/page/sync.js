@@ -1,0 +1,219 @@
+// Between this tab and the server: sends what waits, asks what is new, and keeps trying.
+
+import { detailOf, retryAfterSeconds, SignedOut, Unreachable } from "./api.js";
+
+const PATH = "/canvas/";
+const PATCH_TYPE = "application/merge-patch+json";
+const GAP_MS = 50; // between the beginnings of two patches
+const POLL_MS = 2000;
+const HIDDEN_POLL_MS = 30_000;
+const RETRY_MS = { first: 250, most: 2000 };
+const KEEPALIVE_MAX_BYTES = 60_000; // browsers refuse 64 KiB, all such requests together
+
+/**
+ * Emits "status" when `reach` or `cacheAway` may have changed, "refused" with a sentence, and
+ * "signedout". `reach` is "live", "offline" (nobody answers) or "troubled" (an error answers).
+ */
+export class Sync extends EventTarget {
+  #api;
+  #canvas;
+  #running = false;
+  #exchange = 0; // the number of the newest; older ones no longer decide anything
+  #busy = false;
+  #beganAt = -Infinity;
+  #failures = 0;
+  #sendTimer = null;
+  #pollTimer = null;
+
+  reach = "live";
+  cacheAway = false;
+
+  constructor(api, canvas) {
+    super();
+    this.#api = api;
+    this.#canvas = canvas;
+    canvas.addEventListener("edit", () => this.#sendSoon());
+    window.addEventListener("online", () => this.#again());
+    window.addEventListener("pagehide", () => this.leave());
+    window.addEventListener("pageshow", (event) => event.persisted && this.#again());
+    document.addEventListener("visibilitychange", () => this.#seenOrHidden());
+  }
+
+  /** Begin, or go on after a new sign-in; resolves when the server's layout is known. */
+  async start() {
+    this.#running = true;
+    this.#failures = 0;
+    await this.poll();
+    if (this.#canvas.hasPending) this.#sendSoon();
+  }
+
+  /** Stop asking and sending; what waits stays where it is. */
+  stop() {
+    this.#running = false;
+    this.#exchange += 1;
+    this.#busy = false;
+    this.#canvas.putBack();
+    this.#forgetTimer();
+    clearTimeout(this.#pollTimer);
+  }
+
+  /** Ask for the newest layout now, and then again and again. */
+  async poll() {
+    clearTimeout(this.#pollTimer);
+    if (!this.#running) return;
+    await this.#ask().catch((error) => this.#failed(error));
+    clearTimeout(this.#pollTimer);
+    if (!this.#running) return;
+    this.#pollTimer = setTimeout(() => this.poll(), document.hidden ? HIDDEN_POLL_MS : POLL_MS);
+  }
+
+  /** Send all that is not acknowledged, in a request that outlives the page. */
+  leave() {
+    if (!this.#running || !(this.#canvas.hasPending || this.#busy)) return;
+    this.#forgetTimer();
+    const patch = this.#canvas.takeAll();
+    if (patch) this.#send(patch, JSON.stringify(patch).length < KEEPALIVE_MAX_BYTES);
+  }
+
+  /** Resolves when nothing waits here any more; throws `Unreachable` when that takes too long. */
+  async drained(patience = 5000) {
+    const deadline = performance.now() + patience;
+    while (this.#busy || this.#canvas.hasPending) {
+      if (performance.now() > deadline) throw new Unreachable();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  #seenOrHidden() {
+    if (document.hidden) this.leave();
+    else this.#again();
+  }
+
+  /** Something has changed for the better: try at once what was put off. */
+  #again() {
+    if (!this.#running) return;
+    this.#failures = 0;
+    this.#forgetTimer();
+    this.#sendSoon();
+    this.poll();
+  }
+
+  #forgetTimer() {
+    clearTimeout(this.#sendTimer);
+    this.#sendTimer = null;
+  }
+
+  #sendSoon(delay = 0) {
+    if (!this.#running || this.#busy || this.#sendTimer !== null) return;
+    if (!this.#canvas.hasPending) return;
+    // Whole milliseconds, rounded up: a timer drops the fraction, and would be early.
+    const wait = Math.ceil(Math.max(delay, this.#beganAt + GAP_MS - performance.now(), 0));
+    this.#sendTimer = setTimeout(() => {
+      this.#sendTimer = null;
+      if (this.#canvas.hasPending) this.#send(this.#canvas.take());
+    }, wait);
+  }
+
+  async #send(patch, keepalive = false) {
+    this.#exchange += 1;
+    const exchange = this.#exchange;
+    this.#busy = true;
+    this.#beganAt = performance.now();
+    try {
+      await this.#settle(exchange, this.#beganAt, await this.#patch(patch, keepalive));
+    } catch (error) {
+      if (exchange !== this.#exchange) return;
+      this.#busy = false;
+      this.#canvas.putBack();
+      this.#failed(error);
+    }
+  }
+
+  #patch(patch, keepalive) {
+    return this.#api.request("PATCH", PATH, { body: patch, type: PATCH_TYPE, keepalive });
+  }
+
+  async #settle(exchange, askedAt, answer) {
+    if (exchange !== this.#exchange) return;
+    if (isTrouble(answer)) throw Object.assign(new Unreachable(), { answer });
+    this.#hear(answer);
+    if (answer.status === 200) this.#canvas.acknowledge(answer.body, askedAt);
+    else await this.#refused(exchange, answer);
+    if (exchange !== this.#exchange) return;
+    this.#busy = false;
+    this.#answered();
+  }
+
+  /** The server will never take this patch: show its own layout again, and say why. */
+  async #refused(exchange, answer) {
+    const newest = await this.#api.request("GET", PATH);
+    if (isTrouble(newest)) throw Object.assign(new Unreachable(), { answer: newest });
+    if (exchange !== this.#exchange) return;
+    this.#hear(newest);
+    if (!this.#canvas.refuse(newest.body)) return;
+    const reason = detailOf(answer, "The server gave no reason.");
+    this.dispatchEvent(new CustomEvent("refused", { detail: reason }));
+  }
+
+  async #ask() {
+    const askedAt = performance.now();
+    const { revision } = this.#canvas;
+    const headers = revision === null ? {} : { "If-None-Match": `"${revision}"` };
+    const answer = await this.#api.request("GET", PATH, { headers });
+    if (!this.#running) return;
+    this.#hear(answer);
+    if (answer.status === 200) this.#canvas.learn(answer.body, askedAt);
+    else if (answer.status === 304) this.#canvas.confirm(persistedIn(answer.headers));
+    else throw Object.assign(new Unreachable(), { answer });
+    this.#answered();
+  }
+
+  /** A refusal does not say where it comes from. */
+  #hear(answer) {
+    const source = answer.headers.get("Cache-Status");
+    if (source === null) return;
+    this.cacheAway = source.includes("detail=away");
+    this.#canvas.isAway = this.cacheAway;
+  }
+
+  #answered() {
+    const wasDown = this.reach !== "live";
+    this.#failures = 0;
+    this.reach = "live";
+    this.dispatchEvent(new Event("status"));
+    if (wasDown) this.#forgetTimer(); // it was set for a server that did not answer
+    this.#sendSoon();
+  }
+
+  #failed(error) {
+    if (error instanceof SignedOut) {
+      this.stop();
+      this.dispatchEvent(new Event("signedout"));
+      return;
+    }
+    if (!(error instanceof Unreachable)) throw error;
+    this.reach = error.answer ? "troubled" : "offline";
+    this.dispatchEvent(new Event("status"));
+    this.#sendSoon(this.#backOff(error.answer));
+  }
+
+  /** Twice as long after each failure, and never in step with other tabs. */
+  #backOff(answer) {
+    const longest = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** this.#failures);
+    this.#failures += 1;
+    return Math.max(longest * (0.5 + Math.random() / 2), retryAfterSeconds(answer) * 1000);
+  }
+}
+
+function isTrouble({ status }) {
+  return status >= 500 || status === 429 || status === 408;
+}
+
+function persistedIn(headers) {
+  const revision = headers.get("Aevon-Persisted-Revision");
+  if (revision === null) return {};
+  return {
+    persistedRevision: Number(revision),
+    persistedAt: headers.get("Aevon-Persisted-At") ?? undefined,
+  };
+}

@@ -14,12 +14,26 @@ from django.contrib.auth import get_user_model
 from aevon.cache import CacheUnavailable
 from aevon.server import write_private
 from beep.services import command
-from canvas.services import persist_now
+from canvas import notes
+from canvas.layout import MicroApp
+from canvas.services import change, persist_now
 
 NAMES: Final = ("demo", "admin")
 # Marks the accounts that are this program's to give a password.
 EMAIL: Final = "made-by-make-run@example.org"
-COMMANDS: Final = ("open Notes", "open Clock", "play SpinForge with stake 5")
+COMMANDS: Final = ("open Notes", "open Psyche", "play SpinForge with stake 5")
+# Beside each other on a screen of 1280 pixels and more: BEEP opens its windows in a cascade.
+PLACES: Final = {
+    "notes": ("notes", "Notes", (40, 64), (360, 512), 1),
+    "psyche": ("psyche", "Psyche", (424, 64), (440, 304), 4),
+    "clock": ("clock", "Clock", (424, 392), (440, 184), 2),
+    "spinforge": ("spinforge", "SpinForge", (888, 64), (360, 512), 3),
+}
+NOTE: Final = """Drag a window. It is in Dragonfly at once, and in the ledger at the next flush.
+
+Open this page in a second tab, or on your phone: the windows follow.
+
+Stop Dragonfly: everything goes on, straight from PostgreSQL."""
 
 Login = dict[str, str]
 
@@ -46,9 +60,25 @@ def prepare(data_dir: Path, *, ours: bool) -> dict[str, Login]:
     if is_new:
         for text in COMMANDS:
             command(demo, text)
+        change(demo, {"patch": {"microApps": windows()}})
+        notes.write(demo, "notes", NOTE)
         with contextlib.suppress(CacheUnavailable):
             persist_now([demo])
     return logins
+
+
+def windows() -> dict[str, MicroApp]:
+    """The demo user's windows, at their places."""
+    return {
+        app_id: {
+            "type": kind,
+            "title": title,
+            "position": {"x": x, "y": y},
+            "size": {"width": width, "height": height},
+            "zIndex": level,
+        }
+        for app_id, (kind, title, (x, y), (width, height), level) in PLACES.items()
+    }
 
 
 def stored_logins(path: Path) -> dict[str, Login]:

@@ -1,0 +1,180 @@
+"""Between page and server: nothing is lost, little is sent, and the words are true."""
+
+import contextlib
+import os
+import signal
+import time
+from itertools import pairwise
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.waiting import eventually
+
+from .people import window
+from .visits import stored_rect
+
+
+def test_offline_for_five_seconds_while_dragging_loses_nothing(visit, person):
+    """It shows at once, is kept here, said so, and sent when the network is back."""
+    visit.context.set_offline(True)
+    started = time.monotonic()
+    visit.drag(visit.grip("Clock"), 120, -40, steps=20)
+    expect(visit.status).to_have_text("offline, 1 change kept here")
+    visit.drag(visit.grip("Notes"), -40, 64, steps=20, drop=False)
+    expect(visit.status).to_have_text("offline, 2 changes kept here")
+    while time.monotonic() - started < 5:
+        visit.page.mouse.move(400 + 20 * (time.monotonic() - started), 300)
+        visit.page.wait_for_timeout(100)
+    visit.page.mouse.up()
+    shown = {title: visit.rect(title) for title in ("Clock", "Notes")}
+    visit.context.set_offline(False)
+    visit.settled()
+    assert {title: visit.rect(title) for title in shown} == shown
+    stored = person.windows
+    for title, rect in shown.items():
+        assert stored[title.lower()]["position"] == {"x": rect["x"], "y": rect["y"]}
+    expect(visit.status).not_to_contain_text("offline")
+
+
+def test_at_most_one_patch_in_fifty_milliseconds_and_the_last_is_always_sent(visit, person):
+    """A long drag becomes few requests, one at a time, none sooner than 50 ms after another."""
+    visit.drag(visit.grip("Clock"), 24, 8)
+    visit.settled()
+    visit.requests.clear()
+    visit.page.evaluate(
+        """() => { window.began = []; const real = fetch; window.fetch = (url, options) => {
+        if (options.method === "PATCH") window.began.push(performance.now());
+        return real(url, options); }; }"""
+    )
+    visit.drag(visit.grip("Clock"), 240, -120, steps=120)
+    visit.settled()
+    began = visit.page.evaluate("() => window.began")
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    assert len(gaps) >= 3
+    assert min(gaps) >= 49.9
+    rect = visit.rect("Clock")
+    assert person.windows["clock"]["position"] == {"x": rect["x"], "y": rect["y"]}
+
+
+def test_tab_closed_right_after_a_drag_has_sent_it(visit, visitor, person):
+    """The last patch, with whatever was still on its way, outlives the page."""
+    visit.hold_back()
+    visit.drag(visit.grip("Notes"), 0, 40)  # in flight when the page goes
+    visit.drag(visit.grip("Clock"), 88, 48, drop=False)
+    notes, rect = visit.rect("Notes"), visit.rect("Clock")
+    visit.page.mouse.up()
+    visit.page.close(run_before_unload=True)
+    # On the grid since the hand let go.
+    assert eventually(lambda: abs(person.windows["clock"]["position"]["x"] - rect["x"]) <= 4, 5)
+    assert stored_rect(person.windows["notes"]) == notes
+    again = visitor(person, beside=visit).open()
+    assert again.rect("Clock") == stored_rect(person.windows["clock"])
+
+
+def test_ledger_count_rises_with_a_change_and_falls_with_the_flush(visit):
+    """What PostgreSQL does not have yet is counted; when it has everything, since when."""
+    visit.drag(visit.grip("Clock"), 64, 0)
+    expect(visit.status).to_contain_text("not yet in the ledger")
+    expect(visit.status).to_have_text("live · saved just now")
+
+
+@contextlib.contextmanager
+def frozen_cache(site):
+    """Dragonfly neither answers nor refuses; it goes on where it was."""
+    os.kill(site["pids"]["cache"], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(site["pids"]["cache"], signal.SIGCONT)
+
+
+def test_cache_away_is_said_and_everything_goes_on(visit, site, person):
+    """A drag still reaches the server, by way of PostgreSQL, and stays when the cache is back."""
+    with frozen_cache(site):
+        visit.drag(visit.grip("Clock"), 64, 64)
+        expect(visit.status).to_have_text("cache away, everything is kept")
+        visit.settled()
+        rect = visit.rect("Clock")
+        assert person.windows["clock"]["position"] == {"x": rect["x"], "y": rect["y"]}
+    expect(visit.status).to_contain_text("live")
+    assert visit.rect("Clock") == rect
+
+
+def test_cache_away_before_the_first_flush_moves_nothing_back(visitor, person, site):
+    """PostgreSQL knows no window yet: what is shown stays, and both halves are one in the end."""
+    visit = visitor(person).come_back()
+    visit.window("Notes").wait_for()
+    with frozen_cache(site):
+        visit.drag(visit.grip("Clock"), 64, 64)
+        expect(visit.status).to_have_text("cache away, everything is kept")
+        visit.settled()
+        shown = {title: visit.rect(title) for title in ("Notes", "Psyche", "Clock")}
+        visit.page.wait_for_timeout(2500)
+        assert {title: visit.rect(title) for title in shown} == shown
+    expect(visit.status).to_contain_text("live")
+    assert eventually(lambda: set(person.windows) == {"notes", "psyche", "clock"}, 10)
+    clock = {"x": shown["Clock"]["x"], "y": shown["Clock"]["y"]}
+    assert eventually(lambda: person.windows["clock"]["position"] == clock, 10)
+    assert {title: visit.rect(title) for title in shown} == shown
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_server_in_trouble_is_asked_again_no_sooner_than_it_says(visit, person, status):
+    """Retry-After is kept to; the change is not given up."""
+    times: list[float] = []
+
+    def refuse(route):
+        times.append(time.monotonic())
+        if len(times) == 1:
+            route.fulfill(status=status, headers={"Retry-After": "1"})
+        else:
+            route.continue_()
+
+    visit.page.route("**/api/v1/canvas/", lambda route: (
+        refuse(route) if route.request.method == "PATCH" else route.continue_()
+    ))  # fmt: skip
+    visit.drag(visit.grip("Clock"), 64, 64, steps=1)
+    visit.settled()
+    rect = visit.rect("Clock")
+    assert eventually(lambda: len(times) >= 2, 5)
+    assert times[1] - times[0] >= 0.9
+    assert person.windows["clock"]["position"] == {"x": rect["x"], "y": rect["y"]}
+
+
+def test_windows_dot_waits_until_dragonfly_has_the_change(visit):
+    """Amber while it is on its way, verdigris when it is acknowledged; nothing pretends."""
+    visit.context.set_offline(True)
+    visit.drag(visit.grip("Clock"), 64, 0)
+    expect(visit.window("Clock")).to_contain_class("waiting")
+    expect(visit.window("Notes")).not_to_contain_class("waiting")
+    visit.context.set_offline(False)
+    expect(visit.window("Clock")).not_to_contain_class("waiting")
+
+
+def test_cache_that_lost_its_memory_is_believed_the_second_time(visit, person):
+    """A lower revision once may be an old answer; twice it is the truth."""
+    old = person.call("GET", "/canvas/")
+    old["revision"] -= 1
+    old["layout"]["microApps"]["clock"]["position"] = {"x": 8, "y": 8}
+    before = visit.rect("Clock")
+    answers: list[int] = []
+
+    def answer(route):
+        answers.append(1)
+        route.fulfill(json=old, headers={"ETag": f'"{old["revision"]}"'})
+        if len(answers) == 1:
+            assert visit.rect("Clock") == before
+
+    visit.page.route("**/api/v1/canvas/", answer)
+    expect(visit.window("Clock")).to_have_css("translate", "8px 8px")
+    assert len(answers) >= 2
+
+
+def test_far_window_keeps_its_place(visitor, person):
+    """Looking at a canvas changes nothing of it: no patch is sent."""
+    person.place(notes=window("notes", 3000, 80))
+    visit = visitor(person).come_back()
+    visit.window("Notes").wait_for()
+    visit.page.wait_for_timeout(500)
+    assert visit.sent("PATCH", "/canvas/") == []

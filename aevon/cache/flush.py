@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 NOTE_FLUSH: Final = Script("note_flush")
 SETTLE: Final = Script("settle", uses="told")
-BATCH: Final = 500
+BATCH: Final = 1_000
 # Documents are asked for in parts, and a batch ends early where they are large.
 READ: Final = 100
 BATCH_BYTES: Final = 8 * 1024 * 1024

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import OperationalError
 
@@ -20,6 +21,7 @@ from canvas.models import Canvas
 from canvas.persistence import save
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
+from tests.cache.entry_states import between
 from tests.canvas.helpers import held, in_row, live, mark, patch, poison, ttl_ms, window
 from tests.threads import in_thread
 
@@ -295,3 +297,32 @@ def test_progress_is_told(make_user: Any) -> None:
     told: list[int] = []
     services.persist_now(progress=told.append)
     assert sum(told) == 5
+
+
+def test_a_change_while_the_loss_of_a_first_layout_is_looked_into(make_user: Any) -> None:
+    """There is no row to compare it with; nobody else is kept waiting."""
+    user_id, other = make_user().pk, make_user().pk
+    patch(user_id, a=window())
+    patch(other, a=window())
+    store().command("UNLINK", CANVAS.key(user_id))
+    projection = between(CANVAS_BUFFER.projection, lambda: patch(user_id, b=window()))
+    flush.flush(replace(CANVAS_BUFFER, projection=projection))
+    assert in_row(other) == {"a"}
+    services.persist_now()
+    assert (in_row(user_id), mark(user_id)) == ({"b"}, None)
+
+
+def test_poison_whose_mark_comes_before_its_next_revision(
+    make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks may be seen before documents (Dragonfly; SCRIPT FLUSH): the others are persisted."""
+    bad, other = make_user().pk, make_user().pk
+    patch(bad, a=window())
+    patch(other, a=window())
+    poison(bad)
+    document = services.live(bad)
+    ahead = msgspec.structs.replace(document, revision=2)
+    store().pipeline(CANVAS_BUFFER.index.mark(ahead))
+    monkeypatch.setattr(flush.time, "sleep", lambda _: patch(bad, b=window()))
+    assert services.persist_now() == Flushed(persisted=1, refused=1)
+    assert in_row(other) == {"a"}

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from typing import Any, Final
@@ -66,7 +67,7 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
     monkeypatch.setitem(
         connection.settings_dict["OPTIONS"],
         "pool",
-        patient | {"timeout": 0.5, "reconnect_timeout": 0.5},
+        patient | {"timeout": 0.5},
     )
     forget_connections()
     yield servers.POSTGRES
@@ -169,6 +170,26 @@ def needing_postgresql(browsers: dict[int, Browser], players: Sequence[int]) -> 
     yield browsers[players[6]].ask("get", CANVAS_URL)
     yield browsers[players[6]].ask("patch", CANVAS_URL, {"microApps": {"a": window()}})
     yield browsers[players[1]].ask("post", "/api/v1/auth/logout/", {})
+
+
+def ask() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def test_postgresql_that_comes_back_is_used_at_once(postgresql: PostgresServer) -> None:
+    """The pool's pauses between its tries must not grow with the time that it was away."""
+    in_another_thread(ask)
+    connections.close_all()
+    postgresql.stop()
+    away_until = time.monotonic() + 8
+    while time.monotonic() < away_until:
+        with suppress(OperationalError):
+            in_another_thread(ask)
+    postgresql.start()
+    back = time.monotonic()
+    in_another_thread(ask)
+    assert time.monotonic() - back < 2
 
 
 # --- flushers that are killed ------------------------------------------------------------------

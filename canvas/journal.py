@@ -5,19 +5,30 @@ persisted when the cache went away. So the row's changes are kept, one by one, a
 live document; what only that one has survives beside them.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from aevon.cache import CANVAS, Contended, WriteBehind, add_to_outbox, rfc3339, write_behind
+from aevon.cache import (
+    CANVAS,
+    Contended,
+    WriteBehind,
+    add_to_outbox,
+    flush,
+    rfc3339,
+    write_behind,
+)
 from canvas import selectors
 from canvas.documents import CanvasDocument, Plan, changed
 from canvas.layout import Layout, apply, problems, touched
 from canvas.models import AwayEdit, Canvas
 from canvas.persistence import locked
+
+logger = logging.getLogger(__name__)
 
 
 def change_row(user_id: int, plan: Plan) -> CanvasDocument:
@@ -25,14 +36,14 @@ def change_row(user_id: int, plan: Plan) -> CanvasDocument:
 
     Raises `Canvas.DoesNotExist` when there is no such user, and whatever `plan` raises.
     """
-    with transaction.atomic():
+    with transaction.atomic(), locked([user_id]):
+        # In this order, as the trigger that follows SQL from elsewhere.
         add_to_outbox(CANVAS, [user_id])
-        with locked([user_id]):
-            row = Canvas.objects.get(user_id=user_id)
-            before = selectors.document_of(row)
-            change = plan(before)
-            AwayEdit.objects.create(user_id=user_id, change=change, found_revision=row.revision)
-            _write(row, changed(before, change).layout, row.revision + 1, timezone.now())
+        row = Canvas.objects.get(user_id=user_id)
+        before = selectors.document_of(row)
+        change = plan(before)
+        AwayEdit.objects.create(user_id=user_id, change=change, found_revision=row.revision)
+        _write(row, changed(before, change).layout, row.revision + 1, timezone.now())
     return selectors.document_of(row)
 
 
@@ -75,10 +86,21 @@ def _replay_one(buffer: WriteBehind[CanvasDocument], user_id: int) -> None:
         document = write_behind.update(
             buffer, user_id, lambda live: _repeated(live, row, edits), floor=row.revision
         )
-        # The row is this document from here on: should the cache forget it now, or come back with
-        # an older one, neither is taken for what has both.
-        _write(row, document.layout, document.revision, _moment(document, row))
+        _follow(row, document)
         AwayEdit.objects.filter(pk__in=[edit.pk for edit in edits]).delete()
+
+
+def _follow(row: Canvas, document: CanvasDocument) -> None:
+    """The row is this document from here on: should the cache forget it now, or come back with an
+    older one, neither is taken for what has both. A document that PostgreSQL refuses waits like any
+    other: to be kept in the journal it would be repeated over and over."""
+    try:
+        with transaction.atomic():
+            _write(row, document.layout, document.revision, _moment(document, row))
+    except DatabaseError as error:
+        if not flush.refuses(error):
+            raise
+        logger.error("PostgreSQL refuses the document of user %d", row.user_id)
 
 
 def _moment(document: CanvasDocument, row: Canvas) -> datetime:
@@ -101,5 +123,7 @@ def _completed(layout: Layout, ids: set[str], row: Layout) -> Layout:
     apps = dict(layout["microApps"])
     for app_id in ids & apps.keys():
         if problems({"microApps": {app_id: apps[app_id]}}):
-            apps[app_id] = row["microApps"][app_id]
+            # Unless SQL has removed it there.
+            whole = {app_id: row["microApps"][app_id]} if app_id in row["microApps"] else {}
+            apps = {each: app for each, app in apps.items() if each != app_id} | whole
     return {"microApps": apps}

@@ -12,7 +12,7 @@ from typing import Any, Final, TypedDict
 MICRO_APPS_MAX: Final = 500
 ID_MAX: Final = 64
 # Not the name that a JavaScript reader cannot use as a member.
-ID: Final = re.compile(rf"(?!__proto__\Z)[A-Za-z0-9_.-]{{1,{ID_MAX}}}", re.ASCII)
+ID: Final = re.compile(rf"(?!(?:__proto__|\.\.?)\Z)[A-Za-z0-9_.-]{{1,{ID_MAX}}}", re.ASCII)
 ID_RULE: Final = f"An id is 1 to {ID_MAX} of A-Z, a-z, 0-9, '_', '.' and '-'."
 COORDINATE_MAX: Final = 1_000_000
 SIDE_MAX: Final = 100_000

@@ -24,6 +24,11 @@ ON CONFLICT (user_id) DO NOTHING
 _LOCK: Final = """
 SELECT user_id, revision FROM {canvas} WHERE user_id = ANY(%s) ORDER BY user_id FOR UPDATE
 """
+_GONE: Final = """
+SELECT id FROM unnest(%s::bigint[]) id WHERE NOT EXISTS (SELECT FROM {user} u WHERE u.id = id.id)
+"""
+# Where a row cannot be skipped, because it is only being made.
+_BRIEF: Final = "SET LOCAL lock_timeout = '1s'"
 # A statement of its own: what one sees of other tables is from before it had to wait for a lock.
 _AWAY: Final = """
 SELECT user_id, min(found_revision) FROM {away_edit} WHERE user_id = ANY(%s) GROUP BY user_id
@@ -46,17 +51,30 @@ RETURNING c.user_id, c.persisted_at
 
 
 @contextmanager
-def locked(user_ids: Sequence[int]) -> Iterator[Mapping[int, LockedRow]]:
-    """Hold the rows of those of the users who exist, for the block; they are made where there are
-    none. Whoever changes a row, or brings away edits to the live document, holds it too."""
+def locked(
+    user_ids: Sequence[int], *, wait: bool = True
+) -> Iterator[Mapping[int, LockedRow | None]]:
+    """Hold the users' rows for the block; they are made where there are none. Whoever changes a
+    row, or brings away edits to the live document, holds it too.
+
+    None for users who do not exist. Rows that somebody else holds are waited for, or left out; so
+    are rows that were deleted meanwhile.
+    """
     ids = [list(user_ids)]
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        if not wait:
+            cursor.execute(_BRIEF)
         cursor.execute(named(_ENSURE), ids)
-        cursor.execute(named(_LOCK), ids)
-        revisions = dict(cursor.fetchall())
+        cursor.execute(named(_LOCK) + ("" if wait else " SKIP LOCKED"), ids)
+        rows: dict[int, LockedRow | None] = {u: LockedRow(r) for u, r in cursor.fetchall()}
         cursor.execute(named(_AWAY), ids)
-        away = dict(cursor.fetchall())
-        yield {u: LockedRow(revision, away.get(u)) for u, revision in revisions.items()}
+        for user_id, revision in cursor.fetchall():
+            if row := rows.get(user_id):
+                rows[user_id] = row._replace(before_away=revision)
+        if others := [user_id for user_id in user_ids if user_id not in rows]:
+            cursor.execute(named(_GONE), [others])
+            rows |= dict.fromkeys(user_id for (user_id,) in cursor.fetchall())
+        yield rows
 
 
 def save(documents: Sequence[CanvasDocument]) -> dict[int, str]:

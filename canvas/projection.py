@@ -14,6 +14,7 @@ from aevon.cache import (
     Contended,
     Projection,
     WriteBehind,
+    flush,
     register,
     write_behind,
 )
@@ -43,6 +44,8 @@ class CanvasResource(BufferResource[CanvasDocument]):
             replayed = journal.replay(self.buffer, user_ids)
         except Contended as error:
             raise CacheError(f"Not repaired now: {error}") from None
+        # The rows have it: the documents are told.
+        flush.flush_users(self.buffer, replayed)
         self._follow_rows([user_id for user_id in user_ids if user_id not in replayed])
 
     def _follow_rows(self, user_ids: Sequence[int]) -> None:

@@ -18,7 +18,9 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from aevon.cache import codec, entries
+from aevon.cache.codec import VERSION_MAX
 from aevon.cache.connection import Command, Script, ScriptCall, WrongType, store
+from aevon.cache.entries import Found
 from aevon.cache.keyspace import (
     IndexKeys,
     InternalKeyspace,
@@ -107,9 +109,23 @@ class DirtyIndex(Generic[D]):
 
     def marks_of(self, user_ids: Sequence[int]) -> dict[int, int]:
         """Revisions of those of the users that are marked."""
-        shards = {_shard(user_id) for user_id in user_ids}
-        scores = self._healed(shards, lambda: self._scores(self.keys.dirty, user_ids))
+        scores = self._marks(user_ids)
+        if odd := [user_id for user_id, score in scores.items() if not score <= VERSION_MAX]:
+            self._mark_anew(odd)
+            scores = self._marks(user_ids)
         return {user_id: int(score) for user_id, score in scores.items()}
+
+    def _marks(self, user_ids: Sequence[int]) -> dict[int, float]:
+        shards = {_shard(user_id) for user_id in user_ids}
+        return self._healed(shards, lambda: self._scores(self.keys.dirty, user_ids))
+
+    def _mark_anew(self, user_ids: Sequence[int]) -> None:
+        """Marks that no document can have reached are somebody else's."""
+        logger.error("Impossible marks of %d users were replaced", len(user_ids))
+        dirty = self.keys.dirty
+        store().pipeline([("ZREM", dirty.key(_shard(u)), u) for u in user_ids], idempotent=True)
+        held: Mapping[int, Any] = entries.peek_many(self.projection, user_ids)
+        self.mark_unsaved(map(self._of_any_life, held.values()))
 
     def _scores(self, keyspace: InternalKeyspace, user_ids: Sequence[int]) -> dict[int, float]:
         groups = _by_shard(user_ids)
@@ -133,17 +149,21 @@ class DirtyIndex(Generic[D]):
         while True:
             limits = (key, low, _score(until), "WITHSCORES", "LIMIT", 0, BATCH)
             flat = self._healed([shard], lambda: store().command("ZRANGEBYSCORE", *limits))  # noqa: B023  called at once
-            yield from self._members(key, zip(flat[::2], flat[1::2], strict=True))
+            yield from self._members(shard, key, zip(flat[::2], flat[1::2], strict=True))
             if len(flat) < 2 * BATCH:
                 return
             low = f"({flat[-1].decode()}"
 
-    def _members(self, key: str, pairs: Iterable[tuple[bytes, Any]]) -> Iterator[tuple[float, int]]:
-        """Scores and users. A member that is no user id is removed, so that it stops nobody."""
+    def _members(
+        self, shard: int, key: str, pairs: Iterable[tuple[bytes, Any]]
+    ) -> Iterator[tuple[float, int]]:
+        """Scores and users. A member that is no user of this shard is removed, so that it stops
+        nobody."""
         for member, score in pairs:
-            try:
-                yield float(score), canonical_user_id(member.decode("ascii", "replace"))
-            except InvalidKey:
+            user_id = _user_id(member)
+            if user_id is not None and _shard(user_id) == shard:
+                yield float(score), user_id
+            else:
                 logger.error("A foreign member in %s was removed", key)
                 store().command("ZREM", key, member)
 
@@ -154,7 +174,7 @@ class DirtyIndex(Generic[D]):
             while True:
                 scan = (key, cursor, "COUNT", BATCH)
                 cursor, pairs = self._healed([shard], lambda: store().command("ZSCAN", *scan))  # noqa: B023
-                yield from (user_id for _, user_id in self._members(key, pairs))
+                yield from (user_id for _, user_id in self._members(shard, key, pairs))
                 if int(cursor) == 0:
                     break
 
@@ -241,7 +261,12 @@ class DirtyIndex(Generic[D]):
         user_ids = (u for u in found if u is not None and _shard(u) == shard)
         while batch := list(islice(user_ids, BATCH)):
             held: Mapping[int, Any] = entries.peek_many(self.projection, batch)
-            self.mark_unsaved(held.values())
+            self.mark_unsaved(map(self._of_any_life, held.values()))
+
+    def _of_any_life(self, value: Any) -> Any:
+        """A document of an earlier life of the server may be unsaved just as well."""
+        outlived = isinstance(value, Found) and value.kind == "outlived"
+        return codec.decode(value.raw, self.projection.document) if outlived else value
 
     def _healed(self, shards: Iterable[int], ask: Callable[[], T]) -> T:
         try:
@@ -263,6 +288,13 @@ class DirtyIndex(Generic[D]):
 
 def _shard(user_id: int) -> int:
     return user_id % SHARDS
+
+
+def _user_id(member: bytes) -> int | None:
+    try:
+        return canonical_user_id(member.decode("ascii", "replace"))
+    except InvalidKey:
+        return None
 
 
 def _by_shard(user_ids: Iterable[int]) -> dict[int, list[int]]:

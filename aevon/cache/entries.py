@@ -54,14 +54,16 @@ def understand(projection: Projection[D], user_id: int, raw: bytes | None, life:
     except CorruptValue:
         return _unreadable(raw)
     if value is MISS:
-        return _without_state(projection, raw, life, own=own)
+        return _without_state(projection, user_id, raw, life, own=own)
     return value if value.user_id == user_id else Found("corrupt", raw)
 
 
-def _without_state(projection: Projection[D], raw: bytes, life: Life, *, own: bool) -> Gone | Found:
+def _without_state(
+    projection: Projection[D], user_id: int, raw: bytes, life: Life, *, own: bool
+) -> Gone | Found:
     members = codec.members_of_the_layer(raw)
     if members is None:
-        return _outlived(projection, raw, life)
+        return _outlived(projection, user_id, raw, life)
     if "_fence" in members:
         return Found("fence")
     if "_lease" in members:
@@ -72,12 +74,12 @@ def _without_state(projection: Projection[D], raw: bytes, life: Life, *, own: bo
     return Found("outlived", raw, life)
 
 
-def _outlived(projection: Projection[D], raw: bytes, life: Life) -> Found:
+def _outlived(projection: Projection[D], user_id: int, raw: bytes, life: Life) -> Found:
     try:
-        codec.decode(raw, projection.document)
+        value: Any = codec.decode(raw, projection.document)
     except CorruptValue:
         return _unreadable(raw)
-    return Found("outlived", raw, life)
+    return Found("outlived" if value.user_id == user_id else "corrupt", raw, life)
 
 
 def _unreadable(raw: bytes) -> Found:

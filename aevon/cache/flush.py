@@ -18,7 +18,7 @@ import msgspec
 from django.db import DatabaseError, DataError, IntegrityError, transaction
 
 from aevon.cache import entries, leases
-from aevon.cache.connection import Life, Script, ScriptCall, store
+from aevon.cache.connection import Life, Script, ScriptCall, WrongType, store
 from aevon.cache.dirty_index import SHARDS, Refusal
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
@@ -34,6 +34,7 @@ from aevon.cache.write_behind import (
     plain,
     read,
     revived,
+    sound,
     sticky,
     update,
     with_empty,
@@ -52,6 +53,8 @@ UNDER_WAY_SECONDS: Final = 0.05
 # SQLSTATE classes by which PostgreSQL refuses a document for what is in it, beside those that have
 # exceptions of their own: program limit exceeded, raised by a trigger.
 _REFUSALS: Final = ("54", "P0")
+# Somebody else's lock: waited for too long, or waiting for ours.
+_STUCK: Final = ("55P03", "40P01")
 
 D = TypeVar("D", bound=Any)
 
@@ -115,7 +118,7 @@ def flush(
     is marked. Raises `CacheUnavailable`, and what PostgreSQL raises when it is away: the marks then
     stay.
     """
-    run = _Run(buffer, time.monotonic() + seconds, patient, progress or (lambda _: None))
+    run = _Run(buffer, time.monotonic() + seconds, patient, progress=progress or (lambda _: None))
     now = time.time()
     failed = True
     try:
@@ -131,8 +134,8 @@ def flush(
 
 def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
     """Persist these users' documents now, at a logout for example: also those that were refused
-    before. Raises as `flush`."""
-    run = _Run(buffer, float("inf"), patient=False)
+    before, and after somebody else who holds their rows. Raises as `flush`."""
+    run = _Run(buffer, float("inf"), patient=False, wait=True)
     for batch in _batches(iter(user_ids)):
         run.batch(batch)
     return run.flushed
@@ -146,12 +149,13 @@ def claim_early(buffer: WriteBehind[D], *, for_seconds: float) -> bool:
 
 def last_flush(buffer: WriteBehind[D]) -> LastFlush | None:
     """The record of the last flush, whichever process ran it. Raises `CacheUnavailable`."""
-    found = store().command("HGETALL", _record(buffer))
-    told = {name.decode(): float(number) for name, number in found.items()}
-    if not told:
-        return None
-    began, ended, failed = told.pop("began"), told.pop("ended"), int(told.pop("failed"))
-    return LastFlush(began, ended, failed, {name: int(number) for name, number in told.items()})
+    try:
+        found = store().command("HGETALL", _record(buffer))
+        told = {name.decode(): float(number) for name, number in found.items()}
+        counts = {name: int(told[name]) for name in Flushed.__dataclass_fields__}
+        return LastFlush(told["began"], told["ended"], int(told["failed"]), counts)
+    except (WrongType, KeyError, ValueError, OverflowError):
+        return None  # none yet, or something of somebody else's: the next flush makes it anew
 
 
 def _note(buffer: WriteBehind[D], began: float, flushed: Flushed, *, failed: bool) -> None:
@@ -175,16 +179,20 @@ class Batch(Generic[D]):
     """What a flush has taken of the marked documents, and what became of it.
 
     `at`, in Unix seconds, is before everything was read. `rows`: what PostgreSQL has of each user
-    then. `refused`: it did not take this document. `waiting`: changes made past the cache come
-    first.
+    then. `written`: this batch has put it there. `refused`: PostgreSQL did not take this document.
+    `waiting`: changes made past the cache come first. `locked_out`: somebody else holds the row.
+    `gone`: there is no such user.
     """
 
     marks: dict[int, int]
     at: float
     held: dict[int, Held] = field(default_factory=dict)
     rows: dict[int, InRow] = field(default_factory=dict)
+    written: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
+    locked_out: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
 
     def is_saved(self, user_id: int) -> bool:
         """Whether PostgreSQL has all that is in the document. A row that is ahead of an unsaved one
@@ -215,8 +223,11 @@ class Batch(Generic[D]):
         self.marks |= other.marks
         self.held |= other.held
         self.rows |= other.rows
+        self.written |= other.written
         self.refused |= other.refused
         self.waiting |= other.waiting
+        self.locked_out |= other.locked_out
+        self.gone |= other.gone
 
 
 @dataclass(slots=True)
@@ -226,13 +237,16 @@ class _Run(Generic[D]):
     buffer: WriteBehind[D]
     deadline: float
     patient: bool
+    wait: bool = False
     progress: Callable[[int], None] = lambda _: None
     flushed: Flushed = field(default_factory=Flushed)
     stayed: set[int] = field(default_factory=set)
+    locked_out: set[int] = field(default_factory=set)
 
     def everything(self, shards: Sequence[int], *, until: float) -> None:
-        """The oldest first. Then whatever is marked and had no place in that order: the clocks of
-        two processes may differ, and one may have died while it marked."""
+        """The oldest first. Then whatever is left that is marked: rows that somebody held, and what
+        had no place in that order, because the clocks of two processes differ, or one has died
+        while it marked."""
         index = self.buffer.index
         in_time = self._each(index.oldest_first(shards, until=until))
         counts = index.counts()
@@ -241,6 +255,7 @@ class _Run(Generic[D]):
             self._count("left", max(0, left))
         elif left > 0:
             self._each(u for u in index.everybody(shards) if u not in self.stayed)
+            self._count("left", len(self.locked_out))
 
     def _each(self, user_ids: Iterator[int]) -> bool:
         """Whether all were reached in time."""
@@ -259,7 +274,7 @@ class _Run(Generic[D]):
         refusals = self.buffer.index.refusals(list(marks))
         waiting = self._due(marks, refusals) if self.patient else marks
         while waiting:
-            batch = persist(self.buffer, waiting, at=at)
+            batch = persist(self.buffer, waiting, at=at, wait=self.wait)
             self._finish(batch, refusals)
             waiting = {u: mark for u, mark in waiting.items() if u not in batch.marks}
 
@@ -282,17 +297,20 @@ class _Run(Generic[D]):
         self._count_verdicts(batch, without=floors.keys())
         # Once more, and no further: what is overtaken again waits for the next flush.
         if lifted := self.buffer.index.marks_of(lift(self.buffer, floors, lost=lost)):
-            again = persist(self.buffer, lifted, at=time.time())
+            again = persist(self.buffer, lifted, at=time.time(), wait=self.wait)
             self._settle(again)
             note_refused(self.buffer, again, refusals)
             self._count_verdicts(again, without=lost)
 
     def _settle(self, batch: Batch[D]) -> None:
-        self.stayed |= batch.marks.keys()
+        reached = batch.marks.keys() - batch.locked_out
+        self.locked_out = (self.locked_out - reached) | batch.locked_out
+        self.stayed |= reached
         self.stayed -= settle(self.buffer, batch)
 
     def _count_verdicts(self, batch: Batch[D], *, without: Set[int]) -> None:
-        verdicts = Counter(_verdict(batch, u) for u in batch.marks if u not in without)
+        reached = batch.marks.keys() - batch.locked_out - without
+        verdicts = Counter(_verdict(batch, user_id) for user_id in reached)
         for verdict, count in verdicts.items():
             self._count(verdict, count)
 
@@ -300,44 +318,61 @@ class _Run(Generic[D]):
         self.flushed.add(self.buffer.projection.keyspace.name, result, count)
 
 
-def persist(buffer: WriteBehind[D], marks: Mapping[int, int], *, at: float) -> Batch[D]:
+def persist(
+    buffer: WriteBehind[D], marks: Mapping[int, int], *, at: float, wait: bool = False
+) -> Batch[D]:
     """Save the documents of the first of these users, as many as make a batch, and commit.
 
     The rows are held before the documents are read: nobody can change a row past the cache in
-    between, or bring such a change to the live document, and be overwritten. Where PostgreSQL
-    refuses, half by half: a poison document must not keep others waiting.
+    between, or bring such a change to the live document, and be overwritten. One that somebody
+    else holds is left out, unless `wait`. Where PostgreSQL refuses, or there is a deadlock, half by
+    half: one document must not keep others waiting.
     """
     try:
-        with transaction.atomic(durable=True), buffer.locked(list(marks)) as rows:
+        with transaction.atomic(durable=True), buffer.locked(list(marks), wait=wait) as rows:
             batch = _take(buffer, marks, rows, at)
             _save(buffer, batch, rows)
     except DatabaseError as error:
-        if not _refuses(error):
+        stuck = sqlstate(error) in _STUCK and not wait
+        if not stuck and not refuses(error):
             raise
-        return _halves(buffer, marks, at)
+        return _halves(buffer, marks, at, stuck=stuck, wait=wait)
     return batch
 
 
-def _halves(buffer: WriteBehind[D], marks: Mapping[int, int], at: float) -> Batch[D]:
-    if len(marks) == 1:
-        [user_id] = marks
-        logger.error("PostgreSQL refuses the document of user %d", user_id)
-        return Batch(dict(marks), at, refused={user_id})
+def _halves(
+    buffer: WriteBehind[D], marks: Mapping[int, int], at: float, *, stuck: bool, wait: bool
+) -> Batch[D]:
     batch: Batch[D] = Batch({}, at)
-    waiting = list(marks)
-    for half in (waiting[: len(waiting) // 2], waiting[len(waiting) // 2 :]):
-        batch.add(persist(buffer, {user_id: marks[user_id] for user_id in half}, at=at))
+    if len(marks) > 1:
+        users = list(marks)
+        for half in (users[: len(users) // 2], users[len(users) // 2 :]):
+            batch.add(persist(buffer, {u: marks[u] for u in half}, at=at, wait=wait))
+        return batch
+    batch.marks |= marks
+    if stuck:
+        batch.locked_out |= marks.keys()
+    else:
+        batch.refused |= marks.keys()
+        logger.error("PostgreSQL refuses the document of user %d", *marks)
     return batch
 
 
-def _refuses(error: DatabaseError) -> bool:
+def refuses(error: DatabaseError) -> bool:
     """Whether PostgreSQL does not take what is in a document, rather than being in trouble."""
-    sqlstate = getattr(error.__cause__, "sqlstate", None) or ""
-    return isinstance(error, DataError | IntegrityError) or sqlstate[:2] in _REFUSALS
+    return isinstance(error, DataError | IntegrityError) or sqlstate(error)[:2] in _REFUSALS
+
+
+def sqlstate(error: DatabaseError) -> str:
+    """PostgreSQL's own name of the error; "" for one of the driver's."""
+    return getattr(error.__cause__, "sqlstate", None) or ""
 
 
 def _take(
-    buffer: WriteBehind[D], marks: Mapping[int, int], rows: Mapping[int, LockedRow], at: float
+    buffer: WriteBehind[D],
+    marks: Mapping[int, int],
+    rows: Mapping[int, LockedRow | None],
+    at: float,
 ) -> Batch[D]:
     """Read the documents: of an earlier life of the server as they compare with their rows, and
     where there is none, what their rows fill in."""
@@ -348,15 +383,30 @@ def _take(
             break
         part = dict(islice(marks.items(), start, start + READ))
         batch.marks |= part
-        batch.waiting |= {u for u in part if u in rows and rows[u].before_away is not None}
-        size += _read(
-            buffer, [u for u in part if u in rows and u not in batch.waiting], rows, batch
-        )
+        size += _read(buffer, [u for u in part if _is_due(u, rows, batch)], rows, batch)
     return batch
 
 
+def _is_due(user_id: int, rows: Mapping[int, LockedRow | None], batch: Batch[Any]) -> bool:
+    """Whether the user's document is to be saved now; else the batch says why not."""
+    if user_id not in rows:
+        batch.locked_out.add(user_id)
+        return False
+    row = rows[user_id]
+    if row is None:
+        batch.gone.add(user_id)
+        return False
+    if row.before_away is not None:
+        batch.waiting.add(user_id)
+        return False
+    return True
+
+
 def _read(
-    buffer: WriteBehind[D], user_ids: list[int], rows: Mapping[int, LockedRow], batch: Batch[D]
+    buffer: WriteBehind[D],
+    user_ids: list[int],
+    rows: Mapping[int, LockedRow | None],
+    batch: Batch[D],
 ) -> int:
     """Add these users' documents to the batch; how many bytes they are."""
     if not user_ids:
@@ -365,7 +415,7 @@ def _read(
     (raws,), life = store().exchange([("MGET", *keys)], idempotent=True)
     found: dict[int, Found] = {}
     for user_id, raw in zip(user_ids, raws, strict=True):
-        value: Any = entries.understand(buffer.projection, user_id, raw, life)
+        value: Any = sound(entries.understand(buffer.projection, user_id, raw, life), raw or b"")
         if isinstance(value, Found):
             found[user_id] = value
         else:
@@ -388,14 +438,16 @@ def _filled(buffer: WriteBehind[D], missing: Mapping[int, Found], life: Life) ->
     return {u: made(stamped(row, incarnation=life.incarnation)) for u, row in rows.items()}
 
 
-def _save(buffer: WriteBehind[D], batch: Batch[D], rows: Mapping[int, LockedRow]) -> None:
+def _save(buffer: WriteBehind[D], batch: Batch[D], rows: Mapping[int, LockedRow | None]) -> None:
     """Write what is newer than its row, and compare what is of its very revision."""
+    revisions = {user_id: row.revision for user_id, row in rows.items() if row is not None}
     documents = [held.document for held in batch.held.values()]
-    newer = [d for d in documents if d.revision > rows[d.user_id].revision]
+    newer = [d for d in documents if d.revision > revisions[d.user_id]]
     saved_at = buffer.save(newer) if newer else {}
-    batch.rows = {user_id: InRow(rows[user_id].revision, same=False) for user_id in batch.held}
+    batch.written = {document.user_id for document in newer}
+    batch.rows = {user_id: InRow(revisions[user_id], same=False) for user_id in batch.held}
     batch.rows |= {d.user_id: InRow(d.revision, True, saved_at.get(d.user_id)) for d in newer}
-    equal = [d for d in documents if d.revision == rows[d.user_id].revision and d.dirty_since]
+    equal = [d for d in documents if d.revision == revisions[d.user_id] and d.dirty_since]
     stored = buffer.projection.documents([d.user_id for d in equal]) if equal else {}
     for document in equal:
         row = stored[document.user_id]
@@ -418,9 +470,8 @@ def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:
     buffer.index.changed_since([u for u in told if u not in settled], batch.at)
     revisions = {u: batch.held[u].document.revision for u in settled}
     times = {u: batch.held[u].document.dirty_since or batch.at for u in settled}
-    gone = batch.marks.keys() - batch.held.keys() - batch.waiting - batch.refused
-    discard(buffer, list(gone))
-    return buffer.index.clear(revisions, times) | gone
+    discard(buffer, list(batch.gone))
+    return buffer.index.clear(revisions, times) | batch.gone
 
 
 def _telling(buffer: WriteBehind[D], batch: Batch[D], user_id: int) -> ScriptCall:
@@ -493,7 +544,4 @@ def _as_it_is(floor: int, *, lost: bool) -> Callable[[D], D]:
 def _verdict(batch: Batch[Any], user_id: int) -> str:
     if user_id in batch.refused:
         return "refused"
-    held = batch.held.get(user_id)
-    if held is None or held.document.dirty_since is None:
-        return "unchanged"
-    return "persisted" if batch.is_saved(user_id) else "unchanged"
+    return "persisted" if user_id in batch.written else "unchanged"

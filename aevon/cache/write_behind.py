@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -22,13 +22,15 @@ from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
 from aevon.cache.keyspace import IndexKeys
 from aevon.cache.leases import Lease
-from aevon.cache.projection import Projection
+from aevon.cache.projection import Gone, Projection
 
 COMPARE_AND_SET: Final = Script("compare_and_set", uses="told")
 REVIVE: Final = Script("revive", uses="told")
 DROP_SAVED: Final = Script("drop_saved")
 
 ATTEMPTS: Final = 200
+# No document counts so far by itself; above VERSION_MAX it could not be read any more.
+REVISION_MAX: Final = 2**52
 # Tries after which somebody else's lease on a missing document counts as a dead process's.
 PATIENT_ATTEMPTS: Final = 20
 
@@ -47,6 +49,14 @@ class LockedRow(NamedTuple):
     before_away: int | None = None
 
 
+class Locking(Protocol):
+    """How `WriteBehind.locked` is called."""
+
+    def __call__(
+        self, user_ids: Sequence[int], *, wait: bool = True
+    ) -> AbstractContextManager[Mapping[int, LockedRow | None]]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteBehind(Generic[D]):
     """A document that lives in Dragonfly and is persisted later.
@@ -57,17 +67,18 @@ class WriteBehind(Generic[D]):
     since when it holds something that PostgreSQL does not; None) and `incarnation`, the life of the
     server that holds it.
 
-    `empty(user_id)` is the document of a user who has no row. `locked(user_ids)` holds the rows of
-    those of the users who exist, made where they are missing, for the length of a block inside a
-    transaction; who changes a row past the cache, and who brings that change to the live document,
-    holds it too. `save(documents)` writes documents into rows that are held, never an older
-    revision over a newer one, and tells when (RFC 3339).
+    `empty(user_id)` is the document of a user who has no row. `locked(user_ids)` holds the users'
+    rows, made where they are missing, for the length of a block inside a transaction; who changes a
+    row past the cache, and who brings that change to the live document, holds it too. A user who
+    does not exist has None; with `wait=False` rows that somebody else holds are left out.
+    `save(documents)` writes documents into rows that are held, never an older revision over a newer
+    one, and tells when (RFC 3339).
     """
 
     projection: Projection[D]
     keys: IndexKeys
     empty: Callable[[int], D]
-    locked: Callable[[Sequence[int]], AbstractContextManager[Mapping[int, LockedRow]]]
+    locked: Locking
     save: Callable[[Sequence[D]], Mapping[int, str]]
     index: DirtyIndex[D] = field(init=False)
 
@@ -130,12 +141,28 @@ def read(document: Any, raw: bytes) -> Held:
 def load(buffer: WriteBehind[D], user_id: int) -> D:
     """The live document: from Dragonfly, else PostgreSQL, else the empty one. A hit is one
     round trip. Cache away: what PostgreSQL has."""
-    value: Any = entries.get(buffer.projection, user_id)
+    value, _ = _look(buffer, user_id)
     if value is None:
         value = buffer.projection.read_one(user_id) or buffer.empty(user_id)
     if isinstance(value, Found):
         value = _missing(buffer, user_id, value).document
     return cast("D", value)
+
+
+def _look(buffer: WriteBehind[D], user_id: int) -> tuple[Any, bytes]:
+    value, raw = entries.look(buffer.projection, user_id)
+    return sound(entries.counted(buffer.projection, value), raw), raw
+
+
+def sound(value: Any, raw: bytes) -> Any:
+    """What was found; what is neither a document nor a lease, such as another pattern's fence or
+    tombstone, as something to be replaced."""
+    if isinstance(value, Found):
+        outlived = value.kind == "outlived" and codec.members_of_the_layer(raw) is not None
+        foreign = value.kind == "fence" or outlived
+    else:
+        foreign = isinstance(value, Gone) or getattr(value, "revision", 0) > REVISION_MAX
+    return Found("corrupt", raw) if foreign else value
 
 
 def _missing(buffer: WriteBehind[D], user_id: int, found: Found, *, strict: bool = False) -> Held:
@@ -162,7 +189,7 @@ def _missing(buffer: WriteBehind[D], user_id: int, found: Found, *, strict: bool
 def revived(
     buffer: WriteBehind[D],
     found: Mapping[int, Found],
-    rows: Mapping[int, LockedRow],
+    rows: Mapping[int, LockedRow | None],
     *,
     strict: bool = False,
 ) -> dict[int, Held]:
@@ -242,6 +269,8 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
         for tried in range(ATTEMPTS):
             held, was_there = _held(buffer, user_id, patient=tried < PATIENT_ATTEMPTS)
             following: D = _next(held.document, change(held.document), floor)
+            if following.revision > REVISION_MAX:
+                break
             if _stored(buffer, held, following, was_there=was_there):
                 return following
             time.sleep(random.uniform(0, 0.0005 * min(tried, 20)))  # noqa: S311  not a secret
@@ -250,8 +279,7 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
 
 def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> tuple[Held, bool]:
     """The live document, and whether it was there; else it has been filled."""
-    value, raw = entries.look(buffer.projection, user_id)
-    entries.counted(buffer.projection, value)
+    value, raw = _look(buffer, user_id)
     if value is None:
         raise CacheUnavailable("The live document cannot be read.")
     if not isinstance(value, Found):

@@ -101,7 +101,7 @@ def _sheets(user_ids: Sequence[int]) -> dict[int, Sheet]:
 
 
 @contextmanager
-def _locked(user_ids: Sequence[int]) -> Iterator[dict[int, LockedRow]]:
+def _locked(user_ids: Sequence[int], *, wait: bool = True) -> Iterator[dict[int, LockedRow | None]]:
     with transaction.atomic(savepoint=False):
         query(
             "INSERT INTO test_sheet SELECT unnest(%s::bigint[]), '', 0 ON CONFLICT DO NOTHING",

@@ -61,11 +61,12 @@ def everything(member: User, client_for: Any) -> User:
     maintenance.flush(maintenance.chosen("session"))
     play = {"instrument": "spinforge", "stake": 1}
     answers = [
+        client.put("/api/v1/canvas/notes/a/", {"text": "a note"}),
         client.post("/api/v1/klepsydra/interactions/", play),
         client.patch("/api/v1/canvas/", {"microApps": {"a": APP}}),
         client.post("/api/v1/beep/commands/", {"text": "help"}),
     ]
-    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200]
     maintenance.flush(maintenance.chosen("all"))
     store().command("FLUSHDB")  # nor does a fence end with its writer's commit
     maintenance.warm_up(maintenance.chosen("all"))

@@ -1,17 +1,18 @@
 """The flush of a write-behind buffer: everything acknowledged comes into PostgreSQL, once."""
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 import aevon.cache.flush as flush_module
-from aevon.cache import CacheUnavailable, dirty_index, write_behind
+from aevon.cache import CacheUnavailable, Contended, dirty_index, write_behind
+from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS, Exposure
 from aevon.cache.flush import Flushed, flush, flush_users, last_flush
@@ -132,7 +133,7 @@ def test_flusher_that_dies_after_its_commit() -> None:
     with pytest.raises(KeyboardInterrupt):
         flush_around(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     assert (row(), marks()) == (("a", 1), {"7": 1})
-    assert flush(SHEETS).persisted == 1
+    assert flush(SHEETS) == Flushed(unchanged=1)
     assert (marks(), store().command("TTL", KEY) > 0) == ({}, True)
 
 
@@ -270,9 +271,66 @@ def test_index_of_another_type(first: str, caplog: pytest.LogCaptureFixture) -> 
 def test_foreign_member_of_an_index(key: str) -> None:
     """It is no user: a flush removes it and goes on."""
     edit("a")
-    store().command("ZADD", key, 1, "somebody", 2, "0")
+    store().command("ZADD", key, 1, "somebody", 2, "0", 3, "8")  # 8 belongs into another shard
     assert flush(SHEETS) == Flushed(persisted=1)
     assert SHEETS.index.counts() == dict.fromkeys(range(SHARDS), 0)
+
+
+@pytest.mark.parametrize("score", ["inf", "1e300", 2**53])
+def test_mark_that_no_document_can_have(score: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """It is replaced by the document's own, and stops nobody."""
+    edit("a")
+    edit("b", 15)
+    store().command("ZADD", MARKS, score, 7, score, 23)
+    assert flush(SHEETS) == Flushed(persisted=2)
+    assert (row(), marks()) == (("a", 1), {})
+    assert "Impossible marks" in caplog.text
+
+
+FOREIGN = [b'{"_gone":5}', b'{"_x":1}', b'{"_fence":{"a":99999999999999},"_floor":3}', b"[]", b""]
+
+
+@pytest.mark.parametrize("raw", FOREIGN)
+def test_value_that_is_no_document(raw: bytes) -> None:
+    """Another pattern's, or nobody's: it counts as lost, and is replaced by whoever meets it."""
+    edit("a")
+    put(KEY, raw)
+    edit("b", 15)
+    assert flush(SHEETS) == Flushed(persisted=1, lost=1)
+    put(KEY, raw)
+    assert write_behind.load(SHEETS, 7).text == ""
+    put(KEY, raw)
+    assert edit("new").text == got(KEY)["text"] == "new"
+
+
+def test_document_of_an_earlier_life_of_somebody_else() -> None:
+    """It is not shown, nor saved as theirs."""
+    edit("theirs", 15)
+    put(KEY, encode(Sheet(user_id=15, text="theirs", revision=9)))
+    store().command("ZADD", MARKS, 9, 7)
+    assert write_behind.load(SHEETS, 7).user_id == 7
+    flush(SHEETS)
+    assert ((row() or ("?", 0))[0], row(15)) == ("", ("theirs", 1))
+
+
+def test_document_that_cannot_count_on() -> None:
+    """Nothing is acknowledged that nobody could read any more."""
+    for revision in (2**53 - 1, 2**52 + 1):
+        put(KEY, {"userId": 7, "text": "odd", "revision": revision})
+        assert edit("new").revision == 1
+        assert got(KEY)["text"] == "new"
+        store().command("DEL", KEY)
+    save_row("odd", 2**52)
+    with pytest.raises(Contended):
+        edit("new")
+
+
+def test_index_made_anew_with_a_document_of_an_earlier_life() -> None:
+    """It may hold something unsaved just as well."""
+    put(KEY, encode(Sheet(user_id=7, text="a", revision=1, dirty_since=1.0, incarnation="0" * 12)))
+    store().command("SET", MARKS, "no index")
+    assert flush(SHEETS) == Flushed(persisted=1)
+    assert row() == ("a", 1)
 
 
 def test_corrupt_document_that_was_marked() -> None:
@@ -305,9 +363,8 @@ def test_poison_document_that_is_mended() -> None:
 def test_document_of_a_user_that_no_longer_exists() -> None:
     """Mark and document go."""
     edit("orphan")
-    assert flush(replace(SHEETS, locked=lambda _: contextlib.nullcontext({}))) == Flushed(
-        unchanged=1
-    )
+    nobody = replace(SHEETS, locked=lambda users, wait: nullcontext(dict.fromkeys(users)))
+    assert flush(nobody) == Flushed(unchanged=1)
     assert (marks(), store().command("EXISTS", KEY)) == ({}, 0)
 
 
@@ -386,6 +443,19 @@ def test_text_that_looks_like_what_the_layer_notes(text: str) -> None:
 
     assert update(SHEETS, 7, change).text == f"{text}+"
     assert (got(KEY)["text"], got(KEY)["_persistedRevision"]) == (f"{text}+", 2)
+
+
+def test_flush_of_what_others_have_settled_since() -> None:
+    """A document that holds nothing unsaved is told nothing, and keeps its lifetime."""
+    edit("old")
+
+    def overtaken() -> None:
+        edit("new")
+        flush(SHEETS)
+
+    flush_around(overtaken)
+    assert (got(KEY)["_persistedRevision"], "_dirtySince" in got(KEY)) == (2, False)
+    assert store().command("PTTL", KEY) > 0
 
 
 def test_slow_flush_tells_nothing_that_is_known() -> None:
@@ -581,6 +651,31 @@ def test_row_that_sql_has_written(revision: int) -> None:
     assert got(KEY)["_persistedRevision"] == revision + 1
 
 
+def test_document_that_is_saved_by_the_time_of_the_lift(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another flush was faster: no revision is skipped."""
+    edit("mine")
+    save_row("sql", 1)
+    lift = flush_module.lift
+
+    def late(*args: Any, **options: Any) -> list[int]:
+        monkeypatch.setattr(flush_module, "lift", lift)
+        flush(SHEETS)
+        return lift(*args, **options)
+
+    monkeypatch.setattr(flush_module, "lift", late)
+    flush(SHEETS)
+    assert (row(), got(KEY)["revision"], marks()) == (("mine", 2), 2, {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flush_inside_a_transaction() -> None:
+    """What is not committed must not be called saved."""
+    edit("a")
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        flush(SHEETS)
+    assert (marks(), row()) == ({"7": 1}, None)
+
+
 def test_row_that_sql_has_written_over_a_saved_document() -> None:
     """A document that holds nothing unsaved is not put over it."""
     edit("mine")
@@ -717,9 +812,22 @@ def test_parts_of_a_flush_are_one() -> None:
     assert (told.began, told.counts["persisted"]) == (1_000, 3)
 
 
-def test_record_that_somebody_replaced() -> None:
-    """The next flush makes it anew."""
-    store().command("SET", "canvas:flush:last", "rubbish")
+RECORDS: list[tuple[Any, ...]] = [
+    ("SET", "rubbish"),
+    ("ZADD", 1, "x"),
+    ("HSET", "x", "y"),
+    ("HSET", "began", "x"),
+    ("HSET", "began", "1"),
+    ("HSET", "began", "1e300", "ended", "inf", "failed", "inf", "persisted", "inf"),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_record_that_somebody_replaced(record: tuple[Any, ...]) -> None:
+    """It tells nothing, and the next flush makes it anew."""
+    name, *values = record
+    store().command(name, "canvas:flush:last", *values)
+    assert last_flush(SHEETS) is None
     flush(SHEETS)
     assert last_flush(SHEETS) is not None
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -447,3 +447,19 @@ def test_document_of_an_earlier_life_while_the_cache_goes_away(server: Any) -> N
     assert write_behind._missing(SHEETS, 7, held).document.text == "unsaved"
     with pytest.raises(CacheUnavailable):
         write_behind._missing(SHEETS, 7, held, strict=True)
+
+
+def test_document_of_an_earlier_life_that_is_changed_while_it_is_compared() -> None:
+    """Somebody else was faster: what they made of it is not replaced."""
+    outlived("unsaved", 7)
+    waiting = [lambda: edit("changed")]
+
+    def read(user_ids: Sequence[int]) -> Any:
+        rows = SHEETS.projection.read(user_ids)
+        while waiting:
+            waiting.pop()()
+        return rows
+
+    late = replace(SHEETS, projection=replace(SHEETS.projection, read=read))
+    write_behind.load(late, 7)
+    assert got(KEY)["text"] == "changed"

@@ -112,7 +112,7 @@ def flush_in_steps(user_id: int) -> Iterator[str]:
 
 
 @contextmanager
-def without_postgresql(_: Sequence[int]) -> Iterator[Mapping[int, LockedRow]]:
+def without_postgresql(_: Sequence[int], *, wait: bool) -> Iterator[Mapping[int, LockedRow | None]]:
     """Nothing listens where PostgreSQL was."""
     with connection.wrap_database_errors:
         psycopg.connect("postgres://aevon@127.0.0.1:1/aevon")
@@ -205,7 +205,7 @@ def machine(
 
         @rule()
         def flush_without_postgresql(self) -> None:
-            waiting = mark(self.user_id) is not None and held(self.user_id).document is not None
+            waiting = mark(self.user_id) is not None
             try:
                 flush.flush(replace(CANVAS_BUFFER, locked=without_postgresql))
                 refused = False

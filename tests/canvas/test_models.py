@@ -66,7 +66,7 @@ def test_rows_are_held_and_made(make_user: Any) -> None:
     gone_id = gone.pk
     gone.delete()
     with locked([gone_id, old.pk, new.pk]) as rows:
-        assert rows == {new.pk: LockedRow(0), old.pk: LockedRow(3)}
+        assert rows == {new.pk: LockedRow(0), old.pk: LockedRow(3), gone_id: None}
         saved = save([document(new, 1, a=window()), document(old, 4)])
     assert saved == {u.pk: rfc3339(Canvas.objects.get(user=u).persisted_at) for u in (new, old)}
     row = Canvas.objects.get(user=new)
@@ -119,7 +119,7 @@ def test_rows_wait_for_a_deletion_under_way(user: User) -> None:
             User.objects.filter(pk=user.pk).delete()
             holding = pool.submit(in_thread(revisions))
             wait_for_locks()
-        assert holding.result(5) == {}
+        assert holding.result(5) == {user.pk: None}
 
 
 @pytest.mark.django_db(transaction=True)

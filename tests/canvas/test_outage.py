@@ -4,13 +4,15 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import transaction
+from rest_framework.test import APIClient
 
 from aevon.cache import (
     CANVAS,
@@ -32,7 +34,8 @@ from canvas.models import AwayEdit, Canvas
 from canvas.persistence import save
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
-from tests.canvas.helpers import held, in_row, live, mark, patch, put, ttl_ms, window
+from tests.canvas.helpers import held, in_row, live, mark, patch, poison, put, ttl_ms, window
+from tests.servers import database_url
 from tests.threads import in_thread
 from tests.waiting import wait_for_locks
 
@@ -110,9 +113,10 @@ def test_what_was_unsaved_before_and_what_changed_meanwhile_both_survive(
         assert live(user.pk) == {"meanwhile"}
     drain_outbox()
     assert live(user.pk) == {"before", "moved", "meanwhile"}
-    assert mark(user.pk) == services.live(user.pk).revision
+    replayed = services.live(user.pk)
+    assert replayed.persisted_revision == replayed.revision == Canvas.objects.get().revision
+    assert mark(user.pk) is None
     assert not AwayEdit.objects.exists()
-    services.persist_now()
     assert in_row(user.pk) == {"before", "moved", "meanwhile"}
 
 
@@ -143,7 +147,6 @@ def test_a_row_that_has_counted_further_does_not_swallow_the_live_document(
     services.persist_now()
     drain_outbox()
     assert services.live(user.pk).revision == 6
-    assert services.persist_now() == Flushed(persisted=1)
     assert in_row(user.pk) == {"a", "b"}
 
 
@@ -463,6 +466,92 @@ def test_a_restart_during_a_replay_in_the_same_process(user: User, cache_away: A
         changing[0].result(5)
     services.persist_now()
     assert live(user.pk) == in_row(user.pk) == {"b", "c", "x"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_has_its_turn_before_the_replay(user: User, cache_away: Any) -> None:
+    """The replay takes its turn before the row: who waits for the row, in their turn, would keep
+    it from its own change."""
+    patch(user.pk, b=window())
+    with cache_away():
+        patch(user.pk, x=window())
+    restarted(user.pk)
+    held = journal.locked
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patched:
+        changing: list[Future[Any]] = []
+
+        @contextlib.contextmanager
+        def locked(user_ids: Sequence[int]) -> Iterator[Any]:
+            with held(user_ids) as rows:
+                changing.append(pool.submit(in_thread(lambda: patch(user.pk, c=window()))))
+                time.sleep(0.3)
+                yield rows
+
+        patched.setattr(journal, "locked", locked)
+        journal.replay(CANVAS_BUFFER, [user.pk])
+        changing[0].result(5)
+    services.persist_now()
+    assert live(user.pk) == in_row(user.pk) == {"b", "c", "x"}
+
+
+def test_a_window_that_is_neither_live_nor_in_the_row(user: User, cache_away: Any) -> None:
+    """Closed on the live canvas, moved past it, removed with SQL: it stays closed, and nothing of
+    the user waits for it for ever."""
+    patch(user.pk, notes=window(), other=window())
+    services.persist_now()
+    patch(user.pk, notes=None)
+    with cache_away():
+        patch(user.pk, notes={"zIndex": 7})
+    Canvas.objects.update(layout={"microApps": {"other": window()}})
+    drain_outbox()
+    assert not AwayEdit.objects.exists()
+    services.persist_at_session_end(user_id=user.pk)
+    assert live(user.pk) == in_row(user.pk) == {"other"}
+
+
+def test_a_replay_onto_what_postgresql_refuses(user: User, cache_away: Any) -> None:
+    """The live document takes the change once; it waits like any other that is refused."""
+    patch(user.pk, a=window())
+    poison(user.pk)
+    with cache_away():
+        patch(user.pk, b=window(zIndex=1))
+    drain_outbox()
+    patch(user.pk, b={"zIndex": 9})
+    drain_outbox()
+    assert services.live(user.pk).layout["microApps"]["b"]["zIndex"] == 9
+    assert not AwayEdit.objects.exists()
+    patch(user.pk, a={"title": "Notes"})
+    services.persist_now()
+    assert in_row(user.pk) == {"a", "b"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sql_beside_a_change_past_the_cache(user: User, cache_away: Any) -> None:
+    """Both take the row, then the outbox: nobody is sacrificed to a deadlock."""
+    patch(user.pk, x=window())
+    services.persist_now()
+    with cache_away(), ThreadPoolExecutor(1) as pool:
+        with psycopg.connect(database_url()) as stranger:
+            one = [user.pk]
+            stranger.execute("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", one)
+            changing = pool.submit(in_thread(lambda: patch(user.pk, y=window())))
+            wait_for_locks()
+            change = "UPDATE canvas_canvas SET revision = revision + 1 WHERE user_id = %s"
+            stranger.execute(change, one)
+        assert changing.result(5).revision == 3
+
+
+def test_a_reader_is_never_told_unchanged_while_the_cache_is_away(
+    client: APIClient, cache_away: Any
+) -> None:
+    """The row may have counted as far as the live layout, with something else in it."""
+    client.patch("/api/v1/canvas/", {"microApps": {"live": window()}})
+    headers = {"If-None-Match": '"1"'}
+    assert client.get("/api/v1/canvas/", headers=headers).status_code == 304
+    with cache_away():
+        client.patch("/api/v1/canvas/", {"microApps": {"away": window()}})
+        answer = client.get("/api/v1/canvas/", headers=headers)
+    assert (answer.status_code, set(answer.json()["layout"]["microApps"])) == (200, {"away"})
 
 
 def test_a_document_of_another_user_is_not_served(user: User) -> None:

@@ -1,12 +1,14 @@
 """Write-behind: how live layouts come into PostgreSQL, and that none is lost on the way."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from django.db import OperationalError
 
@@ -23,7 +25,9 @@ from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.cache.entry_states import between
 from tests.canvas.helpers import held, in_row, live, mark, patch, poison, ttl_ms, window
+from tests.servers import database_url
 from tests.threads import in_thread
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -81,8 +85,8 @@ def test_a_flush_takes_all_users_in_one_transaction(
     same_shard = [user.pk for user in users if user.pk % 8 == users[0].pk % 8]
     for user_id in same_shard:
         patch(user_id, a=window())
-    # A savepoint and its release; make, lock, away edits; stage, copy, merge, drop.
-    with django_assert_num_queries(9):
+    # A savepoint and its release; brief, make, lock, away edits; stage, copy, merge, drop.
+    with django_assert_num_queries(10):
         assert services.persist_now() == Flushed(persisted=len(same_shard))
 
 
@@ -187,6 +191,73 @@ def test_flushes_and_edits_all_at_once_lose_nothing(make_user: Any) -> None:
     for user_id in users:
         assert in_row(user_id) == {f"a{number}" for number in range(50)}
         assert (mark(user_id), Canvas.objects.get(user_id=user_id).revision) == (None, 50)
+
+
+@contextmanager
+def elsewhere(statement: str, *parameters: Any) -> Iterator[None]:
+    """Somebody's transaction has run this and stays open for the block."""
+    with psycopg.connect(database_url()) as stranger:
+        stranger.execute(statement, parameters)
+        yield
+        stranger.rollback()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
+    """However long they hold it; its user's own changes wait, marked."""
+    held_up, other = make_user().pk, make_user().pk
+    for user_id in (held_up, other):
+        patch(user_id, x=window())
+    services.persist_now()
+    for user_id in (held_up, other):
+        patch(user_id, y=window())
+    with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", held_up):
+        assert services.persist_now() == Flushed(persisted=1, left=1)
+    assert (in_row(other), mark(held_up)) == ({"x", "y"}, 2)
+    assert services.persist_now() == Flushed(persisted=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_is_making_keeps_nobody_waiting(make_user: Any) -> None:
+    """Nobody can skip what is not there yet: a second is waited for it."""
+    held_up, other = make_user().pk, make_user().pk
+    for user_id in (held_up, other):
+        patch(user_id, x=window())
+    make = "INSERT INTO canvas_canvas (user_id, layout, revision) VALUES (%s, %s, 0)"
+    with elsewhere(make, held_up, '{"microApps": {}}'):
+        assert services.persist_now() == Flushed(persisted=1, left=1)
+    assert in_row(other) == {"x"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_is_being_deleted_takes_no_unsaved_document_with_it(user: User) -> None:
+    """Its user is still there."""
+    patch(user.pk, x=window())
+    services.persist_now()
+    patch(user.pk, y=window())
+    with psycopg.connect(database_url()) as stranger:
+        stranger.execute("DELETE FROM canvas_canvas WHERE user_id = %s", [user.pk])
+        assert services.persist_now() == Flushed(left=1)
+    services.persist_now()
+    assert in_row(user.pk) == {"x", "y"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_logout_waits_for_a_row_that_somebody_holds(user: User) -> None:
+    """A flush, for example, that has read the canvas before its last change."""
+    patch(user.pk, x=window())
+    services.persist_now()
+    patch(user.pk, y=window())
+
+    def leave() -> None:
+        services.persist_at_session_end(user_id=user.pk)
+
+    with ThreadPoolExecutor(1) as pool:
+        with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk):
+            leaving = pool.submit(in_thread(leave))
+            wait_for_locks()
+        leaving.result(5)
+    assert in_row(user.pk) == {"x", "y"}
 
 
 def test_a_logout_persists_at_once(user: User) -> None:

@@ -28,7 +28,7 @@ _GONE: Final = """
 SELECT id FROM unnest(%s::bigint[]) id WHERE NOT EXISTS (SELECT FROM {user} u WHERE u.id = id.id)
 """
 # Where a row cannot be skipped, because it is only being made.
-_BRIEF: Final = "SET LOCAL lock_timeout = '1s'"
+_BRIEF: Final = "SET LOCAL lock_timeout = '200ms'"
 # A statement of its own: what one sees of other tables is from before it had to wait for a lock.
 _AWAY: Final = """
 SELECT user_id, min(found_revision) FROM {away_edit} WHERE user_id = ANY(%s) GROUP BY user_id

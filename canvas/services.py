@@ -8,8 +8,7 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from aevon.cache import CacheError, CacheUnavailable, Contended, flush, write_behind
-from aevon.cache.dirty_index import SHARDS, Exposure
-from aevon.cache.flush import Flushed, LastFlush
+from aevon.cache.flush import SHARDS, Exposure, Flushed, LastFlush
 from aevon.signals import session_ending
 from canvas import journal
 from canvas.documents import CanvasDocument, Plan, changed

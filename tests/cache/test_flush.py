@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
+import aevon.cache.batch as batch_module
 import aevon.cache.flush as flush_module
 from aevon.cache import CacheUnavailable, Contended, dirty_index, write_behind
 from aevon.cache.codec import encode
@@ -548,8 +549,8 @@ def test_flush_that_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_large_documents_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by their bytes, not by their number."""
-    monkeypatch.setattr(flush_module, "READ", 1)
-    monkeypatch.setattr(flush_module, "BATCH_BYTES", 1_000)
+    monkeypatch.setattr(batch_module, "READ", 1)
+    monkeypatch.setattr(batch_module, "BATCH_BYTES", 1_000)
     for user_id in (7, 8, 9):
         edit("x" * 2_000, user_id)
     sizes: list[int] = []
@@ -626,7 +627,7 @@ def test_mark_whose_document_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     edit("a")
     flush(SHEETS)
     store().command("ZADD", MARKS, "GT", 2, 7)
-    monkeypatch.setattr(flush_module, "time", _Meanwhile(lambda: edit("b")))
+    monkeypatch.setattr(batch_module, "time", _Meanwhile(lambda: edit("b")))
     assert flush(SHEETS).lost == 0
     assert (got(KEY)["revision"], marks()) == (2, {"7": 2})
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+import aevon.cache.batch as batch_module
 from aevon.cache import CANVAS, LockedRow, codec, flush, resources
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import DirtyIndex
@@ -363,7 +364,7 @@ def test_any_order_of_events_keeps_what_was_acknowledged(
     make_user: Any, monkeypatch: pytest.MonkeyPatch, examples: int
 ) -> None:
     """One user, a few windows, two flushes under way at once; runs of up to 40 steps."""
-    monkeypatch.setattr(flush, "UNDER_WAY_SECONDS", 0)  # nothing happens during the pause
+    monkeypatch.setattr(batch_module, "UNDER_WAY_SECONDS", 0)  # nothing happens during the pause
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine(make_user, monkeypatch),
         settings=settings(

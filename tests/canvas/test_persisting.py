@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from django.db import OperationalError
 
-from aevon.cache import CANVAS, flush
+from aevon.cache import CANVAS, batch, flush
 from aevon.cache.connection import store
 from aevon.signals import session_ending
 from auth_sessions import services as session_services
@@ -219,7 +219,7 @@ def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_somebody_is_making_keeps_nobody_waiting(make_user: Any) -> None:
-    """Nobody can skip what is not there yet: a second is waited for it."""
+    """Nobody can skip what is not there yet: a moment is waited for it."""
     held_up, other = make_user().pk, make_user().pk
     for user_id in (held_up, other):
         patch(user_id, x=window())
@@ -394,6 +394,6 @@ def test_poison_whose_mark_comes_before_its_next_revision(
     document = services.live(bad)
     ahead = msgspec.structs.replace(document, revision=2)
     store().pipeline(CANVAS_BUFFER.index.mark(ahead))
-    monkeypatch.setattr(flush.time, "sleep", lambda _: patch(bad, b=window()))
+    monkeypatch.setattr(batch.time, "sleep", lambda _: patch(bad, b=window()))
     assert services.persist_now() == Flushed(persisted=1, refused=1)
     assert in_row(other) == {"a"}

@@ -48,9 +48,13 @@ def flush_for_ever() -> None:
     """One flush after the other, once there are connections."""
     connection.ensure_connection()
     store().command("PING")
-    steps = (("persists", "persist"), ("reads", "_read"), ("saves", "_save"), ("settles", "settle"))
-    for what, name in steps:
-        setattr(flush, name, told(what, getattr(flush, name)))
+    for what, room, name in (
+        ("persists", flush, "persist"),
+        ("reads", batch, "_read"),
+        ("saves", batch, "_save"),
+        ("settles", flush, "settle"),
+    ):
+        setattr(room, name, told(what, getattr(room, name)))
     while True:
         services.persist_now()
 
@@ -61,7 +65,7 @@ if __name__ == "__main__":
 
     from django.db import connection
 
-    from aevon.cache import flush
+    from aevon.cache import batch, flush
     from aevon.cache.connection import store
     from canvas import services
     from tests.waiting import eventually

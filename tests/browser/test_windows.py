@@ -10,6 +10,8 @@ TWO = {
     "notes": window("notes", 80, 80, level=1),
     "clock": window("clock", 800, 400, level=2),
 }
+LARGE = {"size": {"width": 440, "height": 340}}
+FAR = window("psyche", 900, 400, level=3)
 EDGES = {  # by 48 px to the right and 32 px down: what becomes of 80, 80, 320, 240
     "n": (80, 112, 320, 208),
     "e": (80, 80, 368, 240),
@@ -161,3 +163,22 @@ def test_unknown_app_says_so_and_keeps_its_place(visitor, person):
     expect(visit.window(evil)).to_contain_text("There is no app called “ledger” here.")
     assert visit.page.locator("#canvas img").count() == 0
     assert person.windows["theirs"] == theirs
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_nothing_shows_through_a_window_that_is_not_in_front(visitor, person, scheme):
+    """The same picture, to the last pixel, with a clock below it and without."""
+    below = window("clock", 120, 120, level=1)
+    person.place(clock=below, notes=window("notes", 80, 80, level=2, **LARGE), psyche=FAR)
+    visit = visitor(person, color_scheme=scheme).come_back()
+    expect(visit.window("Notes")).to_contain_text("Saved")
+    visit.still("Notes")
+    box = visit.window("Notes").bounding_box()
+    assert box
+    inside = {
+        key: box[key] + by for key, by in {"x": 8, "y": 8, "width": -16, "height": -16}.items()
+    }
+    covering = visit.page.screenshot(clip=inside)
+    person.call("PATCH", "/canvas/", {"microApps": {"clock": None}})
+    expect(visit.window("Clock")).to_have_count(0)
+    assert visit.page.screenshot(clip=inside) == covering

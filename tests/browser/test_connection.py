@@ -152,6 +152,20 @@ def test_windows_dot_waits_until_dragonfly_has_the_change(visit):
     expect(visit.window("Clock")).not_to_contain_class("waiting")
 
 
+def test_status_waits_with_the_change_and_with_the_cache(visit, site):
+    """Amber while a change is on its way or Dragonfly is away; verdigris again after it."""
+    state = visit.page.locator("#status")
+    expect(state).to_have_attribute("data-tone", "live")
+    visit.drag(visit.grip("Clock"), 64, 0)
+    with frozen_cache(site):
+        visit.drag(visit.grip("Clock"), 64, 0)
+        expect(visit.status).to_have_text("1 change on the way")
+        expect(state).to_have_attribute("data-tone", "waits")
+        expect(visit.status).to_have_text("cache away, everything is kept")
+        expect(state).to_have_attribute("data-tone", "waits")
+    expect(state).to_have_attribute("data-tone", "live")
+
+
 def test_cache_that_lost_its_memory_is_believed_the_second_time(visit, person):
     """A lower revision once may be an old answer; twice it is the truth."""
     old = person.call("GET", "/canvas/")

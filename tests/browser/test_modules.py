@@ -75,6 +75,25 @@ def whole(rng):
 
 
 @pytest.mark.parametrize(
+    ("facts", "tone"),
+    [
+        ({}, "live"),
+        ({"unsaved": 3, "unsavedMs": 290_000}, "live"),
+        ({"unsaved": 3, "unsavedMs": 400_000}, "waits"),
+        ({"unsaved": 67}, "waits"),
+        ({"kept": 1}, "waits"),
+        ({"cacheAway": True}, "waits"),
+        ({"reach": "troubled", "kept": 1}, "failed"),
+        ({"reach": "offline", "unsaved": 67}, "failed"),
+    ],
+)
+def test_dot_is_verdigris_only_while_nothing_waits_too_long(call, facts, tone):
+    """A few changes may wait for the next flush; what it left out, and a heap of them, do not."""
+    nothing = {"reach": "live", "cacheAway": False, "kept": 0, "unsaved": 0, "unsavedMs": 0}
+    assert call("status", "reading", {**nothing, "now": 0, **facts})["tone"] == tone
+
+
+@pytest.mark.parametrize(
     ("seconds", "said"),
     [(3, "just now"), (34, "30 s ago"), (130, "2 min ago"), (7300, "2 h ago")],
 )

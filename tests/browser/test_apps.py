@@ -127,6 +127,12 @@ def test_psyche_draws_the_wave_where_the_server_has_it(visit, person):
     assert abs(point - height * (0.5 - 0.38 * wave)) < 2
 
 
+def test_psyche_without_frustration_says_none(visit):
+    """Nothing cannot halve."""
+    frustration = visit.window("Psyche").locator(".facts > div", has_text="Frustration")
+    expect(frustration.locator("dd.quiet")).to_have_text("none")
+
+
 def test_another_session_is_ended_from_the_list(visit, visitor, person):
     """The other browser asks for a sign-in; this one stays."""
     other = visitor(person, user_agent="Mozilla/5.0 (Windows NT 10.0) Firefox/130.0").come_back()

@@ -98,8 +98,12 @@ function showFrustration({ calm, calmWords }, state, now) {
   calm.style.inlineSize = `${(level * 100).toFixed(1)}%`;
   const until = state.throttledUntil ? Date.parse(state.throttledUntil) / 1000 - now : 0;
   calm.classList.toggle("high", until > 0);
-  calmWords.textContent =
-    until > 0 ? `resting for ${span(until)}` : `${Math.round(level * 100)} %, halves in 2 min`;
+  calmWords.textContent = until > 0 ? `resting for ${span(until)}` : frustrationWords(level);
+}
+
+function frustrationWords(level) {
+  const percent = Math.round(level * 100);
+  return percent ? `${percent} %, halves in 2 min` : "none";
 }
 
 function trendOf(state, now) {

@@ -64,3 +64,50 @@ def test_beep_and_the_launcher_work_on_a_phone(phone, person):
     expect(phone.window("SpinForge")).to_be_in_viewport(ratio=0.95)
     phone.settled()
     assert set(person.windows) == {"notes", "psyche", "spinforge"}
+
+
+def current(visit):
+    """The tab of the sheet that one sees."""
+    return visit.page.locator(".sheet-tabs [aria-current]")
+
+
+def test_frontmost_sheet_is_the_first_one_seen(phone):
+    """After a sign-in and after a reload, wherever it stands in reading order."""
+    expect(phone.window("Psyche")).to_be_in_viewport(ratio=0.95)
+    phone.page.locator(".sheet-tabs").get_by_text("Clock").click()
+    expect(current(phone)).to_have_text("Clock")
+    phone.page.reload()
+    expect(phone.window("Psyche")).to_be_in_viewport(ratio=0.95)
+    expect(current(phone)).to_have_text("Psyche")
+
+
+def test_sheet_that_beep_opens_or_raises_is_gone_to(phone):
+    """What BEEP says has happened is what one sees."""
+    phone.tell("open Oracle of Delphi")
+    expect(phone.window("Oracle of Delphi")).to_be_in_viewport(ratio=0.95)
+    phone.tell("bring Notes to the front")
+    expect(phone.window("Notes")).to_be_in_viewport(ratio=0.95)
+    phone.page.locator(".sheet-tabs").get_by_text("Clock").click()
+    expect(current(phone)).to_have_text("Clock")
+    phone.tell("open Notes")  # in front already, only not on this screen
+    expect(phone.window("Notes")).to_be_in_viewport(ratio=0.95)
+
+
+def test_sheet_raised_elsewhere_leaves_this_screen_alone(phone, person):
+    """Who reads is not carried off by another device."""
+    person.call("PATCH", "/canvas/", {"microApps": {"clock": {"zIndex": 9}}})
+    expect(phone.window("Clock")).to_contain_class("front")
+    phone.page.wait_for_timeout(500)  # as long as a swipe takes
+    expect(current(phone)).to_have_text("Psyche")
+
+
+def test_greeting_covers_nothing_and_goes_at_the_first_deed(visitor, person):
+    """It speaks of what a phone can do, and every control of the sheet is there to be touched."""
+    visit = visitor(person, **PHONE).come_back()
+    saying = visit.page.locator("#saying")
+    expect(saying).to_contain_text("Swipe from one to the next")
+    said, sheet = saying.bounding_box(), visit.window("Psyche").bounding_box()
+    assert said["y"] + said["height"] <= sheet["y"]
+    visit.page.get_by_role("button", name="Psyche: menu").tap()
+    expect(visit.page.get_by_role("menu")).to_be_visible()
+    expect(saying).to_be_hidden()

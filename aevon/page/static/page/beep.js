@@ -7,6 +7,7 @@ import { byId, h, icon } from "./dom.js";
 const SHOWN = 5;
 const ATTEMPTS = 4;
 const RETRY_MS = 800;
+const DEEDS = ["click", "input", "keydown", "pointercancel"]; // a swipe takes the pointer away
 const TRIES = ["what is open", "open SpinForge", "move Notes right 80", "help"];
 
 /** `done` is called after each command: it may have changed the canvas and the psyche. */
@@ -19,6 +20,7 @@ export class Beep {
   #turns = [];
   #recalled = 0; // how many commands back the line shows; 0 is the one being written
   #waiting = false;
+  #deeds = new AbortController(); // ends the listening for them
 
   constructor(api, done) {
     this.#api = api;
@@ -45,18 +47,36 @@ export class Beep {
     this.#draw();
   }
 
-  /** A sentence that nobody asked for, under the bar, until it is waved away. */
-  say(text, { tone = "calm", suggestion = null } = {}) {
+  /** A sentence that nobody asked for, under the bar, until it is waved away or something is done. */
+  say(text, { tone = "calm", suggestion = null, untilDeed = false } = {}) {
     const saying = byId("saying");
-    const hide = () => {
-      saying.hidden = true;
-    };
+    const hide = () => this.#hush();
     const close = h("button", { type: "button", class: "window-button", "aria-label": "Wave away", onclick: hide }, icon("close"));
     const offer = suggestion ? [this.#suggestion(suggestion)] : [];
     saying.replaceChildren(h("p", {}, h("span", { class: "speaker" }, "BEEP"), text), ...offer, close);
     saying.dataset.tone = tone;
     saying.hidden = false;
+    this.#deeds.abort();
+    if (untilDeed) this.#hushAtDeed();
     announce(text);
+  }
+
+  #hush() {
+    this.#deeds.abort();
+    byId("saying").hidden = true;
+  }
+
+  #hushAtDeed() {
+    this.#deeds = new AbortController();
+    const { signal } = this.#deeds;
+    const heard = (event) => this.#isDeed(event) && this.#hush();
+    for (const name of DEEDS) document.addEventListener(name, heard, { signal });
+  }
+
+  /** Whether something was done elsewhere; to walk there with Tab is not yet doing. */
+  #isDeed({ target, type, key }) {
+    if (this.#form.contains(target) || byId("saying").contains(target)) return false;
+    return type !== "keydown" || (target.closest(".window") !== null && key !== "Tab");
   }
 
   #suggestion(text) {
@@ -73,7 +93,7 @@ export class Beep {
     event.preventDefault();
     const text = this.#line.value.trim();
     if (!text || this.#waiting) return;
-    byId("saying").hidden = true;
+    this.#hush();
     this.#waiting = true;
     this.#line.value = "";
     this.#recalled = 0;
@@ -90,12 +110,19 @@ export class Beep {
   async #answer(turn, text) {
     try {
       const answer = await this.#ask(text);
-      if (answer.status === 200) turn.response = answer.body.response;
+      if (answer.status === 200) this.#heard(turn, answer.body);
       else turn.response = detailOf(answer, "That was refused.");
     } catch {
       turn.response = "I cannot be reached. Your command is in the line again: send it later.";
       if (!this.#line.value) this.#line.value = text;
     }
+  }
+
+  #heard(turn, { response, resolved }) {
+    turn.response = response;
+    // A phone goes to the sheet that was raised (sheets.js).
+    const told = { bubbles: true, detail: resolved.intent };
+    this.#form.dispatchEvent(new CustomEvent("answered", told));
   }
 
   /** The same key for every attempt: a command that was carried out is not carried out again. */

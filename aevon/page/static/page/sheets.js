@@ -3,6 +3,13 @@
 import { h } from "./dom.js";
 
 const PHONE = "(max-width: 639.98px)";
+const FOLLOW_MS = 3000;
+const RAISING = ["canvas.open", "canvas.front"];
+
+/** Whether this screen is a phone's. */
+export function isPhone() {
+  return matchMedia(PHONE).matches;
+}
 
 /** Watches the width of the screen and keeps one tab per sheet. */
 export class Sheets {
@@ -10,6 +17,9 @@ export class Sheets {
   #tabs;
   #media = matchMedia(PHONE);
   #sheets = [];
+  #hasArrived = false; // false: the next sheets are seen for the first time, and the front one first
+  #followed = null; // what BEEP raised, while that is looked for
+  #followUntil = 0;
 
   constructor(root, tabs, changed) {
     this.#root = root;
@@ -19,6 +29,8 @@ export class Sheets {
       changed();
     });
     root.addEventListener("scroll", () => this.#markCurrent(), { passive: true });
+    document.addEventListener("answered", ({ detail }) => this.#follow(detail));
+    document.addEventListener("pointerdown", () => this.#stopFollowing());
     this.#arrange();
   }
 
@@ -34,6 +46,8 @@ export class Sheets {
     if (!this.isOn) return;
     this.#sortElements();
     if (before !== sheets.map((each) => each.id + each.title).join("\n")) this.#drawTabs();
+    this.#arrive();
+    if (performance.now() < this.#followUntil) this.#showFront();
   }
 
   /** Swipe to a sheet. */
@@ -41,7 +55,39 @@ export class Sheets {
     if (this.isOn) root?.scrollIntoView({ inline: "start", block: "nearest" });
   }
 
+  /** Begin where the desk has its uppermost window. Hidden, the root forgets where it was. */
+  #arrive() {
+    const isSeen = this.#root.clientWidth > 0 && this.#sheets.length > 0;
+    if (isSeen && !this.#hasArrived) {
+      this.#front?.scrollIntoView({ inline: "start", block: "nearest", behavior: "instant" });
+    }
+    this.#hasArrived = isSeen;
+  }
+
+  /** BEEP has raised a sheet, and the layout that says which is on its way here. */
+  #follow(intent) {
+    if (!this.isOn || !RAISING.includes(intent)) return;
+    this.#followed = null;
+    this.#followUntil = performance.now() + FOLLOW_MS;
+  }
+
+  /** Whoever touches the screen decides where to go. */
+  #stopFollowing() {
+    this.#followUntil = 0;
+  }
+
+  #showFront() {
+    const front = this.#front;
+    if (front !== this.#followed) this.show(front);
+    this.#followed = front;
+  }
+
+  get #front() {
+    return this.#sheets.find(({ root }) => root.classList.contains("front"))?.root;
+  }
+
   #arrange() {
+    this.#hasArrived = false;
     this.#root.classList.toggle("sheets", this.isOn);
     this.#tabs.hidden = !this.isOn || this.#root.hidden;
     if (this.isOn) this.#drawTabs();

@@ -1,6 +1,7 @@
 // The first visit: three windows placed well, and one line that says what to try.
 
 import { appOf } from "./apps/index.js";
+import { isPhone } from "./sheets.js";
 
 const GAP = 24;
 const SMALL = 640; // narrower areas are phones: placed for the next larger screen all the same
@@ -23,8 +24,13 @@ export function firstWindows(area) {
 
 /** What BEEP says then. */
 export const GREETING = {
-  text: "Drag these where you like, they stay there on every device. Or tell me:",
+  get text() {
+    return isPhone()
+      ? "Swipe from one to the next, or pick one below. Or tell me:"
+      : "Drag these where you like, they stay there on every device. Or tell me:";
+  },
   suggestion: "open SpinForge",
+  untilDeed: true,
 };
 
 function window({ type, title, size }, x, y, zIndex, wanted = size) {

@@ -189,6 +189,7 @@ class _Run(Generic[D]):
         """Persist these, in as many transactions as their size asks for."""
         at = time.time()
         marks = self.buffer.index.marks_of(user_ids)
+        self.locked_out &= marks.keys() | self.locked_out.difference(user_ids)
         self.buffer.index.forget_order({u: at for u in user_ids if u not in marks})
         refusals = self.buffer.index.refusals(list(marks))
         waiting = self._due(marks, refusals) if self.patient else marks

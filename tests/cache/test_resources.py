@@ -156,9 +156,10 @@ def test_verdicts_on_documents() -> None:
 def test_verdicts_on_what_stands_in_an_entrys_place() -> None:
     """A tombstone says that there is no row; a fence, a lease, and a state of an earlier life of
     the server say nothing."""
-    others = [{"_lease": "x"}, {"_fence": {"x": 2**52}, "_floor": 0}, encode(note(3))]
     add_notes(1, 2, 3, 4)
     for start in (0, 4):
+        earlier = encode(note(start + 3))
+        others = [{"_lease": "x"}, {"_fence": {"x": 2**52}, "_floor": 0}, earlier]
         for number, value in enumerate(others, 1):
             put(f"psyche:{start + number}", value)
         put(f"psyche:{start + 4}", {"_gone": 9})

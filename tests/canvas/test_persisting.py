@@ -1,8 +1,9 @@
 """Write-behind: how live layouts come into PostgreSQL, and that none is lost on the way."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -215,6 +216,24 @@ def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
         assert services.persist_now() == Flushed(persisted=1, left=1)
     assert (in_row(other), mark(held_up)) == ({"x", "y"}, 2)
     assert services.persist_now() == Flushed(persisted=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_another_flush_holds_is_not_called_left(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is saved by the time that it is tried again."""
+    patch(user.pk, x=window())
+    with ThreadPoolExecutor(1) as pool:
+
+        def save_late(documents: Sequence[CanvasDocument]) -> Mapping[int, str]:
+            flushing.append(pool.submit(in_thread(services.persist_now)))
+            time.sleep(0.3)
+            return save(documents)
+
+        flushing: list[Future[Flushed]] = []
+        assert flush_with(save_late) == Flushed(persisted=1)
+        assert flushing[0].result(5).left == 0
 
 
 @pytest.mark.django_db(transaction=True)

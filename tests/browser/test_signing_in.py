@@ -1,7 +1,7 @@
 """Coming and going: the sign-in, the session behind it, and where its tokens are not."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .people import window
 
@@ -118,6 +118,38 @@ def test_somebody_else_in_another_tab_never_gets_the_first_ones_windows(visitor,
     expect(first.window("Theirs")).to_be_visible()
     assert first.page.locator(".window").count() == 1
     assert set(other.windows) == {"theirs"}
+
+
+def test_what_the_first_ones_timers_still_hold_never_goes_to_the_second(visitor, person, accounts):
+    """Until the page that is loaded anew has gone: a note and a command that are tried again."""
+    first = visitor(person).come_back()
+    first.window("Notes").wait_for()
+    first.settled()
+    other = next(accounts)
+    other.place(theirs=window("clock", 40, 40, title="Theirs"))
+    first.page.route("**/api/v1/**", lambda route: route.abort("connectionreset"))
+    first.page.get_by_label("Text of Notes").fill("a secret of the first")
+    second = visitor(other, beside=first).open()
+    second.page.get_by_role("button", name=person.username).click()
+    second.page.get_by_role("menuitem", name="Sign out").click()
+    second.page.get_by_label("Password").wait_for()
+    second.sign_in()
+    expect(second.window("Theirs")).to_be_visible()
+    loading: list[Route] = []
+
+    def hold(route):
+        loading.append(route)
+
+    first.page.route(f"{person.url}/", hold)
+    first.line.fill("help")
+    first.line.press("Enter")
+    first.page.unroute("**/api/v1/**")
+    first.look()
+    first.page.wait_for_timeout(3000)
+    assert other.call("GET", "/canvas/notes/notes/")["text"] == ""
+    assert other.call("GET", "/beep/history/")["turns"] == []
+    loading[0].continue_()
+    expect(first.window("Theirs")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

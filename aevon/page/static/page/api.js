@@ -5,6 +5,7 @@ const TIMEOUT_MS = 10_000;
 const RENEW_AFTER = 0.7; // of a token's life: what leaves with the page must not find it expired
 // Foreign sites can make a browser send a cookie, but not this header (Fetch, CORS preflight).
 const FROM_THIS_PAGE = { "X-Aevon-Page": "1" };
+const NEVER = new Promise(() => {});
 
 /** The server was not reached, or was not able to answer; nobody knows whether it got anything. */
 export class Unreachable extends Error {}
@@ -12,7 +13,10 @@ export class Unreachable extends Error {}
 /** There is no session: somebody has to sign in. */
 export class SignedOut extends Error {}
 
-/** The API as one person in one tab. The access token lives here and nowhere else. */
+/**
+ * The API as one person in one tab. The access token lives here and nowhere else. Once somebody
+ * else's arrives it is over: nothing is sent any more, and no promise of it settles.
+ */
 export class Api {
   #access = null;
   #renewAt = 0;
@@ -20,6 +24,7 @@ export class Api {
   #skew = 0;
   #userId = null;
   #isSignedOut = false;
+  #isOver = false;
 
   /** Told who it is whenever a token arrives. */
   onIdentity = () => {};
@@ -33,7 +38,7 @@ export class Api {
   async signIn(username, password) {
     const body = { username, password };
     const answer = await this.#fetch("POST", "/auth/browser/", { body, headers: FROM_THIS_PAGE });
-    if (answer.status === 200) this.#keep(answer.body);
+    if (answer.status === 200) await this.#keep(answer.body);
     return answer;
   }
 
@@ -61,21 +66,17 @@ export class Api {
    */
   async request(method, path, options = {}) {
     if (this.#isSignedOut) throw new SignedOut();
-    const user = this.#userId;
     // What leaves with the page cannot wait for a token.
     if (!options.keepalive && performance.now() > this.#renewAt) await this.resume();
-    const answer = await this.#authorized(user, method, path, options);
+    const answer = await this.#authorized(method, path, options);
     if (answer.status !== 401) return answer;
     await this.resume();
-    const again = await this.#authorized(user, method, path, options);
+    const again = await this.#authorized(method, path, options);
     if (again.status === 401) this.#endHere();
     return again;
   }
 
-  #authorized(user, method, path, options) {
-    // Somebody else has signed in with this browser: what the last user did is not for theirs, and
-    // the page is about to be loaded anew (session.js).
-    if (user !== this.#userId) return new Promise(() => {});
+  #authorized(method, path, options) {
     return this.#fetch(method, path, {
       ...options,
       headers: { ...options.headers, ...this.#bearer() },
@@ -90,10 +91,23 @@ export class Api {
     const answer = await this.#fetch("POST", "/auth/browser/access/", { headers: FROM_THIS_PAGE });
     if (answer.status === 401 || answer.status === 403) this.#endHere();
     if (answer.status !== 200) throw new Unreachable();
-    this.#keep(answer.body);
+    await this.#keep(answer.body);
   }
 
   #keep(identity) {
+    const isOther = this.#userId !== null && this.#userId !== identity.userId;
+    return isOther ? this.#give(identity) : this.#take(identity);
+  }
+
+  /** What the last user did is not for who has come, and until the page is gone its timers run on. */
+  #give(identity) {
+    this.#isOver = true;
+    this.#access = null;
+    this.onIdentity(identity);
+    return NEVER;
+  }
+
+  #take(identity) {
     const lifetime = identity.expiresAt * 1000 - this.now();
     this.#access = identity.access;
     this.#userId = identity.userId;
@@ -109,6 +123,7 @@ export class Api {
   }
 
   async #fetch(method, path, { body, type = "application/json", headers = {}, keepalive = false }) {
+    if (this.#isOver) return NEVER;
     try {
       const response = await fetch(BASE + path, {
         method,

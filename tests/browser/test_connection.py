@@ -72,6 +72,33 @@ def test_tab_closed_right_after_a_drag_has_sent_it(visit, visitor, person):
     assert again.rect("Clock") == stored_rect(person.windows["clock"])
 
 
+LEAVING = {
+    "hidden": """() => { const hidden = {configurable: true, value: true};
+        Object.defineProperty(document, "hidden", hidden);
+        document.dispatchEvent(new Event("visibilitychange")); }""",
+    "gone": "() => { window.dispatchEvent(new PageTransitionEvent('pagehide')); }",
+}
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING.keys())
+def test_older_patch_that_is_slow_does_not_undo_what_leaves_with_the_tab(visit, person, leave):
+    """The first is on its way for longer than the last, and never arrives behind it."""
+    visit.page.evaluate(
+        """() => { const real = fetch; let patches = 0; window.fetch = async (url, options) => {
+        const isFirst = options.method === "PATCH" && patches++ === 0;
+        if (isFirst) await new Promise((resolve) => setTimeout(resolve, 1500));
+        return real(url, options); }; }"""
+    )
+    visit.grip("Clock").focus()
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.wait_for_timeout(200)
+    visit.page.keyboard.press("ArrowRight")
+    shown = visit.rect("Clock")
+    visit.page.evaluate(leave)
+    visit.page.wait_for_timeout(3000)
+    assert stored_rect(person.windows["clock"]) == shown
+
+
 def test_ledger_count_rises_with_a_change_and_falls_with_the_flush(visit):
     """What PostgreSQL does not have yet is counted; when it has everything, since when."""
     visit.drag(visit.grip("Clock"), 64, 0)

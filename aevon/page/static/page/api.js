@@ -122,7 +122,8 @@ export class Api {
     throw new SignedOut();
   }
 
-  async #fetch(method, path, { body, type = "application/json", headers = {}, keepalive = false }) {
+  async #fetch(method, path, options) {
+    const { body, type = "application/json", headers = {}, keepalive = false, signal } = options;
     if (this.#isOver) return NEVER;
     try {
       const response = await fetch(BASE + path, {
@@ -131,7 +132,7 @@ export class Api {
         body: body === undefined ? undefined : JSON.stringify(body),
         keepalive,
         cache: "no-store", // conditions are this program's own: see sync.js
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.any([AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])]),
       });
       return await this.#read(response);
     } catch {

@@ -17,6 +17,7 @@ export class Draft extends EventTarget {
   #timer = null;
   #follower = null;
   #saving = null;
+  #flight = new AbortController(); // of the text on its way
   #isClosed = false;
 
   text = "";
@@ -50,9 +51,15 @@ export class Draft extends EventTarget {
   /** Store what waits before the page goes. */
   leave() {
     if (!this.isWaiting) return;
-    const keepalive = JSON.stringify(this.text).length < KEEPALIVE_MAX_BYTES;
-    // A save on its way gives the text a version that nobody here knows yet.
-    this.#put({ keepalive, isSure: !this.#saving });
+    const isSure = !this.#saving;
+    this.#flight.abort();
+    // A save that was on its way may have given the text a version that nobody here knows yet.
+    this.#put({ keepalive: this.#isShort, isSure });
+  }
+
+  /** The tab is hidden, perhaps for good. A save on its way is followed by the next by itself. */
+  hide() {
+    if (this.isWaiting) this.#save({ keepalive: this.#isShort });
   }
 
   /** No more following; resolves when what was typed is stored. */
@@ -103,14 +110,18 @@ export class Draft extends EventTarget {
     if (isNews) this.#tell(wasKnown ? "Changed elsewhere" : text ? "Saved" : "Saved as you type");
   }
 
+  get #isShort() {
+    return JSON.stringify(this.text).length < KEEPALIVE_MAX_BYTES;
+  }
+
   #saveSoon(delay) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#save(), delay);
   }
 
   /** One at a time: two versions of a text on their way could arrive in the wrong order. */
-  #save() {
-    this.#saving ??= this.#put({}).finally(() => {
+  #save(options = {}) {
+    this.#saving ??= this.#put(options).finally(() => {
       this.#saving = null;
     });
     return this.#saving;
@@ -118,17 +129,21 @@ export class Draft extends EventTarget {
 
   async #put({ keepalive = false, isSure = true }) {
     const text = this.text;
+    this.#flight = new AbortController();
+    const { signal } = this.#flight;
     try {
       const answer = await this.#api.request("PUT", this.#path, {
         body: { text },
         headers: isSure ? { "If-Match": `"${this.#version}"` } : {},
         keepalive,
+        signal,
       });
       if (answer.status === 200) this.#storedAs(text, answer.body.version);
       else if (answer.status === 412) await this.#bringTogether();
       else if (answer.status >= 500 || answer.status === 429) throw new Unreachable();
       else this.#tell(`Not saved: ${detailOf(answer, "the server refused it")} It is kept here.`);
     } catch (error) {
+      if (signal.aborted) return; // a later one carries the text
       this.#tell("Not saved yet, kept here; trying again");
       if (!(error instanceof SignedOut)) this.#saveSoon(RETRY_MS);
     }

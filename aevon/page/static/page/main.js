@@ -39,8 +39,10 @@ sync.addEventListener("signedout", () => session.ask());
 sync.addEventListener("refused", ({ detail }) => {
   beep.say(`The last change was not taken: ${detail} Your canvas shows what is stored.`, { tone: "failed" });
 });
-window.addEventListener("pagehide", leaveDrafts);
-document.addEventListener("visibilitychange", () => document.hidden && leaveDrafts());
+window.addEventListener("pagehide", () => drafts.forEach((draft) => draft.leave()));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) for (const draft of drafts) draft.hide();
+});
 session.resume();
 
 async function begin() {
@@ -72,10 +74,6 @@ function forget() {
 async function allSent() {
   await Promise.all([...drafts].map((draft) => draft.stored(PATIENCE_MS)));
   await sync.drained(PATIENCE_MS);
-}
-
-function leaveDrafts() {
-  for (const draft of drafts) draft.leave();
 }
 
 function unsavedDrafts() {

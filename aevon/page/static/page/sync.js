@@ -19,6 +19,7 @@ export class Sync extends EventTarget {
   #canvas;
   #running = false;
   #exchange = 0; // the number of the newest; older ones no longer decide anything
+  #flight = new AbortController(); // of the patch on its way
   #busy = false;
   #beganAt = -Infinity;
   #failures = 0;
@@ -51,6 +52,7 @@ export class Sync extends EventTarget {
   stop() {
     this.#running = false;
     this.#exchange += 1;
+    this.#flight.abort();
     this.#busy = false;
     this.#canvas.putBack();
     this.#forgetTimer();
@@ -71,6 +73,7 @@ export class Sync extends EventTarget {
   leave() {
     if (!this.#running || !(this.#canvas.hasPending || this.#busy)) return;
     this.#forgetTimer();
+    this.#flight.abort(); // what it carries goes along now; arriving later it would undo the rest
     const patch = this.#canvas.takeAll();
     if (patch) this.#send(patch, JSON.stringify(patch).length < KEEPALIVE_MAX_BYTES);
   }
@@ -85,8 +88,8 @@ export class Sync extends EventTarget {
   }
 
   #seenOrHidden() {
-    if (document.hidden) this.leave();
-    else this.#again();
+    if (!document.hidden) this.#again();
+    else if (!this.#busy) this.leave(); // else the answer comes first, and then what waits is sent
   }
 
   /** Something has changed for the better: try at once what was put off. */
@@ -117,6 +120,7 @@ export class Sync extends EventTarget {
   async #send(patch, keepalive = false) {
     this.#exchange += 1;
     const exchange = this.#exchange;
+    this.#flight = new AbortController();
     this.#busy = true;
     this.#beganAt = performance.now();
     try {
@@ -130,7 +134,8 @@ export class Sync extends EventTarget {
   }
 
   #patch(patch, keepalive) {
-    return this.#api.request("PATCH", PATH, { body: patch, type: PATCH_TYPE, keepalive });
+    const { signal } = this.#flight;
+    return this.#api.request("PATCH", PATH, { body: patch, type: PATCH_TYPE, keepalive, signal });
   }
 
   async #settle(exchange, askedAt, answer) {

@@ -169,6 +169,36 @@ def test_server_in_trouble_is_asked_again_no_sooner_than_it_says(visit, person, 
     assert person.windows["clock"]["position"] == {"x": rect["x"], "y": rect["y"]}
 
 
+NOT_OURS = {
+    "portal": {"content_type": "text/html", "body": "<h1>Welcome to our hotel</h1>"},
+    "null": {"content_type": "application/json", "body": "null"},
+    "stranger": {"json": {"ok": True}},
+}
+
+
+@pytest.mark.parametrize("answer", NOT_OURS.values(), ids=NOT_OURS.keys())
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_success_that_is_not_the_servers_is_no_success(visit, person, method, answer):
+    """A proxy's page says 200 for a while: the change is kept, and the page goes on asking."""
+    answered: list[str] = []
+
+    def intervene(route):
+        if route.request.method != method or len(answered) == 2:
+            route.continue_()
+        else:
+            answered.append(method)
+            route.fulfill(status=200, **answer)
+
+    before = visit.rect("Clock")
+    visit.page.route("**/api/v1/canvas/", intervene)
+    visit.drag(visit.grip("Clock"), 64, 64, steps=1)
+    assert eventually(lambda: visit.page.wait_for_timeout(50) or len(answered) == 2, 8)
+    visit.settled()
+    assert stored_rect(person.windows["clock"]) == visit.rect("Clock") != before
+    person.place(notes=window("notes", 80, 80))  # and is heard by a page that still asks
+    expect(visit.window("Clock")).to_have_count(0)
+
+
 def test_windows_dot_waits_until_dragonfly_has_the_change(visit):
     """Amber while it is on its way, verdigris when it is acknowledged; nothing pretends."""
     visit.context.set_offline(True)

@@ -144,6 +144,8 @@ export class Api {
     const told = Date.parse(response.headers.get("Date") ?? "");
     if (Number.isFinite(told)) this.#learnTime(told);
     const isJson = (response.headers.get("Content-Type") ?? "").includes("json");
+    // Every success of the API is JSON: this one is of a proxy, or the sign-in of a hotel's network.
+    if (response.status === 200 && !isJson) throw new Unreachable();
     const body = isJson ? await response.json() : null;
     return { status: response.status, headers: response.headers, body };
   }

@@ -140,7 +140,7 @@ export class Sync extends EventTarget {
 
   async #settle(exchange, askedAt, answer) {
     if (exchange !== this.#exchange) return;
-    if (isTrouble(answer)) throw Object.assign(new Unreachable(), { answer });
+    if (isTrouble(answer)) throw troubled(answer);
     this.#hear(answer);
     if (answer.status === 200) this.#canvas.acknowledge(answer.body, askedAt);
     else await this.#refused(exchange, answer);
@@ -152,7 +152,7 @@ export class Sync extends EventTarget {
   /** The server will never take this patch: show its own layout again, and say why. */
   async #refused(exchange, answer) {
     const newest = await this.#api.request("GET", PATH);
-    if (isTrouble(newest)) throw Object.assign(new Unreachable(), { answer: newest });
+    if (newest.status !== 200 || isTrouble(newest)) throw troubled(newest);
     if (exchange !== this.#exchange) return;
     this.#hear(newest);
     if (!this.#canvas.refuse(newest.body)) return;
@@ -166,10 +166,11 @@ export class Sync extends EventTarget {
     const headers = revision === null ? {} : { "If-None-Match": `"${revision}"` };
     const answer = await this.#api.request("GET", PATH, { headers });
     if (!this.#running) return;
+    if (isTrouble(answer)) throw troubled(answer);
     this.#hear(answer);
     if (answer.status === 200) this.#canvas.learn(answer.body, askedAt);
     else if (answer.status === 304) this.#canvas.confirm(persistedIn(answer.headers));
-    else throw Object.assign(new Unreachable(), { answer });
+    else throw troubled(answer);
     this.#answered();
   }
 
@@ -196,7 +197,7 @@ export class Sync extends EventTarget {
       this.dispatchEvent(new Event("signedout"));
       return;
     }
-    if (!(error instanceof Unreachable)) throw error;
+    if (!(error instanceof Unreachable)) reportError(error); // a fault of ours: told, and tried again
     this.reach = error.answer ? "troubled" : "offline";
     this.dispatchEvent(new Event("status"));
     this.#sendSoon(this.#backOff(error.answer));
@@ -210,8 +211,14 @@ export class Sync extends EventTarget {
   }
 }
 
-function isTrouble({ status }) {
+/** Nothing that the server has decided: its own trouble, or something else that answers for it. */
+function isTrouble({ status, body }) {
+  if (status === 200) return !Number.isInteger(body?.revision);
   return status >= 500 || status === 429 || status === 408;
+}
+
+function troubled(answer) {
+  return Object.assign(new Unreachable(), { answer });
 }
 
 function persistedIn(headers) {

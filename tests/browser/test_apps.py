@@ -1,5 +1,6 @@
 """The Micro-Apps: notes, instrument and psyche, sessions, clock."""
 
+import pytest
 from playwright.sync_api import expect
 
 from .people import Person, window
@@ -58,6 +59,52 @@ def test_note_changed_in_two_places_keeps_both(visit, person):
     assert "mine" in text
     assert "theirs, second thoughts" in text
     expect(paper).to_have_value(text)
+
+
+@pytest.fixture
+def refused(visit, person):
+    """A note that grew beyond what the server takes, because both texts were kept."""
+    paper = visit.page.get_by_label("Text of Notes")
+    expect(paper).to_be_enabled()
+    visit.context.set_offline(True)
+    paper.fill("b" * 12_000)
+    expect(visit.window("Notes")).to_contain_text("kept here")
+    person.call("PUT", "/canvas/notes/notes/", {"text": "a" * 12_000})
+    visit.context.set_offline(False)
+    expect(visit.window("Notes").locator(".note-state")).to_contain_text("20000 characters")
+    return visit
+
+
+def test_refused_note_says_why_and_is_sent_again_only_when_it_changed(refused, person):
+    """The same text would be refused again, however often; a shorter one is taken."""
+    attempts = len(refused.sent("PUT", "/canvas/notes/notes/"))
+    refused.page.wait_for_timeout(3500)
+    assert len(refused.sent("PUT", "/canvas/notes/notes/")) == attempts
+    refused.page.get_by_label("Text of Notes").fill("short")
+    expect(refused.window("Notes").locator(".note-state")).to_have_text("Saved")
+    assert person.call("GET", "/canvas/notes/notes/")["text"] == "short"
+
+
+def test_refused_note_keeps_nobody_signed_in(refused, person):
+    """What would be lost is said, with the true reason; whoever wants to leaves all the same."""
+    refused.page.get_by_role("button", name=person.username).click()
+    refused.page.get_by_role("menuitem", name="Sign out").click()
+    saying = refused.page.locator("#saying")
+    expect(saying).to_contain_text("A note is not saved, and lost when you sign out.")
+    expect(saying).not_to_contain_text("cannot be reached")
+    refused.page.get_by_role("button", name="Sign out all the same").click()
+    expect(refused.page.get_by_label("Password")).to_be_visible()
+    refused.page.reload()
+    expect(refused.page.get_by_label("Password")).to_be_visible()
+
+
+def test_note_beyond_the_five_hundredth_is_refused_in_place(visit, person):
+    """The limit is said in the window, and nothing is tried again."""
+    for number in range(500):
+        person.call("PUT", f"/canvas/notes/old-{number}/", {"text": "old"})
+    visit.page.get_by_label("Text of Notes").fill("one too many")
+    state = visit.window("Notes").locator(".note-state")
+    expect(state).to_have_text("Not saved, kept here only: appId: A user has at most 500 notes.")
 
 
 def test_instrument_shows_its_odds_plays_and_moves_the_psyche(visit, person):

@@ -57,6 +57,18 @@ def test_signing_out_ends_the_session_and_leaves_nothing_on_the_page(visit, pers
     expect(visit.page.get_by_label("Password")).to_be_visible()
 
 
+def test_refused_sign_out_is_not_taken_for_one(visit, person):
+    """Whoever believes to be signed out, and is not, leaves the door open."""
+    forbidden = {"status": 403, "json": {"detail": "Only this site's own page may ask for this."}}
+    visit.page.route("**/api/v1/auth/browser/", lambda route: route.fulfill(**forbidden))
+    visit.page.get_by_role("button", name=person.username).click()
+    visit.page.get_by_role("menuitem", name="Sign out").click()
+    expect(visit.page.locator("#saying")).to_contain_text(
+        "You are still signed in. Only this site's own page may ask for this."
+    )
+    expect(visit.window("Notes")).to_be_visible()
+
+
 def test_session_ended_elsewhere_asks_in_place_and_then_sends_what_was_kept(visit, person):
     """Nothing done meanwhile is lost, once the same person is back."""
     person.place(notes=window("notes", 80, 80))

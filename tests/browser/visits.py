@@ -10,7 +10,7 @@ from .people import Person
 # What a browser says by itself about answers that tests ask for: nobody was signed in, a patch was
 # refused, the network was switched off.
 EXPECTED = (
-    *("401 (Unauthorized)", "400 (Bad Request)", "412 (Precondition Failed)"),
+    *("400 (Bad Request)", "401 (Unauthorized)", "403 (Forbidden)", "412 (Precondition Failed)"),
     *("503 (Service Unavailable)", "429 (Too Many Requests)"),
     *("net::ERR_INTERNET_DISCONNECTED", "net::ERR_CONNECTION_RESET"),
 )

@@ -56,7 +56,8 @@ export class Api {
     const answer = await this.#fetch("DELETE", "/auth/browser/", {
       headers: { ...FROM_THIS_PAGE, ...this.#bearer() },
     });
-    if (answer.status >= 500) throw new Unreachable();
+    const isEnded = answer.status === 204 || answer.status === 401;
+    if (!isEnded) throw Object.assign(new Unreachable(), { answer });
     this.#access = null;
   }
 

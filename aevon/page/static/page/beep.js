@@ -47,12 +47,16 @@ export class Beep {
     this.#draw();
   }
 
-  /** A sentence that nobody asked for, under the bar, until it is waved away or something is done. */
-  say(text, { tone = "calm", suggestion = null, untilDeed = false } = {}) {
+  /**
+   * A sentence that nobody asked for, under the bar, until it is waved away, or, `untilDeed`,
+   * something is done; with a command to try, or an action {label, run} of its own.
+   */
+  say(text, { tone = "calm", suggestion = null, action = null, untilDeed = false } = {}) {
     const saying = byId("saying");
     const hide = () => this.#hush();
     const close = h("button", { type: "button", class: "window-button", "aria-label": "Wave away", onclick: hide }, icon("close"));
     const offer = suggestion ? [this.#suggestion(suggestion)] : [];
+    if (action) offer.push(button(action.label, action.run));
     saying.replaceChildren(h("p", {}, h("span", { class: "speaker" }, "BEEP"), text), ...offer, close);
     saying.dataset.tone = tone;
     saying.hidden = false;
@@ -80,7 +84,7 @@ export class Beep {
   }
 
   #suggestion(text) {
-    return h("button", { type: "button", class: "try", onclick: () => this.#offer(text) }, text);
+    return button(text, () => this.#offer(text));
   }
 
   /** Written into the line, not sent: the person decides. */
@@ -187,6 +191,10 @@ export class Beep {
     );
     this.#panel.scrollTop = this.#panel.scrollHeight;
   }
+}
+
+function button(label, run) {
+  return h("button", { type: "button", class: "try", onclick: () => run() }, label);
 }
 
 function isTyping({ tagName, isContentEditable }) {

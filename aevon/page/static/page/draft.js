@@ -22,6 +22,7 @@ export class Draft extends EventTarget {
 
   text = "";
   isKnown = false; // whether the server's text has been read
+  isRefused = false; // whether the server will not have this text, however often it is sent
   words = "Reading…";
 
   constructor(api, id) {
@@ -44,6 +45,7 @@ export class Draft extends EventTarget {
   /** The whole new text, stored a moment later. */
   write(text) {
     this.text = text;
+    this.isRefused = false;
     this.#tell("Not saved yet");
     this.#saveSoon(SAVE_AFTER_MS);
   }
@@ -69,13 +71,13 @@ export class Draft extends EventTarget {
     await this.stored();
   }
 
-  /** Resolves when what was typed is stored; throws `Unreachable` when that takes too long. */
+  /** Resolves when what was typed is stored or refused; throws `Unreachable` when that takes too long. */
   async stored(patience = Infinity) {
     const deadline = performance.now() + patience;
-    while (this.isWaiting) {
+    while (this.isWaiting && !this.isRefused) {
       await this.#save();
       if (performance.now() > deadline) throw new Unreachable();
-      if (this.isWaiting) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      if (this.isWaiting && !this.isRefused) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
 
@@ -140,13 +142,19 @@ export class Draft extends EventTarget {
       });
       if (answer.status === 200) this.#storedAs(text, answer.body.version);
       else if (answer.status === 412) await this.#bringTogether();
-      else if (answer.status >= 500 || answer.status === 429) throw new Unreachable();
-      else this.#tell(`Not saved: ${detailOf(answer, "the server refused it")} It is kept here.`);
+      else if (isTrouble(answer)) throw new Unreachable();
+      else this.#refuse(detailOf(answer, "The server refused it."));
     } catch (error) {
       if (signal.aborted) return; // a later one carries the text
       this.#tell("Not saved yet, kept here; trying again");
       if (!(error instanceof SignedOut)) this.#saveSoon(RETRY_MS);
     }
+  }
+
+  /** Nothing more is sent until something else is typed. */
+  #refuse(reason) {
+    this.isRefused = true;
+    this.#tell(`Not saved, kept here only: ${reason}`);
   }
 
   #storedAs(text, version) {
@@ -173,4 +181,8 @@ export class Draft extends EventTarget {
     this.words = words;
     this.dispatchEvent(new Event("change"));
   }
+}
+
+function isTrouble({ status }) {
+  return status >= 500 || status === 429 || status === 408;
 }

@@ -32,8 +32,9 @@ const session = new Session(api, {
 attachLauncher(windows);
 session.addEventListener("start", begin);
 session.addEventListener("end", forget);
-session.addEventListener("stuck", () => {
-  beep.say("You are still signed in: the server cannot be reached to end your session. Try again.", { tone: "failed" });
+session.addEventListener("unsaved", offerToLoseNotes);
+session.addEventListener("stuck", ({ detail }) => {
+  beep.say(`You are still signed in. ${detail} Try again.`, { tone: "failed" });
 });
 sync.addEventListener("signedout", () => session.ask());
 sync.addEventListener("refused", ({ detail }) => {
@@ -69,6 +70,14 @@ function forget() {
   sync.stop();
   drafts.clear();
   location.reload();
+}
+
+/** The server refuses them, and says why in their windows: only their writer can decide. */
+function offerToLoseNotes() {
+  const count = unsavedDrafts().length;
+  const what = count === 1 ? "A note is not saved, and lost" : `${count} notes are not saved, and lost`;
+  const run = () => session.signOut({ mayBeLost: true });
+  beep.say(`${what} when you sign out.`, { tone: "failed", action: { label: "Sign out all the same", run } });
 }
 
 async function allSent() {

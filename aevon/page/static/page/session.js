@@ -8,9 +8,10 @@ import { counted, span } from "./words.js";
 const RETRY_MS = 1500;
 
 /**
- * Emits "start", "stuck" when the session could not be ended, and "end" when the user has gone, or
- * another one has come: then nothing on the page may stay. `beforeEnd` resolves when
- * nothing waits here any more; `kept` is how many changes wait.
+ * Emits "start", "unsaved" when signing out would lose what waits, "stuck" with the reason when the
+ * session could not be ended, and "end" when the user has gone, or another one has come: then nothing
+ * on the page may stay. `beforeEnd` resolves when nothing waits here any more that the server would
+ * take; `kept` is how many changes wait.
  */
 export class Session extends EventTarget {
   #api;
@@ -61,18 +62,31 @@ export class Session extends EventTarget {
     byId(byId("username").value ? "password" : "username").focus();
   }
 
-  /** Send what waits, end the session on the server, and show the sign-in. */
-  async signOut() {
+  /**
+   * Send what waits, end the session on the server, and show the sign-in. What the server will not
+   * take keeps the user here, unless it `mayBeLost`.
+   */
+  async signOut({ mayBeLost = false } = {}) {
     try {
       await this.#beforeEnd();
+      if (this.#kept() && !mayBeLost) {
+        this.dispatchEvent(new Event("unsaved"));
+        return;
+      }
       await this.#api.signOut();
     } catch (error) {
       if (!(error instanceof SignedOut)) {
-        this.dispatchEvent(new Event("stuck"));
+        this.#stuck(error);
         return;
       }
     }
     this.#end();
+  }
+
+  #stuck({ answer }) {
+    const otherwise = "The server cannot be reached to end your session.";
+    const detail = answer ? detailOf(answer, "The server did not end your session.") : otherwise;
+    this.dispatchEvent(new CustomEvent("stuck", { detail }));
   }
 
   #end() {

@@ -115,3 +115,30 @@ def test_menus_close_by_escape_and_give_the_focus_back(alone):
     alone.page.keyboard.press("Escape")
     expect(launcher).to_be_focused()
     expect(alone.page.get_by_role("menu")).to_have_count(0)
+
+
+def test_menu_of_a_window_that_is_closed_elsewhere_goes_with_it(alone, person):
+    """There is nothing left that it could be about."""
+    alone.come_back()
+    alone.grip("Notes").focus()
+    alone.page.keyboard.press("Enter")
+    expect(alone.page.get_by_role("menuitem", name="Resize")).to_be_visible()
+    person.place(clock=window("clock", 800, 80))
+    expect(alone.window("Notes")).to_have_count(0)
+    expect(alone.page.get_by_role("menu")).to_have_count(0)
+
+
+def test_resizing_a_window_that_is_gone_already_does_nothing(alone, person):
+    """It was closed in the very moment in which somebody chose to resize it."""
+    alone.come_back()
+    alone.grip("Notes").focus()
+    alone.page.keyboard.press("Enter")
+    expect(alone.page.get_by_role("menuitem", name="Resize")).to_be_visible()
+    alone.page.evaluate(
+        """() => { document.querySelector("[data-id=notes] [aria-label='Close Notes']").click();
+        for (const each of document.querySelectorAll("[role=menuitem]"))
+        if (each.textContent.startsWith("Resize")) each.click(); }"""
+    )
+    expect(alone.window("Notes")).to_have_count(0)
+    alone.settled()
+    assert set(person.windows) == {"clock"}

@@ -109,3 +109,9 @@ def test_every_place_in_reach_is_shown_as_stored(call):
     assert call("geometry", "reachable", inside, area) == inside
     huge = {"x": -10, "y": -10, "width": 9000, "height": 9000}
     assert call("geometry", "reachable", huge, area) == {"x": -10, "y": 0, **area}
+
+
+def test_only_what_a_browser_lets_outlive_its_page_is_sent_that_way(call):
+    """Counted in bytes on the wire: a page of emoji has twice as many as JavaScript's letters."""
+    assert call("api", "canOutlive", {"text": "a" * 50_000}) is True
+    assert call("api", "canOutlive", {"text": "\N{AMPHORA}" * 16_000}) is False

@@ -111,6 +111,21 @@ def test_escape_cancels_a_drag(two, person):
     assert stored_rect(person.windows["notes"]) == stored_rect(TWO["notes"])
 
 
+def test_another_finger_does_not_end_a_drag(two):
+    """Whoever holds the window lets go of it; a second touch that ends is not theirs."""
+    two.drag(two.grip("Notes"), 200, 100, drop=False)
+    for name in ("pointerup", "pointercancel"):
+        two.page.evaluate("name => dispatchEvent(new PointerEvent(name, {pointerId: 99}))", name)
+    expect(two.window("Notes")).to_contain_class("held")
+    x, y = two.page.evaluate("() => [innerWidth / 2, innerHeight / 2]")
+    two.page.mouse.move(x, y)
+    there = two.rect("Notes")
+    two.page.mouse.move(x + 80, y)
+    assert two.rect("Notes")["x"] == there["x"] + 80
+    two.page.mouse.up()
+    expect(two.window("Notes")).not_to_contain_class("held")
+
+
 def test_double_click_fills_the_screen_and_goes_back_and_neither_is_stored(two, person):
     """A size that fills this screen would be wrong on the next one."""
     two.grip("Notes").dblclick()

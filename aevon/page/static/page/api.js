@@ -2,6 +2,7 @@
 
 const BASE = "/api/v1";
 const TIMEOUT_MS = 10_000;
+const OUTLIVING_MAX_BYTES = 60_000; // browsers refuse 64 KiB, all such requests together
 const RENEW_AFTER = 0.7; // of a token's life: what leaves with the page must not find it expired
 // Foreign sites can make a browser send a cookie, but not this header (Fetch, CORS preflight).
 const FROM_THIS_PAGE = { "X-Aevon-Page": "1" };
@@ -161,6 +162,11 @@ export class Api {
 /** What a problem document says, or `otherwise`. */
 export function detailOf(answer, otherwise) {
   return answer.body?.detail ?? otherwise;
+}
+
+/** Whether a browser sends this body in a request that outlives the page (`keepalive`). */
+export function canOutlive(body) {
+  return new Blob([JSON.stringify(body)]).size < OUTLIVING_MAX_BYTES;
 }
 
 /** Seconds that the server asks to wait, 0 where it does not. */

@@ -1,11 +1,10 @@
 // The text of one note: what the server has, what was typed since, and bringing them together.
 
-import { detailOf, SignedOut, Unreachable } from "./api.js";
+import { canOutlive, detailOf, SignedOut, Unreachable } from "./api.js";
 
 const SAVE_AFTER_MS = 300;
 const FOLLOW_MS = 4000;
 const RETRY_MS = 1500;
-const KEEPALIVE_MAX_BYTES = 60_000;
 const BETWEEN = "\n\n— also written elsewhere —\n\n";
 
 /** Emits "change" when there is something new to show. */
@@ -56,12 +55,12 @@ export class Draft extends EventTarget {
     const isSure = !this.#saving;
     this.#flight.abort();
     // A save that was on its way may have given the text a version that nobody here knows yet.
-    this.#put({ keepalive: this.#isShort, isSure });
+    this.#put({ isLast: true, isSure });
   }
 
   /** The tab is hidden, perhaps for good. A save on its way is followed by the next by itself. */
   hide() {
-    if (this.isWaiting) this.#save({ keepalive: this.#isShort });
+    if (this.isWaiting) this.#save({ isLast: true });
   }
 
   /** No more following; resolves when what was typed is stored. */
@@ -112,10 +111,6 @@ export class Draft extends EventTarget {
     if (isNews) this.#tell(wasKnown ? "Changed elsewhere" : text ? "Saved" : "Saved as you type");
   }
 
-  get #isShort() {
-    return JSON.stringify(this.text).length < KEEPALIVE_MAX_BYTES;
-  }
-
   #saveSoon(delay) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#save(), delay);
@@ -129,15 +124,15 @@ export class Draft extends EventTarget {
     return this.#saving;
   }
 
-  async #put({ keepalive = false, isSure = true }) {
-    const text = this.text;
+  async #put({ isLast = false, isSure = true }) {
+    const { text } = this;
     this.#flight = new AbortController();
     const { signal } = this.#flight;
     try {
       const answer = await this.#api.request("PUT", this.#path, {
         body: { text },
         headers: isSure ? { "If-Match": `"${this.#version}"` } : {},
-        keepalive,
+        keepalive: isLast && canOutlive({ text }),
         signal,
       });
       if (answer.status === 200) this.#storedAs(text, answer.body.version);

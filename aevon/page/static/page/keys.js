@@ -50,6 +50,7 @@ export class Keys {
   }
 
   #beginResizing(frame) {
+    if (!this.#windows.has(frame.id)) return; // closed elsewhere a moment ago
     this.#resizing = { id: frame.id, before: this.#windows.rectOf(frame.id) };
     frame.root.classList.add("resizing");
     frame.grip.focus();

@@ -33,6 +33,11 @@ export function closeMenu({ refocus = false } = {}) {
   if (refocus) button.focus();
 }
 
+/** Close the menu of a button in `element`, which goes. */
+export function closeMenuIn(element) {
+  if (open && element.contains(open.button)) closeMenu();
+}
+
 function show(button, name, items) {
   const menu = h("div", { class: "menu glass", role: "menu", "aria-label": name, onkeydown: walk });
   menu.append(...items.map((item) => entry(item)));

@@ -37,9 +37,9 @@ export class Pointer {
     const on = (name, listener) =>
       window.addEventListener(name, listener, { signal: listening.signal });
     on("pointermove", (move) => this.#move(move));
-    on("pointerup", () => this.#end());
-    on("pointercancel", () => this.#end());
-    on("lostpointercapture", () => this.#end());
+    on("pointerup", (end) => this.#end(end));
+    on("pointercancel", (end) => this.#end(end));
+    on("lostpointercapture", (end) => this.#end(end));
   }
 
   /** Escape: as if nothing had been done. */
@@ -79,7 +79,8 @@ export class Pointer {
     return isFree ? rect : whole(drawnToEdges(rect, this.#windows.othersOf(frame.id), area));
   }
 
-  #end() {
+  #end(event) {
+    if (event.pointerId !== this.#gesture.pointerId) return; // another finger
     const gesture = this.#stop();
     if (!gesture?.last) return;
     const { frame, edges, last, isFree } = gesture;

@@ -1,6 +1,6 @@
 // Between this tab and the server: sends what waits, asks what is new, and keeps trying.
 
-import { detailOf, retryAfterSeconds, SignedOut, Unreachable } from "./api.js";
+import { canOutlive, detailOf, retryAfterSeconds, SignedOut, Unreachable } from "./api.js";
 
 const PATH = "/canvas/";
 const PATCH_TYPE = "application/merge-patch+json";
@@ -8,7 +8,6 @@ const GAP_MS = 50; // between the beginnings of two patches
 const POLL_MS = 2000;
 const HIDDEN_POLL_MS = 30_000;
 const RETRY_MS = { first: 250, most: 2000 };
-const KEEPALIVE_MAX_BYTES = 60_000; // browsers refuse 64 KiB, all such requests together
 
 /**
  * Emits "status" when `reach` or `cacheAway` may have changed, "refused" with a sentence, and
@@ -75,7 +74,7 @@ export class Sync extends EventTarget {
     this.#forgetTimer();
     this.#flight.abort(); // what it carries goes along now; arriving later it would undo the rest
     const patch = this.#canvas.takeAll();
-    if (patch) this.#send(patch, JSON.stringify(patch).length < KEEPALIVE_MAX_BYTES);
+    if (patch) this.#send(patch, canOutlive(patch));
   }
 
   /** Resolves when nothing waits here any more; throws `Unreachable` when that takes too long. */

@@ -7,7 +7,7 @@ import { Frame } from "./frame.js";
 import { reachable } from "./geometry.js";
 import { Keys } from "./keys.js";
 import { inReadingOrder, opening, placing, raising, rectOf, stacked } from "./layout.js";
-import { toggle } from "./menu.js";
+import { closeMenuIn, toggle } from "./menu.js";
 import { Pointer } from "./pointer.js";
 import { Sheets } from "./sheets.js";
 
@@ -43,6 +43,11 @@ export class Windows {
   /** Whether this is a phone, where windows are sheets and keep their stored places. */
   get areSheets() {
     return this.#sheets.isOn;
+  }
+
+  /** Whether there is such a window: it may have been closed elsewhere. */
+  has(id) {
+    return Object.hasOwn(this.#canvas.apps, id);
   }
 
   /** What is stored, as far as it can be reached on this screen. */
@@ -182,6 +187,7 @@ export class Windows {
   #remove(id) {
     if (this.#pointer.heldId === id) this.#pointer.letGo();
     this.#unmount(id);
+    closeMenuIn(this.#frames.get(id).root);
     this.#frames.get(id).root.remove();
     this.#frames.delete(id);
   }

@@ -85,6 +85,19 @@ def test_refused_note_says_why_and_is_sent_again_only_when_it_changed(refused, p
     assert person.call("GET", "/canvas/notes/notes/")["text"] == "short"
 
 
+def test_refused_note_whose_window_is_closed_is_there_when_it_is_opened_again(refused):
+    """It exists nowhere else; and nothing of it is sent meanwhile."""
+    paper = refused.page.get_by_label("Text of Notes")
+    text = paper.input_value()
+    attempts = len(refused.sent("PUT", "/canvas/notes/notes/"))
+    refused.page.get_by_role("button", name="Close Notes").click()
+    refused.page.wait_for_timeout(3500)
+    refused.launch("Notes")
+    expect(paper).to_have_value(text)
+    expect(refused.window("Notes").locator(".note-state")).to_contain_text("20000 characters")
+    assert len(refused.sent("PUT", "/canvas/notes/notes/")) == attempts
+
+
 def test_refused_note_keeps_nobody_signed_in(refused, person):
     """What would be lost is said, with the true reason; whoever wants to leaves all the same."""
     refused.page.get_by_role("button", name=person.username).click()

@@ -17,8 +17,8 @@ export class Draft extends EventTarget {
   #follower = null;
   #saving = null;
   #flight = new AbortController(); // of the text on its way
-  #isClosed = false;
 
+  isClosed = false; // no window shows it
   text = "";
   isKnown = false; // whether the server's text has been read
   isRefused = false; // whether the server will not have this text, however often it is sent
@@ -26,6 +26,7 @@ export class Draft extends EventTarget {
 
   constructor(api, id) {
     super();
+    this.id = id;
     this.#api = api;
     this.#path = `/canvas/notes/${encodeURIComponent(id)}/`;
   }
@@ -37,8 +38,10 @@ export class Draft extends EventTarget {
 
   /** Read the text, and follow what others write while nothing is typed here. */
   async start() {
+    this.isClosed = false;
     await this.#read();
-    if (!this.#isClosed) this.#follower = setInterval(() => this.#follow(), FOLLOW_MS);
+    clearInterval(this.#follower);
+    if (!this.isClosed) this.#follower = setInterval(() => this.#follow(), FOLLOW_MS);
   }
 
   /** The whole new text, stored a moment later. */
@@ -63,9 +66,9 @@ export class Draft extends EventTarget {
     if (this.isWaiting) this.#save({ isLast: true });
   }
 
-  /** No more following; resolves when what was typed is stored. */
+  /** No more following; resolves when what was typed is stored or refused. */
   async close() {
-    this.#isClosed = true;
+    this.isClosed = true;
     clearInterval(this.#follower);
     await this.stored();
   }
@@ -96,7 +99,7 @@ export class Draft extends EventTarget {
       if (answer.status === 200 && !this.isWaiting) this.#take(answer.body);
     } catch (error) {
       if (!this.isKnown) this.#tell("Cannot be read just now; trying again");
-      if (!this.isKnown && !(error instanceof SignedOut) && !this.#isClosed) {
+      if (!this.isKnown && !(error instanceof SignedOut) && !this.isClosed) {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         await this.#read();
       }
@@ -126,6 +129,7 @@ export class Draft extends EventTarget {
 
   async #put({ isLast = false, isSure = true }) {
     const { text } = this;
+    this.isRefused = false;
     this.#flight = new AbortController();
     const { signal } = this.#flight;
     try {

@@ -13,7 +13,8 @@ export const notes = {
   isMany: true,
 
   mount(body, { api, id, title, drafts }) {
-    const draft = new Draft(api, id);
+    const isOurs = (each) => each.id === id;
+    const draft = [...drafts].find(isOurs) ?? new Draft(api, id);
     const paper = h("textarea", {
       class: "paper",
       "aria-label": `Text of ${title()}`,
@@ -23,15 +24,19 @@ export const notes = {
     });
     const state = h("p", { class: "note-state quiet", role: "status" }, "…");
     paper.addEventListener("input", () => draft.write(paper.value));
-    draft.addEventListener("change", () => show(draft, paper, state));
+    const redraw = () => show(draft, paper, state);
+    draft.addEventListener("change", redraw);
     body.classList.add("has-paper");
     body.append(paper, state);
     drafts.add(draft);
+    if (draft.isKnown) redraw();
     draft.start();
     return {
       unmount() {
-        // What was typed last is still on its way; the draft ends when it has arrived.
-        draft.close().then(() => drafts.delete(draft));
+        // What was typed last is still on its way; the draft ends when it has arrived. One that was
+        // refused exists nowhere else: it is there when the window is opened again.
+        draft.removeEventListener("change", redraw);
+        draft.close().then(() => draft.isClosed && !draft.isWaiting && drafts.delete(draft));
       },
     };
   },

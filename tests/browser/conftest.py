@@ -19,7 +19,7 @@ from .people import Person, people
 from .visits import Visit
 
 CHROMIUM = shutil.which("chromium")
-PEOPLE = 80
+PEOPLE = 400
 DESKTOP = {"width": 1440, "height": 900}
 PATIENCE_MS = 10_000
 expect.set_options(timeout=PATIENCE_MS)

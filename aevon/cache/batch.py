@@ -280,19 +280,17 @@ def _telling(buffer: WriteBehind[D], batch: Batch[D], user_id: int) -> ScriptCal
     revision, at = held.document.persisted_revision, held.document.persisted_at
     if row.same:
         revision, at = row.revision, row.persisted_at
-    key, lifetime = (
-        buffer.projection.keyspace.key(user_id),
-        buffer.projection.lifetime(held.document),
-    )
     told = noted(_persistedRevision=revision, **({"_persistedAt": at} if at else {}))
     since = noted(_dirtySince=batch.at)
-    return SETTLE.on(key, held.head, held.stamp, told, lifetime[1], since, sticky())
+    key = buffer.projection.keyspace.key(user_id)
+    lifetime = buffer.projection.lifetime(held.document)[1]
+    return SETTLE.on(key, held.head, held.stamp, told, lifetime, since, sticky())
 
 
 def note_refused(buffer: WriteBehind[D], batch: Batch[D], refusals: Mapping[int, Refusal]) -> None:
     """Note what PostgreSQL did not take, and what it takes again."""
     buffer.index.refuse({user_id: batch.marks[user_id] for user_id in batch.refused}, refusals)
-    buffer.index.accept(u for u in batch.marks if u in refusals and u not in batch.refused)
+    buffer.index.accept(u for u in batch.held if u in refusals)
 
 
 def overtaken(buffer: WriteBehind[D], batch: Batch[D]) -> dict[int, int]:

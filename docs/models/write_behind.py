@@ -45,7 +45,8 @@ Not promised, and left out of the checks:
   document wins. After two losses (all memory, then a restart) a flushed change may be overwritten.
 - With `unordered`, (5): a mark that comes before its document may be lifted.
 
-Not modelled: `dirtySince`, lifetimes, several users, documents that PostgreSQL refuses, what a
+Not modelled: `dirtySince`, lifetimes, several users, documents that PostgreSQL refuses (nor a
+replay that it refuses), rows that are passed over because somebody holds or deletes them, what a
 patch means. To add an element twice is harmless. A patch that is repeated, because its replay died
 before it committed, puts its own members back over what came after it.
 

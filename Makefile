@@ -11,7 +11,7 @@ tools = $(setup) tests/requirements.txt
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test screenshots soak coverage bench check format clean
+.PHONY: help run demo test browser screenshots soak coverage bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +29,9 @@ test: ## the whole suite, on servers of its own
 
 screenshots: ## the page at 1440 and 375 px, by night and by day, into docs/ (needs chromium)
 	@$(tools) && exec $(bin)/python -m tests.browser.screenshots
+
+browser: ## the page in Chromium, with axe-core where `npm ci --prefix tests/browser` has put it
+	@$(tools) && exec $(bin)/python -m pytest -m browser tests/browser
 
 soak: ## ten minutes of faults, then every interleaving: the figures of docs/reliability.md
 	@$(tools) && exec $(bin)/python -m pytest -s -m soak tests/consistency

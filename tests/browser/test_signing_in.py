@@ -39,7 +39,8 @@ def test_tokens_are_out_of_reach_of_any_script(visit):
 
 def test_reload_twice_fast_keeps_the_session(visit):
     """A second F5 while the first asks for a token does no harm."""
-    visit.page.reload(wait_until="commit")
+    with visit.page.expect_request("**/auth/browser/access/"):
+        visit.page.reload(wait_until="commit")
     visit.page.reload()
     expect(visit.window("Notes")).to_be_visible()
     expect(visit.page.locator("#sign-in")).to_be_hidden()

@@ -45,7 +45,8 @@ class Flushed:
 
     `unchanged`: PostgreSQL had it already, or waits for changes made past the cache. `lost`: the
     cache's memory of it is gone. `refused`: PostgreSQL did not take it. `postponed`: as before, and
-    not tried. `left`: not reached in time. All but the first three stay marked.
+    not tried. `left`: not reached in time, or somebody else holds its row. The last three stay
+    marked.
     """
 
     persisted: int = 0

@@ -219,6 +219,19 @@ def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_refusal_is_remembered_while_somebody_holds_the_row(user: User) -> None:
+    """Its document was not tried, so nothing is known that is better."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    patch(user.pk, a={"zIndex": 2})
+    poison(user.pk)
+    assert services.persist_now() == Flushed(refused=1)
+    with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk):
+        assert services.persist_now() == Flushed(left=1)
+    assert CANVAS_BUFFER.index.refusals([user.pk])[user.pk].revision == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_row_that_another_flush_holds_is_not_called_left(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.waiting import eventually
 
-from .people import window
+from .people import request, window
 from .visits import stored_rect
 
 
@@ -108,12 +109,24 @@ def test_ledger_count_rises_with_a_change_and_falls_with_the_flush(visit):
 
 @contextlib.contextmanager
 def frozen_cache(site):
-    """Dragonfly neither answers nor refuses; it goes on where it was."""
+    """Dragonfly neither answers nor refuses; it goes on where it was, for every process.
+
+    Each of the site's believes it away until it is next asked something: the next test's patch
+    would go to PostgreSQL, and its look at the canvas to Dragonfly.
+    """
     os.kill(site["pids"]["cache"], signal.SIGSTOP)
     try:
         yield
     finally:
         os.kill(site["pids"]["cache"], signal.SIGCONT)
+        assert eventually(lambda: all_processes_have_the_cache(site["url"]))
+
+
+def all_processes_have_the_cache(url):
+    """Asked so often, and so many at once, that each of the two has answered."""
+    with ThreadPoolExecutor(8) as threads:
+        found = [threads.submit(request, "GET", f"{url}/health/ready", None, {}) for _ in range(32)]
+    return all(each.result()["dependencies"]["dragonfly"]["status"] == "ok" for each in found)
 
 
 def test_cache_away_is_said_and_everything_goes_on(visit, site, person):

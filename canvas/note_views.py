@@ -43,7 +43,7 @@ _IF_NONE_MATCH: Final = OpenApiParameter(
     description='304 and no body while the version is this one, for example `"3"`.',
 )
 _MISMATCH: Final = OpenApiResponse(
-    OpenApiTypes.OBJECT, "If-Match names another version; `ETag` and `revision` tell the current."
+    OpenApiTypes.OBJECT, "If-Match names another version; `ETag` and `version` tell the current."
 )
 
 
@@ -96,7 +96,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except notes.VersionMismatch as mismatch:
-        raise PreconditionFailed(mismatch.current) from None
+        raise PreconditionFailed(version=mismatch.current) from None
     except notes.TooManyNotes:
         detail = f"A user has at most {notes.NOTES_MAX} notes."
         raise ValidationError({"appId": [detail]}, code="too_many") from None

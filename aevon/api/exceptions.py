@@ -30,16 +30,18 @@ class Problem(APIException):
 
 
 class PreconditionFailed(Problem):
-    """412: `If-Match` names another revision; tells the current one in `ETag` and `revision`."""
+    """412: `If-Match` names another state; tells the current one in `ETag` and in the member that
+    numbers the states of this kind, `revision` or `version`."""
 
     status_code = 412
     default_code = "precondition_failed"
 
-    def __init__(self, current_revision: int) -> None:
+    def __init__(self, **current: int) -> None:
+        [(member, number)] = current.items()
         super().__init__(
-            f"If-Match does not name the current revision, which is {current_revision}.",
-            members={"revision": current_revision},
-            headers={"ETag": f'"{current_revision}"'},
+            f"If-Match does not name the current {member}, which is {number}.",
+            members=dict(current),
+            headers={"ETag": f'"{number}"'},
         )
 
 

@@ -132,7 +132,7 @@ def test_if_match_of_another_version_writes_nothing(
     write(client, "a")
     response = write(client, "b", **{"If-Match": header})
     assert (response.status_code, response["ETag"]) == (412, '"1"')
-    assert response.json()["revision"] == 1
+    assert response.json()["version"] == 1
     assert texts(user) == {"notes": "a"}
 
 

@@ -102,8 +102,15 @@ def test_older_patch_that_is_slow_does_not_undo_what_leaves_with_the_tab(visit, 
 
 def test_ledger_count_rises_with_a_change_and_falls_with_the_flush(visit):
     """What PostgreSQL does not have yet is counted; when it has everything, since when."""
+    said = visit.status.evaluate_handle(
+        """words => { const said = [];
+        new MutationObserver(() => said.push(words.textContent)).observe(words,
+        {childList: true, characterData: true, subtree: true}); return said; }"""
+    )
     visit.drag(visit.grip("Clock"), 64, 0)
-    expect(visit.status).to_contain_text("not yet in the ledger")
+    visit.settled()
+    assert eventually(lambda: "saved just now" in said.evaluate("said => said.at(-1) ?? ''"))
+    assert any("not yet in the ledger" in each for each in said.json_value())
     expect(visit.status).to_have_text("live · saved just now")
 
 
@@ -174,6 +181,8 @@ def test_server_in_trouble_is_asked_again_no_sooner_than_it_says(visit, person, 
     visit.page.route("**/api/v1/canvas/", lambda route: (
         refuse(route) if route.request.method == "PATCH" else route.continue_()
     ))  # fmt: skip
+    # So late that a poll is answered well within that second.
+    visit.page.wait_for_timeout(1200)
     visit.drag(visit.grip("Clock"), 64, 64, steps=1)
     visit.settled()
     rect = visit.rect("Clock")
@@ -228,7 +237,7 @@ def test_status_waits_with_the_change_and_with_the_cache(visit, site):
     expect(state).to_have_attribute("data-tone", "live")
     visit.drag(visit.grip("Clock"), 64, 0)
     with frozen_cache(site):
-        visit.drag(visit.grip("Clock"), 64, 0)
+        visit.drag(visit.grip("Clock"), 64, 0, steps=1)
         expect(visit.status).to_have_text("1 change on the way")
         expect(state).to_have_attribute("data-tone", "waits")
         expect(visit.status).to_have_text("cache away, everything is kept")

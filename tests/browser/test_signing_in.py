@@ -3,6 +3,8 @@
 import pytest
 from playwright.sync_api import Route, expect
 
+from tests.waiting import eventually
+
 from .people import window
 
 
@@ -76,10 +78,12 @@ def test_session_ended_elsewhere_asks_in_place_and_then_sends_what_was_kept(visi
     expect(visit.page.locator(".window")).to_have_count(1)
     before = visit.rect("Notes")
     visit.drag(visit.grip("Notes"), 40, 40, drop=False)
+    visit.context.set_offline(True)  # or a poll tells before there is something to keep
     for each in person.call("GET", "/auth/sessions/")["sessions"]:
         if not each["current"]:
             person.call("DELETE", f"/auth/sessions/{each['sid']}/")
     visit.page.mouse.move(before["x"] + 600, before["y"] + 400, steps=3)
+    visit.context.set_offline(False)
     expect(visit.page.locator("#sign-in-note")).to_contain_text("1 change kept here")
     visit.page.mouse.up()
     visit.page.get_by_label("Password").fill(person.password)
@@ -111,6 +115,25 @@ def test_what_the_last_person_left_unsent_never_reaches_the_next(visitor, person
     expect(visit.window("Theirs")).to_be_visible()
     assert visit.page.locator(".window").count() == 1
     assert other.windows["clock"]["position"] == {"x": 40, "y": 40}
+
+
+def test_request_that_is_refused_late_does_not_touch_what_is_typed(visit, person):
+    """Two were on their way when the session ended; the second refusal is no news."""
+    held: list[Route] = []
+    refusal = {"status": 401, "json": {"detail": "Your session has ended."}}
+    visit.page.route("**/api/v1/auth/browser/access/", lambda route: route.fulfill(**refusal))
+    visit.page.route("**/api/v1/canvas/", lambda route: (
+        held.append(route) if route.request.method == "GET" else route.fulfill(**refusal)
+    ))  # fmt: skip
+    assert eventually(lambda: visit.page.wait_for_timeout(50) or held)
+    visit.drag(visit.grip("Clock"), 64, 64)
+    name = visit.page.get_by_label("Name")
+    expect(name).to_have_value(person.username)
+    name.fill("somebody else")
+    for each in held:
+        each.fulfill(**refusal)
+    visit.page.wait_for_timeout(300)
+    expect(name).to_have_value("somebody else")
 
 
 def test_somebody_else_in_another_tab_never_gets_the_first_ones_windows(visitor, person, accounts):

@@ -22,6 +22,7 @@ export class Sync extends EventTarget {
   #flight = new AbortController(); // of the patch on its way
   #busy = false;
   #beganAt = -Infinity;
+  #notBefore = -Infinity; // what the server has asked for
   #failures = 0;
   #sendTimer = null;
   #pollTimer = null;
@@ -110,7 +111,8 @@ export class Sync extends EventTarget {
     if (!this.#running || this.#busy || this.#sendTimer !== null) return;
     if (!this.#canvas.hasPending) return;
     // Whole milliseconds, rounded up: a timer drops the fraction, and would be early.
-    const wait = Math.ceil(Math.max(delay, this.#beganAt + GAP_MS - performance.now(), 0));
+    const soonest = Math.max(this.#beganAt + GAP_MS, this.#notBefore) - performance.now();
+    const wait = Math.ceil(Math.max(delay, soonest, 0));
     this.#sendTimer = setTimeout(() => {
       this.#sendTimer = null;
       if (this.#canvas.hasPending) this.#send(this.#canvas.take());
@@ -122,9 +124,11 @@ export class Sync extends EventTarget {
     const exchange = this.#exchange;
     this.#flight = new AbortController();
     this.#busy = true;
-    this.#beganAt = performance.now();
+    const askedAt = performance.now();
     try {
-      await this.#settle(exchange, this.#beganAt, await this.#patch(patch, keepalive));
+      const answer = this.#patch(patch, keepalive);
+      this.#beganAt = performance.now();
+      await this.#settle(exchange, askedAt, await answer);
     } catch (error) {
       if (exchange !== this.#exchange) return;
       this.#busy = false;
@@ -193,6 +197,7 @@ export class Sync extends EventTarget {
 
   #failed(error) {
     if (error instanceof SignedOut) {
+      if (!this.#running) return; // the other request was refused first
       this.stop();
       this.dispatchEvent(new Event("signedout"));
       return;
@@ -200,14 +205,15 @@ export class Sync extends EventTarget {
     if (!(error instanceof Unreachable)) reportError(error); // a fault of ours: told, and tried again
     this.reach = error.answer ? "troubled" : "offline";
     this.dispatchEvent(new Event("status"));
-    this.#sendSoon(this.#backOff(error.answer));
+    this.#notBefore = performance.now() + retryAfterSeconds(error.answer) * 1000;
+    this.#sendSoon(this.#backOff());
   }
 
   /** Twice as long after each failure, and never in step with other tabs. */
-  #backOff(answer) {
+  #backOff() {
     const longest = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** this.#failures);
     this.#failures += 1;
-    return Math.max(longest * (0.5 + Math.random() / 2), retryAfterSeconds(answer) * 1000);
+    return longest * (0.5 + Math.random() / 2);
   }
 }
 

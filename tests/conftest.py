@@ -10,6 +10,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
+from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from aevon.cache.connection import reset, store
@@ -18,6 +19,10 @@ from auth_sessions.models import User
 from tests.servers import without_cache
 
 _numbers = itertools.count(1)
+
+# An example that takes long says something about the machine.
+hypothesis_settings.register_profile("aevon", deadline=None)
+hypothesis_settings.load_profile("aevon")
 
 # What `migrate` puts in, and every test begins with.
 KEPT = ("django_migrations", "django_content_type", "auth_permission")

@@ -66,7 +66,7 @@ def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
     assert process.returncode == 0
     assert f"Demo login     demo / {told['demo']['password']}" in said
     assert not (tmp_path / "run.json").exists()
-    assert eventually(lambda: not running_in(tmp_path), seconds=2)
+    assert eventually(lambda: not running_in(tmp_path), seconds=15)
 
 
 def test_killed_supervisor_leaves_no_process_and_the_next_run_starts(tmp_path):
@@ -89,7 +89,7 @@ def test_dead_process_stops_everything_and_is_named(tmp_path):
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert said.strip().endswith("The worker process ended by itself (exit code -9).")
-    assert eventually(lambda: not running_in(tmp_path), seconds=2)
+    assert eventually(lambda: not running_in(tmp_path), seconds=15)
 
 
 def test_second_run_on_the_same_folder_is_refused(tmp_path):

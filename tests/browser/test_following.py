@@ -1,6 +1,6 @@
 """Several tabs, several devices, and BEEP: everybody sees the same canvas."""
 
-import time
+import re
 
 from playwright.sync_api import expect
 
@@ -15,10 +15,8 @@ def test_another_tab_follows_within_five_seconds(visit, visitor, person):
     visit.drag(visit.grip("Psyche"), 160, -40)
     visit.page.get_by_role("button", name="Close Clock").click()
     visit.settled()
-    moved = time.monotonic()
     expect(other.window("Clock")).to_have_count(0, timeout=5000)
     assert other.rect("Psyche") == visit.rect("Psyche")
-    assert time.monotonic() - moved < 5
 
 
 def test_unchanged_canvas_is_answered_without_a_body(visit):
@@ -39,7 +37,7 @@ def test_beep_opens_moves_and_closes_at_once(visit, person):
     expect(visit.page.locator(".turns .answer").last).to_contain_text("640, 96")
     visit.line.press("ArrowUp")
     expect(visit.line).to_have_value("move it to 640, 96")
-    assert visit.rect("SpinForge")["x"] == 640
+    expect(visit.window("SpinForge")).to_have_css("translate", re.compile("^640px"))
     visit.tell("close it")
     expect(visit.window("SpinForge")).to_have_count(0)
     assert "spinforge" not in person.windows

@@ -206,11 +206,11 @@ def test_states_of_several_earlier_lives() -> None:
 
 def test_lease_ends_by_itself(settings: Any) -> None:
     """A reader who died holds nobody up for longer."""
-    patience(settings, LEASE_SECONDS=0.05)
+    patience(settings, LEASE_SECONDS=0.5)
     write(7, "true", 3)
     lease(NOTES, {7: EMPTY})
-    assert 0 < store().command("PTTL", KEY) <= 50
-    time.sleep(0.06)
+    assert 0 < store().command("PTTL", KEY) <= 500
+    time.sleep(0.55)
     load()
     assert got(KEY) == note(7, "true", 3)
 
@@ -692,15 +692,15 @@ def test_fence_and_get_over(held: str, trips: Any, django_assert_num_queries: An
 
 def test_fence_lives_as_long_as_its_last_mark(settings: Any) -> None:
     """Each mark has its own end, by the server's clock; a longer one does not prolong others."""
-    patience(settings, FENCE_SECONDS=0.1)
-    short = fence(NOTES, [7])[7]
     patience(settings, FENCE_SECONDS=2)
+    short = fence(NOTES, [7])[7]
+    patience(settings, FENCE_SECONDS=20)
     long = fence(NOTES, [7])[7]
     now = time.time() * 1000
     marks = got(KEY)["_fence"]
-    assert abs(marks[short.token] - now - 100) < 90
-    assert abs(marks[long.token] - now - 2000) < 90
-    assert 1800 < store().command("PTTL", KEY) <= 2000
+    assert abs(marks[short.token] - now - 2000) < 1500
+    assert abs(marks[long.token] - now - 20_000) < 1500
+    assert 18_000 < store().command("PTTL", KEY) <= 20_000
 
 
 def test_fence_in_one_round_trip(trips: Any, django_assert_num_queries: Any) -> None:
@@ -876,11 +876,11 @@ def test_two_writers_in_flight() -> None:
 def test_mark_that_ends_before_its_writer_installs(settings: Any) -> None:
     """Where nobody has looked since, nothing has happened; another writer who found it dead could
     not know whether it had committed: then nothing goes in any more."""
-    patience(settings, FENCE_SECONDS=0.1)
+    patience(settings, FENCE_SECONDS=0.5)
     dead = fence(NOTES, [7])
     patience(settings, FENCE_SECONDS=5)
     fence(NOTES, [7])
-    time.sleep(0.11)
+    time.sleep(0.55)
     assert install(NOTES, {7: write(7, "new", 2)}, dead) == {7: "waiting"}
     assert shown() == 2
     patience(settings, FENCE_SECONDS=0.1)
@@ -894,13 +894,13 @@ def test_mark_that_ends_before_its_writer_installs(settings: Any) -> None:
 
 def test_writer_that_died(settings: Any) -> None:
     """Its mark runs out, and the next reader fills."""
-    patience(settings, FENCE_SECONDS=0.05)
+    patience(settings, FENCE_SECONDS=0.5)
     put(KEY, note(7, "old", 1))
     fence(NOTES, [7])
     write(7, "new", 2)  # committed, and never installed
     assert load() == NEW
     assert shown() == 1
-    time.sleep(0.06)
+    time.sleep(0.55)
     assert load() == NEW
     assert shown() == "new"
 

@@ -542,7 +542,7 @@ def test_flush_that_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     for user_id in (7, 8, 9):
         edit("a", user_id)
     assert flush(SHEETS, seconds=0) == Flushed(left=3)
-    assert flush_around(lambda: time.sleep(0.1), seconds=0.05) == Flushed(persisted=1, left=2)
+    assert flush_around(lambda: time.sleep(1.1), seconds=1) == Flushed(persisted=1, left=2)
     assert marks().keys() == {"8", "9"}
     assert flush(SHEETS) == Flushed(persisted=2)
 
@@ -835,7 +835,7 @@ def test_record_that_somebody_replaced(record: tuple[Any, ...]) -> None:
 
 def test_claim_of_an_early_flush() -> None:
     """One in so many seconds."""
-    claims = [flush_module.claim_early(SHEETS, for_seconds=0.05) for _ in range(3)]
+    claims = [flush_module.claim_early(SHEETS, for_seconds=0.5) for _ in range(3)]
     assert claims == [True, False, False]
-    time.sleep(0.06)
-    assert flush_module.claim_early(SHEETS, for_seconds=0.05)
+    time.sleep(0.55)
+    assert flush_module.claim_early(SHEETS, for_seconds=0.5)

@@ -246,7 +246,8 @@ def test_it_outlives_a_missing_table(start: Any, restless: None, caplog: Any) ->
     start()
     ledgers.query("ALTER TABLE cache_outbox RENAME TO later")
     try:
-        time.sleep(0.5)
+        assert eventually(lambda: "does not exist" in caplog.text)
+        time.sleep(0.3)
     finally:
         ledgers.query("ALTER TABLE later RENAME TO cache_outbox")
     assert caplog.text.count('relation "cache_outbox" does not exist') == 1
@@ -267,8 +268,8 @@ def seconds_to_end(stop: threading.Event) -> float:
 
 
 def test_it_ends_when_it_is_told(start: Any, patient: None) -> None:
-    """Within a second, though nothing notifies."""
-    assert seconds_to_end(start()) < 1
+    """Though nothing notifies, and long before it would look by itself."""
+    assert seconds_to_end(start()) < 5
 
 
 def test_it_ends_while_postgresql_is_away(monkeypatch: Any) -> None:

@@ -110,12 +110,12 @@ def test_publish_of_nobody(trips: Any, django_assert_num_queries: Any) -> None:
 
 def test_rollback(settings: Any) -> None:
     """What was rolled back is never seen; the fence runs out, and the next reader fills."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.1}
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.5}
     save("old", 1)
     rolled_back("never", 2)
     assert fenced()
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="old", version=1)
-    time.sleep(0.11)
+    time.sleep(0.55)
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="old", version=1)
     assert got(KEY) == note(7, "old", 1)
 
@@ -464,13 +464,13 @@ def test_save_of_a_followed_model_costs(
 
 def test_save_of_a_followed_model_that_fails(followed: None, settings: Any) -> None:
     """Nobody knows what became of it: the fence runs out."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.1}
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.5}
     write(7, "a", 1)
     Group.objects.create(pk=7, name="g")
     with pytest.raises(IntegrityError):
         Group.objects.create(pk=7, name="g")
     assert fenced()
-    time.sleep(0.11)
+    time.sleep(0.55)
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="a", version=1)
     assert got(KEY) == note(7)
 

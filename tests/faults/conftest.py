@@ -16,18 +16,23 @@ from auth_sessions.models import User
 from klepsydra import services
 from tests.faults.witness import Witness
 
-SITE = {"CONNECT_TIMEOUT_SECONDS": 0.1, "READ_TIMEOUT_SECONDS": 0.3}
 _folders = itertools.count(1)
 
 
 @pytest.fixture
-def use(settings: Any) -> Callable[..., None]:
-    """`use(server, port)`: this process's cache is that server, with the time-outs of a site;
-    `port` where something stands in front of it."""
+def time_outs() -> dict[str, float]:
+    """Those of `AEVON_CACHE`; patient ones, where a test is not about them."""
+    return {}
+
+
+@pytest.fixture
+def use(settings: Any, time_outs: dict[str, float]) -> Callable[..., None]:
+    """`use(server, port)`: this process's cache is that server; `port` where something stands in
+    front of it."""
 
     def change(server: CacheServer, port: int = 0, **options: Any) -> None:
         url = server.url.replace(f":{server.port}/", f":{port or server.port}/")
-        settings.AEVON_CACHE = {**settings.AEVON_CACHE, **SITE, "URL": url, **options}
+        settings.AEVON_CACHE = {**settings.AEVON_CACHE, **time_outs, "URL": url, **options}
 
     return change
 

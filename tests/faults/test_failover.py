@@ -65,7 +65,7 @@ def test_live_node_that_becomes_a_replica(
     demote(server)
     with counted(PUBLISHES, "psyche", "stored") as stored:
         witness.play(players[0])
-        assert eventually(lambda: connections_of_the_application(server) == 0, 0.5)
+        assert eventually(lambda: connections_of_the_application(server) == 0, 5)
         for user_id in players:
             witness.play(user_id)
             witness.save(user_id)

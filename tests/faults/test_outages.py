@@ -303,10 +303,10 @@ def test_cache_that_comes_back_while_the_outbox_cannot_be_read(
 
 
 class SlowLoader(CacheServer):
-    """Takes its time with every key of a snapshot, and answers meanwhile that it does."""
+    """Takes its time with every key of a snapshot, and answers every 2 MB that it does."""
 
     def command(self) -> list[str]:
-        return [*super().command(), "--key-load-delay", "2000"]
+        return [*super().command(), "--key-load-delay", "500"]
 
 
 def test_cache_that_loads_a_big_snapshot(
@@ -319,7 +319,7 @@ def test_cache_that_loads_a_big_snapshot(
     client = browser(players[0])
     witness.read_all(players)
     with direct(server) as raw:
-        for number in range(1000):
+        for number in range(4000):
             raw.set(f"filler:{number}", random.randbytes(20_000))
         raw.save()
     server.kill()

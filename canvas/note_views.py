@@ -96,7 +96,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except notes.VersionMismatch as mismatch:
-        raise PreconditionFailed(version=mismatch.current) from None
+        raise PreconditionFailed("version", mismatch.current) from None
     except notes.TooManyNotes:
         detail = f"A user has at most {notes.NOTES_MAX} notes."
         raise ValidationError({"appId": [detail]}, code="too_many") from None

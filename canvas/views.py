@@ -172,7 +172,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except services.RevisionMismatch as mismatch:
-        raise PreconditionFailed(revision=mismatch.current) from None
+        raise PreconditionFailed("revision", mismatch.current) from None
     except services.InvalidLayout as invalid:
         raise ValidationError(_by_field(invalid.problems)) from None
     except services.Contended:

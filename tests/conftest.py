@@ -10,6 +10,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
@@ -21,7 +22,9 @@ from tests.servers import without_cache
 _numbers = itertools.count(1)
 
 # An example that takes long says something about the machine.
-hypothesis_settings.register_profile("aevon", deadline=None)
+hypothesis_settings.register_profile(
+    "aevon", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("aevon")
 
 # What `migrate` puts in, and every test begins with.

@@ -36,11 +36,10 @@ class PreconditionFailed(Problem):
     status_code = 412
     default_code = "precondition_failed"
 
-    def __init__(self, **current: int) -> None:
-        [(member, number)] = current.items()
+    def __init__(self, member: str, number: int) -> None:
         super().__init__(
             f"If-Match does not name the current {member}, which is {number}.",
-            members=dict(current),
+            members={member: number},
             headers={"ETag": f'"{number}"'},
         )
 

@@ -346,9 +346,7 @@ def test_entry_that_somebody_is_noting_again() -> None:
     outbox.add(PSYCHE, [7, 8])
     with psycopg.connect(**connection.get_connection_params()) as writer:
         writer.execute("UPDATE cache_outbox SET added_at = now() WHERE user_id = 7")
-        begun = time.monotonic()
         assert outbox.drain(Repairs("psyche")) == 1
-        assert time.monotonic() - begun < 10
         writer.rollback()
     assert outbox.drain(Repairs("psyche")) == 1
 

@@ -46,7 +46,7 @@ RAISED: dict[str, Callable[[], Exception]] = {
     "denied": PermissionDenied,
     "suspicious": lambda: SuspiciousOperation(SECRET),
     "too-big": RequestDataTooBig,
-    "precondition": lambda: PreconditionFailed(revision=7),
+    "precondition": lambda: PreconditionFailed("revision", 7),
     "body": lambda: BodyTooLarge(262_144),
     "idempotency": UnprocessableIdempotency,
     "attempts": lambda: TooManyAttempts(12.01),

@@ -9,6 +9,7 @@ const GAP_MS = 55;
 const POLL_MS = 2000;
 const HIDDEN_POLL_MS = 30_000;
 const RETRY_MS = { first: 250, most: 2000 };
+const RETRY_AFTER_MOST_MS = 60_000; // a change is not kept here for longer because a proxy says so
 
 /**
  * Emits "status" when `reach` or `cacheAway` may have changed, "refused" with a sentence, and
@@ -93,7 +94,7 @@ export class Sync extends EventTarget {
     else if (!this.#busy) this.leave(); // else the answer comes first, and then what waits is sent
   }
 
-  /** Something has changed for the better: try at once what was put off. */
+  /** Something has changed for the better: try what was put off, as soon as the server wants it. */
   #again() {
     if (!this.#running) return;
     this.#failures = 0;
@@ -115,7 +116,8 @@ export class Sync extends EventTarget {
     const wait = Math.ceil(Math.max(delay, soonest, 0));
     this.#sendTimer = setTimeout(() => {
       this.#sendTimer = null;
-      if (this.#canvas.hasPending) this.#send(this.#canvas.take());
+      if (performance.now() < this.#notBefore) this.#sendSoon(); // asked for since the timer was set
+      else if (this.#canvas.hasPending) this.#send(this.#canvas.take());
     }, wait);
   }
 
@@ -205,7 +207,8 @@ export class Sync extends EventTarget {
     if (!(error instanceof Unreachable)) reportError(error); // a fault of ours: told, and tried again
     this.reach = error.answer ? "troubled" : "offline";
     this.dispatchEvent(new Event("status"));
-    this.#notBefore = performance.now() + retryAfterSeconds(error.answer) * 1000;
+    const asked = Math.min(retryAfterSeconds(error.answer) * 1000, RETRY_AFTER_MOST_MS);
+    this.#notBefore = Math.max(this.#notBefore, performance.now() + asked);
     this.#sendSoon(this.#backOff());
   }
 

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 
 from aevon.cache import cache_aside
 from auth_sessions import tokens
+from auth_sessions.models import SovereigntyClass
 from auth_sessions.projection import SESSIONS
 from auth_sessions.selectors import admits
 
@@ -34,6 +35,10 @@ class Principal:
     def has_perm(self, name: str) -> bool:
         """Whether `app.codename` is among the permissions."""
         return name in self.permissions
+
+    def has_class(self, needed: str) -> bool:
+        """As `SovereigntyClass.reaches`."""
+        return SovereigntyClass(self.sovereignty_class).reaches(needed)
 
 
 def authenticate(request: HttpRequest | Request) -> Principal | None:

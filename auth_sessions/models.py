@@ -12,11 +12,16 @@ from aevon.cache import CachedManager, CachedQuerySet
 
 
 class SovereigntyClass(models.TextChoices):
-    """A user's standing in ΛΞVON OS (domain.md)."""
+    """A user's standing in ΛΞVON OS (domain.md), from the lowest to the highest."""
 
     INITIATE = "INITIATE", "Initiate"
     SOVEREIGN = "SOVEREIGN", "Sovereign"
     ARCHITECT = "ARCHITECT", "Architect"
+
+    def reaches(self, needed: str) -> bool:
+        """Whether this is the class `needed` or a higher one. Raises `ValueError` for no class."""
+        order = SovereigntyClass.values
+        return order.index(self) >= order.index(needed)
 
 
 class Users(UserManager.from_queryset(CachedQuerySet)):  # type: ignore[misc]  # made by a call
@@ -33,6 +38,10 @@ class User(AbstractUser):
     )
 
     objects: ClassVar["UserManager[User]"] = Users()
+
+    def has_class(self, needed: str) -> bool:
+        """As `SovereigntyClass.reaches`."""
+        return SovereigntyClass(self.sovereignty_class).reaches(needed)
 
     class Meta:
         constraints = [

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 from aevon.api.schema import CONTENT_TYPE
+from auth_sessions.models import SovereigntyClass
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -23,6 +24,9 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     problem = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     header = {"schema": {"type": "string"}}
     names = ("X-User-Id", "X-Session-Id", "X-Sovereignty-Class", "X-Permissions")
+    one = {"type": "string", "enum": SovereigntyClass.values}
+    text = {"type": "string"}
+    needed = "Every one of them is needed, as `X-Permissions` spells it; may be repeated."
     result["paths"]["/api/v1/auth/validate/"] = {
         "get": {
             "operationId": "auth_validate_retrieve",
@@ -31,6 +35,12 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
             "`ext_authz` over HTTP. `X-Permissions` is comma-separated.",
             "tags": ["auth"],
             "security": [{"bearer": []}],
+            "parameters": [
+                _parameter("class", "query", one, "Needed: this class or a higher one."),
+                _parameter("X-Require-Class", "header", one, "As `class`; both count."),
+                _parameter("permission", "query", text, f"By commas. {needed}"),
+                _parameter("X-Require-Permission", "header", text, "As `permission`."),
+            ],
             "responses": {
                 "204": {
                     "description": "The caller is in the headers.",
@@ -40,6 +50,8 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                     "description": "No valid access token of a live session.",
                     "content": problem,
                 },
+                "403": {"description": "Not what the route needs.", "content": problem},
+                "400": {"description": "Nobody could meet such a need.", "content": problem},
                 "503": {
                     "description": "Neither the cache nor PostgreSQL answers: nobody is let in.",
                     "content": problem,
@@ -48,3 +60,7 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         }
     }
     return result
+
+
+def _parameter(name: str, place: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "schema": schema, "description": description}

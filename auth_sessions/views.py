@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from django.conf import settings
@@ -12,7 +12,13 @@ from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
-from rest_framework.exceptions import AuthenticationFailed, NotFound
+from rest_framework.exceptions import (
+    APIException,
+    AuthenticationFailed,
+    NotFound,
+    ParseError,
+    PermissionDenied,
+)
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,7 +28,8 @@ from aevon.api.callers import caller
 from aevon.api.exceptions import TooManyAttempts
 from aevon.api.problems import CONTENT_TYPE, from_exception
 from auth_sessions import authentication, selectors, services
-from auth_sessions.models import Session
+from auth_sessions.authentication import Principal
+from auth_sessions.models import Session, SovereigntyClass
 from auth_sessions.serializers import (
     LoginResponseSerializer,
     LoginSerializer,
@@ -178,17 +185,19 @@ class SessionView(APIView):
 
 @csrf_exempt
 def validate(request: HttpRequest) -> HttpResponseBase:
-    """For an API gateway: 204 with the caller in headers, or 401.
+    """For an API gateway: 204 with the caller in headers, 401, or 403 where the route asks for more
+    (`require`).
 
     Any method, because some gateways keep that of the request they ask about. A plain view: a
     gateway asks on every request, and REST framework would be most of the cost.
     """
     try:
         principal = authentication.authenticate(request)
-    except AuthenticationFailed as refusal:
+        if principal is None:
+            raise AuthenticationFailed("No bearer token.")
+        require(request, principal)
+    except APIException as refusal:
         return _refused(refusal)
-    if principal is None:
-        return _refused(AuthenticationFailed("No bearer token."))
     response = HttpResponse(status=204)
     response["X-User-Id"] = str(principal.pk)
     response["X-Session-Id"] = principal.sid
@@ -200,9 +209,37 @@ def validate(request: HttpRequest) -> HttpResponseBase:
     return response
 
 
-def _refused(refusal: AuthenticationFailed) -> HttpResponseBase:
+def require(request: HttpRequest, principal: Principal) -> None:
+    """Hold the caller to what the route asks for, in the query or in headers: `?class=SOVEREIGN` or
+    `X-Require-Class` (that class or a higher one), `?permission=canvas.change_canvas` or
+    `X-Require-Permission` (by commas or repeated, all of them, spelled as in `X-Permissions`).
+
+    Raises `PermissionDenied`; `ParseError` for what no caller could meet, a slip of the gateway's.
+    """
+    for needed in _asked(request, "class", "HTTP_X_REQUIRE_CLASS"):
+        if needed not in SovereigntyClass.values:
+            raise ParseError(f"class: one of {', '.join(SovereigntyClass.values)}.")
+        if not principal.has_class(needed):
+            raise PermissionDenied(f"This needs the class {needed} or a higher one.")
+    for needed in _asked(request, "permission", "HTTP_X_REQUIRE_PERMISSION"):
+        if not all(needed.partition(".")):
+            raise ParseError("permission: app.codename, several separated by commas.")
+        if not principal.has_perm(unquote(needed)):
+            raise PermissionDenied(f"This needs the permission {needed}.")
+
+
+def _asked(request: HttpRequest, parameter: str, header: str) -> list[str]:
+    texts = request.GET.getlist(parameter) if request.META.get("QUERY_STRING") else []
+    if (text := request.META.get(header)) is not None:
+        texts = [*texts, text]
+    return [each.strip() for text in texts for each in text.split(",")]
+
+
+def _refused(refusal: APIException) -> HttpResponseBase:
     response = from_exception(refusal)
-    response["WWW-Authenticate"] = BEARER
+    if response.status_code == status.HTTP_401_UNAUTHORIZED:
+        response["WWW-Authenticate"] = BEARER
+    response["Cache-Control"] = "no-store"
     return response
 
 

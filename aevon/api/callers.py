@@ -14,6 +14,10 @@ class Caller(Protocol):
     @property
     def sid(self) -> str: ...
 
+    def has_perm(self, name: str) -> bool: ...
+
+    def has_class(self, needed: str) -> bool: ...
+
 
 def caller(request: Request) -> Caller:
     """The caller of an authenticated view; REST framework's types know Django's users only."""

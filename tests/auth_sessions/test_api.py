@@ -322,6 +322,56 @@ def test_a_gateways_question_costs_one_round_trip_and_no_sql(
     assert after["cmdstat_get"]["calls"] - before == 1
 
 
+NEEDS: list[tuple[str, dict[str, str], int]] = [
+    ("?class=INITIATE", {}, 204),
+    ("?class=SOVEREIGN", {}, 204),
+    ("?class=ARCHITECT", {}, 403),
+    ("?class=INITIATE&class=ARCHITECT", {}, 403),
+    ("", {"X-Require-Class": "ARCHITECT"}, 403),
+    ("?permission=auth_sessions.view_user", {}, 204),
+    ("?permission=auth_sessions.view_user,auth_sessions.change_user", {}, 403),
+    ("?permission=auth_sessions.view_user&permission=auth_sessions.change_user", {}, 403),
+    ("?permission=auth_sessions.view_user", {"X-Require-Permission": "canvas.add_canvas"}, 403),
+    ("?class=SOVEREIGN", {"X-Require-Permission": "auth_sessions.view_user"}, 204),
+    ("?class=sovereign", {}, 400),
+    ("?class=", {}, 400),
+    ("?permission=", {}, 400),
+    ("?permission=view_user", {}, 400),
+    ("?permission=auth_sessions.view_user,", {}, 400),
+    ("", {"X-Require-Class": ""}, 400),
+    ("?Class=ARCHITECT&next=1", {}, 204),
+]
+
+
+def test_a_gateway_asks_for_a_class_and_for_permissions(
+    ada: User, django_assert_num_queries: Any
+) -> None:
+    """At least the class, all of the permissions; no SQL on a hit. Without a session it is 401."""
+    ada.user_permissions.add(Permission.objects.get(codename="view_user"))
+    User.objects.filter(pk=ada.pk).update(sovereignty_class="SOVEREIGN")
+    client = bearer(log_in().json()["access"])
+    with django_assert_num_queries(0):
+        answers = [client.get(VALIDATE + query, headers=headers) for query, headers, _ in NEEDS]
+    assert [answer.status_code for answer in answers] == [status for *_, status in NEEDS]
+    refused = answers[2]
+    assert refused["Content-Type"] == "application/problem+json"
+    assert refused.json()["detail"] == "This needs the class ARCHITECT or a higher one."
+    assert "X-User-Id" not in refused
+    assert APIClient().get(f"{VALIDATE}?class=INITIATE").status_code == 401
+
+
+def test_a_strange_permission_is_asked_for_as_the_header_spells_it(ada: User) -> None:
+    """Its comma does not part it."""
+    permission = Permission.objects.get(codename="view_user")
+    permission.codename = "a,b"
+    permission.save()
+    ada.user_permissions.add(permission)
+    client = bearer(log_in().json()["access"])
+    spelled = client.get(VALIDATE)["X-Permissions"]
+    assert client.get(VALIDATE, {"permission": spelled}).status_code == 204
+    assert client.get(VALIDATE, {"permission": "auth_sessions.a,b"}).status_code == 403
+
+
 def test_a_strange_permission_cannot_break_the_header(ada: User) -> None:
     """What a header cannot hold is percent-encoded."""
     permission = Permission.objects.get(codename="view_user")

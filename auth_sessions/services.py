@@ -1,35 +1,22 @@
 """Writes: open, refresh and end sessions."""
 
-import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from django.conf import settings
-from django.contrib.auth import authenticate
 from django.db import transaction
 from django.utils import timezone
 
-from aevon.cache import (
-    LOGIN_ATTEMPTS_BY_ADDRESS,
-    LOGIN_ATTEMPTS_BY_NAME,
-    InternalKeyspace,
-    rate_limit,
-)
 from aevon.signals import session_ending
 from auth_sessions import selectors, tokens
+from auth_sessions.attempts import check_credentials
 from auth_sessions.models import Session, User
 from auth_sessions.tokens import TokenPair
 
-LOGIN_WINDOW_SECONDS: Final = 60
 T = TypeVar("T")
-
-
-class WrongCredentials(Exception):
-    """No active user has this name and password."""
 
 
 class SessionOver(Exception):
@@ -40,23 +27,11 @@ class _Reused(Exception):
     """The refresh token was spent before."""
 
 
-class TooManyLogins(Exception):
-    """A login was refused unseen; try again after `retry_after_seconds`."""
-
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"Try again in {retry_after_seconds} s.")
-        self.retry_after_seconds = retry_after_seconds
-
-
 def log_in(
     *, username: str, password: str, address: str, user_agent: str
 ) -> tuple[UUID, TokenPair]:
-    """Check the password and open a session; its id and tokens.
-
-    Failed attempts are counted per name and per address in a window of a minute; those that
-    succeed are not. Raises `TooManyLogins`, `WrongCredentials`.
-    """
-    user = _authenticated(username, password, address)
+    """Check the password and open a session; its id and tokens. Raises as `check_credentials`."""
+    user = check_credentials(username=username, password=password, address=address)
     return open_session(user, user_agent=user_agent)
 
 
@@ -78,43 +53,10 @@ def log_in_browser(
 
     The session of that token ends, whoever's it was: nothing could reach it any more.
     """
-    user = _authenticated(username, password, address)
+    user = check_credentials(username=username, password=password, address=address)
     end_session_of_token(held, Session.EndReason.ENDED)
     sid, pair = open_session(user, user_agent=user_agent)
     return BrowserSession(user, sid, pair.access, pair.expires_at, pair.refresh)
-
-
-def _authenticated(username: str, password: str, address: str) -> User:
-    _reserve_attempt(username, address)
-    user = authenticate(username=username, password=password)
-    if not isinstance(user, User):
-        raise WrongCredentials
-    _give_back_attempt(username, address)
-    return user
-
-
-def _reserve_attempt(username: str, address: str) -> None:
-    name, limit = _part(username), settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME
-    if wait := _reserve(LOGIN_ATTEMPTS_BY_NAME, name, limit):
-        raise TooManyLogins(wait)
-    limit = settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS
-    if wait := _reserve(LOGIN_ATTEMPTS_BY_ADDRESS, _part(address), limit):
-        rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, name)
-        raise TooManyLogins(wait)
-
-
-def _reserve(keyspace: InternalKeyspace, part: str, limit: int) -> int:
-    return rate_limit.reserve(keyspace, part, limit=limit, window_seconds=LOGIN_WINDOW_SECONDS)
-
-
-def _give_back_attempt(username: str, address: str) -> None:
-    rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, _part(username))
-    rate_limit.give_back(LOGIN_ATTEMPTS_BY_ADDRESS, _part(address))
-
-
-def _part(text: str) -> str:
-    """A digest: any text fits a key, and the cache learns no names."""
-    return hashlib.sha256(text.casefold().encode("utf-8", "replace")).hexdigest()
 
 
 def open_session(user: User, *, user_agent: str = "") -> tuple[UUID, TokenPair]:

@@ -1,5 +1,6 @@
 """The endpoints of sessions, and the one that an API gateway asks."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ from rest_framework.views import APIView
 from aevon.api.callers import caller
 from aevon.api.exceptions import TooManyAttempts
 from aevon.api.problems import CONTENT_TYPE, from_exception
-from auth_sessions import authentication, selectors, services
+from auth_sessions import attempts, authentication, selectors, services
 from auth_sessions.authentication import Principal
 from auth_sessions.models import Session, SovereigntyClass
 from auth_sessions.serializers import (
@@ -42,6 +43,7 @@ from auth_sessions.serializers import (
 from auth_sessions.tokens import TokenPair
 
 BEARER = 'Bearer realm="aevon"'
+HOP_WITH_PORT = re.compile(r"\[([^]]+)\](?::\d*)?|([^:]+):\d*")
 _SID = "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c"
 _PAIR = {"access": "eyJ…", "refresh": "eyJ…", "expiresAt": 1_795_000_000}
 
@@ -248,9 +250,9 @@ def login_refusals() -> Iterator[None]:
     """What a login is refused for, as what a client is told."""
     try:
         yield
-    except services.WrongCredentials:
+    except attempts.WrongCredentials:
         raise AuthenticationFailed("No active user has this name and password.") from None
-    except services.TooManyLogins as refused:
+    except attempts.TooManyLogins as refused:
         raise TooManyAttempts(refused.retry_after_seconds) from None
 
 
@@ -263,8 +265,14 @@ def client_address(request: HttpRequest | Request) -> str:
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     trusted = settings.AEVON_TRUSTED_PROXIES
     if trusted and len(hops) >= trusted and hops[-trusted].strip():
-        return str(hops[-trusted].strip())
+        return _without_port(hops[-trusted].strip())
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _without_port(hop: str) -> str:
+    """`192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write them, without the port."""
+    match = HOP_WITH_PORT.fullmatch(hop)
+    return (match[1] or match[2]) if match else hop
 
 
 def validated(serializer_class: type[Any], request: Request) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
 from aevon.signals import session_ending
-from auth_sessions import services, tokens
+from auth_sessions import attempts, services, tokens
+from auth_sessions.attempts import TooManyLogins, WrongCredentials
 from auth_sessions.models import Session, User
-from auth_sessions.services import SessionOver, TooManyLogins, WrongCredentials
+from auth_sessions.services import SessionOver
 from auth_sessions.tokens import TokenPair
 from tests.auth_sessions.rows import (
     admitted,
@@ -525,7 +526,7 @@ def log_in(username: str = "ada", password: str = "wrong", address: str = ADDRES
 
 def counted(username: str = "ada", address: str = ADDRESS) -> tuple[int, int]:
     """The attempts that count against a name and an address."""
-    name, place = services._part(username), services._part(address)
+    name, place = attempts.name_part(username), attempts.address_part(address)
     keys = (LOGIN_ATTEMPTS_BY_NAME.key(name), LOGIN_ATTEMPTS_BY_ADDRESS.key(place))
     by_name, by_address = (int(store().command("GET", key) or 0) for key in keys)
     return by_name, by_address
@@ -597,7 +598,7 @@ def test_attempts_begin_anew_after_the_window(ada: User, settings: Any) -> None:
     """The refusal has said how long that is."""
     settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
     log_in()
-    key = LOGIN_ATTEMPTS_BY_NAME.key(services._part("ada"))
+    key = LOGIN_ATTEMPTS_BY_NAME.key(attempts.name_part("ada"))
     store().command("PEXPIRE", key, 1_200)
     with pytest.raises(TooManyLogins) as refused:
         services.log_in(username="ada", password="x", address=ADDRESS, user_agent="")

@@ -200,6 +200,15 @@ SIMPLE_JWT = {
         )
     ),
 }
+AUTH_REFRESH_GRACE = timedelta(
+    seconds=env.integer("JWT_REFRESH_GRACE_SECONDS", 10, minimum=0, maximum=60)
+)
+AUTH_SESSION_LIFETIME = timedelta(
+    seconds=env.integer(
+        "AUTH_SESSION_SECONDS", 2_592_000, minimum=JWT_ACCESS_SECONDS, maximum=315_360_000
+    )
+)
+AUTH_SESSIONS_PER_USER = env.integer("AUTH_SESSIONS_PER_USER", 500, minimum=1, maximum=100_000)
 AUTH_LOGIN_ATTEMPTS_PER_USERNAME = env.integer(
     "AUTH_LOGIN_ATTEMPTS_PER_USERNAME", 10, minimum=1, maximum=100_000
 )

@@ -44,7 +44,9 @@ class SessionAdmin(CachedStateAdmin, ReadOnlyAdmin):
 
     cache_keyspace = SESSION
     cache_user_field = "user_id"
-    list_display = ("sid", "user", "created_at", "refreshed_at", "ended_at", "end_reason")
+    list_display = (
+        "sid", "user", "created_at", "last_seen_at", "address", "ended_at", "end_reason",
+    )  # fmt: skip
     list_filter = ("end_reason",)
     search_fields = ("user__username",)
     exclude = ("refresh_digest",)

@@ -1,7 +1,6 @@
 """Passwords, checked under limits per name and per address."""
 
 import hashlib
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from django.conf import settings
@@ -13,6 +12,7 @@ from aevon.cache import (
     InternalKeyspace,
     rate_limit,
 )
+from auth_sessions.addresses import network
 from auth_sessions.models import User
 
 WINDOW_SECONDS: Final = 60
@@ -72,17 +72,7 @@ def name_part(username: str) -> str:
 
 def address_part(address: str) -> str:
     """What attempts from this address are counted under: IPv6 by its /64; junk as it is."""
-    return _digest(_place(address))
-
-
-def _place(address: str) -> str:
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(ip, IPv6Address):
-        return str(ip)
-    return str(ip.ipv4_mapped or IPv6Network((int(ip), IPV6_PREFIX), strict=False))
+    return _digest(network(address, ipv4=32, ipv6=IPV6_PREFIX) or address)
 
 
 def _digest(text: str) -> str:

@@ -16,10 +16,11 @@ from rest_framework.response import Response
 
 from aevon.api.problems import CONTENT_TYPE
 from auth_sessions import services
+from auth_sessions.addresses import client_address
 from auth_sessions.serializers import BrowserSessionSerializer, LoginSerializer
 from auth_sessions.services import BrowserSession
 from auth_sessions.tokens import REFRESH_LIFETIME
-from auth_sessions.views import AnonymousView, client_address, login_refusals, validated
+from auth_sessions.views import AnonymousView, login_refusals, validated
 
 COOKIE: Final = "aevon_refresh"
 PATH: Final = "/api/v1/auth/browser/"

@@ -1,14 +1,17 @@
 """Who a user is, which sessions they hold, and the anchor that versions both."""
 
 import uuid
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.db import models
+from django.db import connection, models, transaction
 from django.db.models import F, Q
 
 from aevon.cache import CachedManager, CachedQuerySet
+
+USER_AGENT_MAX: Final = 200
 
 
 class SovereigntyClass(models.TextChoices):
@@ -43,6 +46,18 @@ class User(AbstractUser):
         """As `SovereigntyClass.reaches`."""
         return SovereigntyClass(self.sovereignty_class).reaches(needed)
 
+    def check_password(self, raw_password: str | None) -> bool:
+        """As Django's, whose hash is made anew when its parameters are old ones: of the same
+        password, so that no session ends, and never over one that was changed meanwhile."""
+        return check_password(raw_password, self.password, self._rehash)
+
+    def _rehash(self, raw_password: str) -> None:
+        old, self.password = self.password, make_password(raw_password)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('aevon.rehash', 'on', true)")
+            User.objects.filter(pk=self.pk, password=old).update(password=self.password)
+            cursor.execute("SELECT set_config('aevon.rehash', '', true)")
+
     class Meta:
         constraints = [
             models.CheckConstraint(
@@ -53,12 +68,18 @@ class User(AbstractUser):
 
 
 class Session(models.Model):
-    """One login, from its first token to its end. Ended sessions stay, as a record."""
+    """One login, from its first token to its end. Ended sessions stay, as a record.
+
+    A change of the user's password, and their deactivation, end all of them in the database
+    itself, whoever writes (migration 0007).
+    """
 
     class EndReason(models.TextChoices):
         LOGOUT = "logout", "Logged out"
         ENDED = "ended", "Ended from another session"
         REUSE = "reuse", "Refresh token used twice"
+        PASSWORD = "password", "Password changed"
+        DISABLED = "disabled", "User disabled"
         ADMIN = "admin", "Ended by an administrator"
 
     sid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -68,12 +89,17 @@ class Session(models.Model):
     # The token id of the one refresh token that is still good, as SHA-256: the table is no key.
     refresh_digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
-    refreshed_at = models.DateTimeField()
+    # To within the lifetime of an access token: whoever goes on refreshes by then.
+    last_seen_at = models.DateTimeField()
+    # When the refresh token was replaced by its successor; none has been, or long ago.
+    rotated_at = models.DateTimeField(null=True, blank=True)
     access_expires_at = models.DateTimeField()
     refresh_expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=16, blank=True, choices=EndReason.choices)
-    user_agent = models.CharField(max_length=200, blank=True)
+    user_agent = models.CharField(max_length=USER_AGENT_MAX, blank=True)
+    # The network it was opened from, not the address: enough to know one's own by.
+    address = models.CharField(max_length=43, blank=True)
 
     objects: ClassVar["CachedManager[Self]"] = CachedManager()
 

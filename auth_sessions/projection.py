@@ -104,7 +104,9 @@ def _lock(instance: Group | Permission) -> None:
 
 
 def _lock_sessions(*, instance: User, **_: Any) -> None:
-    """Sessions before their anchor, as a refresh takes them; a deletion takes the anchor first."""
+    """The user, then sessions, then their anchor, as whoever changes them takes them; a deletion
+    would begin with the anchor."""
+    list(User.objects.select_for_update().filter(pk=instance.pk))
     list(Session.objects.select_for_update().filter(user=instance).order_by("pk"))
 
 

@@ -25,6 +25,13 @@ class LogoutSerializer(StrictSerializer):
     everywhere = StrictBooleanField(default=False, help_text="End all of the user's sessions.")
 
 
+class PasswordSerializer(StrictSerializer):
+    """A password and the one to take its place."""
+
+    currentPassword = StrictCharField(max_length=4096)
+    newPassword = StrictCharField(max_length=4096)
+
+
 class TokenPairSerializer(serializers.Serializer[object]):
     """A new pair of tokens."""
 
@@ -55,11 +62,14 @@ class SessionSerializer(serializers.Serializer[object]):
 
     sid = serializers.UUIDField()
     createdAt = serializers.DateTimeField(source="created_at")
-    refreshedAt = serializers.DateTimeField(source="refreshed_at")
+    lastSeenAt = serializers.DateTimeField(
+        source="last_seen_at", help_text="To within the lifetime of an access token."
+    )
     expiresAt = serializers.DateTimeField(
         source="refresh_expires_at", help_text="When it ends unless it is refreshed."
     )
     userAgent = serializers.CharField(source="user_agent")
+    address = serializers.CharField(help_text="The network that it was opened from.")
     current = serializers.BooleanField(
         default=False, help_text="Whether this very request belongs to it."
     )

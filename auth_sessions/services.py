@@ -1,19 +1,23 @@
 """Writes: open, refresh and end sessions."""
 
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
 from django.db import transaction
 from django.utils import timezone
 
 from aevon.signals import session_ending
 from auth_sessions import selectors, tokens
-from auth_sessions.attempts import check_credentials
-from auth_sessions.models import Session, User
+from auth_sessions.addresses import network
+from auth_sessions.attempts import WrongCredentials, check_credentials
+from auth_sessions.models import USER_AGENT_MAX, Session, User
 from auth_sessions.tokens import TokenPair
 
 T = TypeVar("T")
@@ -27,12 +31,22 @@ class _Reused(Exception):
     """The refresh token was spent before."""
 
 
+class TooManySessions(Exception):
+    """The user has as many live sessions as may be; the first of them ends in
+    `retry_after_seconds`, if it is not used again."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
 def log_in(
     *, username: str, password: str, address: str, user_agent: str
 ) -> tuple[UUID, TokenPair]:
-    """Check the password and open a session; its id and tokens. Raises as `check_credentials`."""
+    """Check the password and open a session; its id and tokens. Raises as `check_credentials` and
+    `open_session`."""
     user = check_credentials(username=username, password=password, address=address)
-    return open_session(user, user_agent=user_agent)
+    return open_session(user, user_agent=user_agent, address=address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +69,48 @@ def log_in_browser(
     """
     user = check_credentials(username=username, password=password, address=address)
     end_session_of_token(held, Session.EndReason.ENDED)
-    sid, pair = open_session(user, user_agent=user_agent)
+    sid, pair = open_session(user, user_agent=user_agent, address=address)
     return BrowserSession(user, sid, pair.access, pair.expires_at, pair.refresh)
 
 
-def open_session(user: User, *, user_agent: str = "") -> tuple[UUID, TokenPair]:
-    """Open a session for a user who has been authenticated. `session:{userId}` follows."""
+@transaction.atomic
+def open_session(user: User, *, user_agent: str = "", address: str = "") -> tuple[UUID, TokenPair]:
+    """Open a session for a user who has been authenticated. `session:{userId}` follows.
+
+    Raises `TooManySessions`, and `WrongCredentials` if the password by which they were let in, or
+    their standing as an active user, is no longer so.
+    """
+    user = _as_authenticated(user)
+    _leave_room(user)
     sid, now = uuid.uuid4(), timezone.now()
-    pair = tokens.issue(user, sid)
+    pair = tokens.issue(user, sid, not_after=now + settings.AUTH_SESSION_LIFETIME)
     Session.objects.create(
-        sid=sid, user=user, user_agent=user_agent[:200], refreshed_at=now, **_expiries(pair)
+        sid=sid,
+        user=user,
+        user_agent=user_agent[:USER_AGENT_MAX],
+        address=network(address, ipv4=24, ipv6=48),
+        last_seen_at=now,
+        **_expiries(pair),
     )
     return sid, pair
+
+
+def _as_authenticated(user: User) -> User:
+    """The user's row of now, locked: logins of one user are counted one after the other, and who
+    changes the password meanwhile ends this session, too, or is not let in by the old one."""
+    rows = User.objects.select_for_update(no_key=True)
+    found = rows.filter(pk=user.pk, password=user.password, is_active=True).first()
+    if found is None:
+        raise WrongCredentials
+    return found
+
+
+def _leave_room(user: User) -> None:
+    live = selectors.sessions_of(user.pk)
+    if live.count() >= settings.AUTH_SESSIONS_PER_USER:
+        first = live.order_by("refresh_expires_at").values_list("refresh_expires_at", flat=True)
+        wait = first[0] - timezone.now()
+        raise TooManySessions(math.ceil(wait.total_seconds()))
 
 
 def _expiries(pair: TokenPair) -> dict[str, str | datetime]:
@@ -80,8 +124,9 @@ def _expiries(pair: TokenPair) -> dict[str, str | datetime]:
 def refresh(token: str) -> TokenPair:
     """Rotate a refresh token (RFC 9700, 4.14.2): a new pair, and the old token is spent.
 
-    A spent token that comes again ends its session: one of the two who used it is a thief.
-    Raises `SessionOver`.
+    For `AUTH_REFRESH_GRACE` a spent token is still answered, with the very successor that it was
+    given first: two requests at once, or one whose answer was lost, are no theft. One that comes
+    later ends its session: one of the two who used it is a thief. Raises `SessionOver`.
     """
     return _with_latest(token, _rotate)
 
@@ -112,41 +157,81 @@ def _with_latest(token: str, act: Callable[[tokens.Claims], T]) -> T:
 def _rotate(claims: tokens.Claims) -> TokenPair:
     """The new pair. Raises `SessionOver`, `_Reused`."""
     session = _locked(claims)
-    pair = tokens.issue(session.user, session.sid)
-    session.refreshed_at = timezone.now()
-    for name, value in _expiries(pair).items():
-        setattr(session, name, value)
-    session.save(update_fields=["refreshed_at", *_expiries(pair)])
+    if tokens.is_latest(session, claims):
+        session.rotated_at = timezone.now()
+    elif not _was_just_spent(session, claims):
+        raise _Reused
+    pair = _next_pair(session, tokens.successor(claims.jti))
+    _keep(session, rotated_at=session.rotated_at, **_expiries(pair))
     return pair
+
+
+def _was_just_spent(session: Session, claims: tokens.Claims) -> bool:
+    if session.rotated_at is None or not tokens.is_latest_but_one(session, claims):
+        return False
+    return timezone.now() - session.rotated_at <= settings.AUTH_REFRESH_GRACE
 
 
 @transaction.atomic
 def _renew(claims: tokens.Claims) -> BrowserSession:
     """The new access token, and the later refresh token if it is time. Raises as `_rotate`."""
     session = _locked(claims)
-    pair = tokens.issue(session.user, session.sid, refresh_id=claims.jti)
-    session.refreshed_at, session.access_expires_at = timezone.now(), pair.access_expires_at
+    if not tokens.is_latest(session, claims):
+        raise _Reused
+    pair = _next_pair(session, claims.jti)
     later = tokens.is_half_over(claims, pair)
-    if later:
-        session.refresh_expires_at = pair.refresh_expires_at
-    session.save(update_fields=["refreshed_at", "access_expires_at", "refresh_expires_at"])
+    ends = pair.refresh_expires_at if later else session.refresh_expires_at
+    _keep(session, access_expires_at=pair.access_expires_at, refresh_expires_at=ends)
     refresh_token = pair.refresh if later else None
     return BrowserSession(session.user, session.sid, pair.access, pair.expires_at, refresh_token)
 
 
 def _locked(claims: tokens.Claims) -> Session:
-    """The live session of its latest refresh token. Raises `SessionOver`, `_Reused`."""
+    """The live session of a refresh token, latest or not. Raises `SessionOver`."""
     session = (
         Session.objects.select_for_update(of=("self",))
         .select_related("user")
         .filter(sid=claims.sid, user_id=claims.user_id, ended_at=None)
         .first()
     )
-    if session is None or not session.user.is_active:
+    if session is None or not session.user.is_active or _last_end(session) <= timezone.now():
         raise SessionOver
-    if not tokens.belongs(session, claims):
-        raise _Reused
     return session
+
+
+def _next_pair(session: Session, refresh_id: str) -> TokenPair:
+    not_after = _last_end(session)
+    return tokens.issue(session.user, session.sid, not_after=not_after, refresh_id=refresh_id)
+
+
+def _last_end(session: Session) -> datetime:
+    """When the session ends however much it is used (NIST SP 800-63B-4, 5.2)."""
+    lifetime: timedelta = settings.AUTH_SESSION_LIFETIME
+    return session.created_at + lifetime
+
+
+def _keep(session: Session, **fields: object) -> None:
+    fields["last_seen_at"] = timezone.now()
+    for name, value in fields.items():
+        setattr(session, name, value)
+    session.save(update_fields=list(fields))
+
+
+def change_password(user_id: int, *, current: str, new: str, address: str) -> None:
+    """Change the user's own password, which ends all their sessions, after what these left unsaved
+    has been persisted.
+
+    Attempts are counted as those to log in. Raises `WrongCredentials`, `TooManyLogins`, and
+    Django's `ValidationError` where the new one is too weak.
+    """
+    username = User.objects.values_list("username", flat=True).get(pk=user_id)
+    user = check_credentials(username=username, password=current, address=address)
+    validate_password(new, user)
+    session_ending.send(sender=Session, user_id=user.pk)
+    with transaction.atomic():
+        locked = _as_authenticated(user)
+        locked.set_password(new)
+        locked.save(update_fields=["password"])
 
 
 def end_session(user_id: int, sid: UUID | str, reason: str = Session.EndReason.LOGOUT) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from django.utils.crypto import salted_hmac
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 
@@ -45,15 +46,20 @@ class TokenPair:
         return int(self.access_expires_at.timestamp())
 
 
-def issue(user: User, sid: UUID, *, refresh_id: str | None = None) -> TokenPair:
+def issue(
+    user: User, sid: UUID, *, refresh_id: str | None = None, not_after: datetime | None = None
+) -> TokenPair:
     """Sign a pair for this session. The access token carries id, email and class (domain.md).
 
-    With `refresh_id` the refresh token is the one of that id, with a later end.
+    With `refresh_id` the refresh token is the one of that id, with a later end. Neither token lives
+    longer than `not_after`.
     """
     access, refresh = AccessToken(), RefreshToken()
     if refresh_id is not None:
         refresh["jti"] = refresh_id
     for token in (access, refresh):
+        if not_after is not None:
+            token["exp"] = min(token["exp"], int(not_after.timestamp()))
         token["sub"] = str(user.pk)
         token["sid"] = str(sid)
     access["email"] = user.email
@@ -75,6 +81,15 @@ def read_access(token: str) -> Claims:
 def read_refresh(token: str) -> Claims:
     """The claims of a refresh token; raises `InvalidToken`."""
     return _read(token, RefreshToken)
+
+
+def successor(jti: str) -> str:
+    """The id of the refresh token that follows this one.
+
+    It is derived, so that requests that spend one token at the same time are all given the same
+    next one, and nobody has to keep it meanwhile; without Django's secret it cannot be guessed.
+    """
+    return salted_hmac("auth_sessions.successor", jti, algorithm="sha256").hexdigest()
 
 
 def digest(jti: str) -> str:
@@ -103,9 +118,14 @@ def _read(text: str, kind: type[Token]) -> Claims:
         raise InvalidToken from error
 
 
-def belongs(session: Session, claims: Claims) -> bool:
+def is_latest(session: Session, claims: Claims) -> bool:
     """Whether the refresh token is the session's latest."""
-    return session.user_id == claims.user_id and session.refresh_digest == digest(claims.jti)
+    return session.refresh_digest == digest(claims.jti)
+
+
+def is_latest_but_one(session: Session, claims: Claims) -> bool:
+    """Whether the refresh token is the one that the session's latest has followed."""
+    return session.refresh_digest == digest(successor(claims.jti))
 
 
 def is_half_over(claims: Claims, pair: TokenPair) -> bool:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("browser/", browser.BrowserView.as_view(), name="browser"),
     path("browser/access/", browser.BrowserAccessView.as_view(), name="browser-access"),
     path("logout/", views.LogoutView.as_view(), name="logout"),
+    path("password/", views.PasswordView.as_view(), name="password"),
     path("sessions/", views.SessionsView.as_view(), name="sessions"),
     path("sessions/<uuid:sid>/", views.SessionView.as_view(), name="session"),
     path("validate/", views.validate, name="validate"),

@@ -1,13 +1,12 @@
 """The endpoints of sessions, and the one that an API gateway asks."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
 
-from django.conf import settings
+from django.core.exceptions import ValidationError as WeakPassword
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
@@ -19,6 +18,7 @@ from rest_framework.exceptions import (
     NotFound,
     ParseError,
     PermissionDenied,
+    ValidationError,
 )
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
@@ -26,15 +26,17 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from aevon.api.callers import caller
-from aevon.api.exceptions import TooManyAttempts
+from aevon.api.exceptions import TooManyAttempts, TooManySessions
 from aevon.api.problems import CONTENT_TYPE, from_exception
 from auth_sessions import attempts, authentication, selectors, services
+from auth_sessions.addresses import client_address
 from auth_sessions.authentication import Principal
 from auth_sessions.models import Session, SovereigntyClass
 from auth_sessions.serializers import (
     LoginResponseSerializer,
     LoginSerializer,
     LogoutSerializer,
+    PasswordSerializer,
     RefreshSerializer,
     SessionListSerializer,
     SessionSerializer,
@@ -43,7 +45,6 @@ from auth_sessions.serializers import (
 from auth_sessions.tokens import TokenPair
 
 BEARER = 'Bearer realm="aevon"'
-HOP_WITH_PORT = re.compile(r"\[([^]]+)\](?::\d*)?|([^:]+):\d*")
 _SID = "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c"
 _PAIR = {"access": "eyJ…", "refresh": "eyJ…", "expiresAt": 1_795_000_000}
 
@@ -141,6 +142,39 @@ class LogoutView(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class PasswordView(APIView):
+    """The caller's own password."""
+
+    @extend_schema(
+        summary="Change your password, which ends all your sessions",
+        request=PasswordSerializer,
+        responses={204: None},
+        tags=["auth"],
+        examples=[
+            OpenApiExample(
+                "change", {"currentPassword": "…", "newPassword": "…"}, request_only=True
+            )
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """This session, too: log in with the new one. Attempts are limited (429) as logins are."""
+        data = validated(PasswordSerializer, request)
+        try:
+            services.change_password(
+                caller(request).pk,
+                current=data["currentPassword"],
+                new=data["newPassword"],
+                address=client_address(request),
+            )
+        except attempts.WrongCredentials:
+            raise ValidationError({"currentPassword": "This is not your password."}) from None
+        except attempts.TooManyLogins as refused:
+            raise TooManyAttempts(refused.retry_after_seconds) from None
+        except WeakPassword as weak:
+            raise ValidationError({"newPassword": weak.messages}) from None
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
 class SessionsView(APIView):
     """The caller's own sessions."""
 
@@ -156,9 +190,10 @@ class SessionsView(APIView):
                         {
                             "sid": _SID,
                             "createdAt": "2026-11-24T10:00:00.000000Z",
-                            "refreshedAt": "2026-11-24T10:00:00.000000Z",
+                            "lastSeenAt": "2026-11-24T10:00:00.000000Z",
                             "expiresAt": "2026-12-01T10:00:00.000000Z",
                             "userAgent": "curl/8",
+                            "address": "192.0.2.0/24",
                             "current": True,
                         }
                     ]
@@ -254,25 +289,8 @@ def login_refusals() -> Iterator[None]:
         raise AuthenticationFailed("No active user has this name and password.") from None
     except attempts.TooManyLogins as refused:
         raise TooManyAttempts(refused.retry_after_seconds) from None
-
-
-def client_address(request: HttpRequest | Request) -> str:
-    """The caller's address as the trusted proxies saw it.
-
-    `X-Forwarded-For` counts only as far as `AEVON_TRUSTED_PROXIES` proxies have written it:
-    what stands before is the client's own invention.
-    """
-    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    trusted = settings.AEVON_TRUSTED_PROXIES
-    if trusted and len(hops) >= trusted and hops[-trusted].strip():
-        return _without_port(hops[-trusted].strip())
-    return str(request.META.get("REMOTE_ADDR", ""))
-
-
-def _without_port(hop: str) -> str:
-    """`192.0.2.1:4711` and `[2001:db8::1]:4711`, as some proxies write them, without the port."""
-    match = HOP_WITH_PORT.fullmatch(hop)
-    return (match[1] or match[2]) if match else hop
+    except services.TooManySessions as refused:
+        raise TooManySessions(refused.retry_after_seconds) from None
 
 
 def validated(serializer_class: type[Any], request: Request) -> dict[str, Any]:

@@ -76,6 +76,20 @@ class TooManyAttempts(Problem):
         )
 
 
+class TooManySessions(Problem):
+    """429: the user has as many live sessions as may be; `wait` seconds until the first ends."""
+
+    status_code = 429
+    default_code = "too_many_sessions"
+
+    def __init__(self, wait: float) -> None:
+        seconds = whole_seconds(wait)
+        super().__init__(
+            f"You have too many live sessions. End one, or try again in {seconds} s.",
+            headers={"Retry-After": str(seconds)},
+        )
+
+
 class InternalError(Problem):
     """500: nobody foresaw this; the log has the traceback, the client has no detail."""
 

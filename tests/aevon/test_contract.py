@@ -20,6 +20,7 @@ PATHS = {
     "/api/v1/auth/browser/": {"post", "delete"},
     "/api/v1/auth/browser/access/": {"post"},
     "/api/v1/auth/logout/": {"post"},
+    "/api/v1/auth/password/": {"post"},
     "/api/v1/auth/sessions/": {"get"},
     "/api/v1/auth/sessions/{sid}/": {"delete"},
     "/api/v1/auth/validate/": {"get"},

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from django.contrib.auth.models import Group, Permission
 from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from aevon.cache import SESSION, cache_aside, resources
 from aevon.cache.connection import store
@@ -75,6 +78,12 @@ def session(sid: UUID) -> Session:
     return Session.objects.get(sid=sid)
 
 
+def grace_runs_out() -> None:
+    """As if every refresh token that was spent had been spent some time ago."""
+    long_ago = timezone.now() - timedelta(minutes=1)
+    Session.objects.filter(rotated_at__isnull=False).update(rotated_at=long_ago)
+
+
 def admitted(access: str) -> bool:
     """Whether a request with this access token would be let in."""
     claims = tokens.read_access(access)
@@ -104,9 +113,16 @@ def behind_a_lock(
 ) -> list[T]:
     """What the calls return that have all come as far as the session's row, which is locked by
     somebody who does something `meanwhile` and then commits."""
+    return behind(Session.objects.select_for_update().filter(sid=sid), calls, meanwhile)
+
+
+def behind(
+    rows: QuerySet[Any], calls: Sequence[Callable[[], T]], meanwhile: Callable[[], object]
+) -> list[T]:
+    """As `behind_a_lock`, of other rows."""
     with ThreadPoolExecutor(len(calls)) as pool:
         with transaction.atomic():
-            Session.objects.select_for_update().get(sid=sid)
+            assert rows.first() is not None
             answers = [pool.submit(in_thread(call)) for call in calls]
             wait_for_locks(len(calls))
             meanwhile()

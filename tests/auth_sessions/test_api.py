@@ -16,8 +16,10 @@ from rest_framework.test import APIClient
 
 from aevon.cache import SESSION, resources
 from aevon.cache.connection import store
+from auth_sessions import tokens
 from auth_sessions.models import Session, SessionAnchor, User
 from canvas.models import Canvas
+from tests.auth_sessions.rows import grace_runs_out
 from tests.cache.entry_states import life
 from tests.threads import in_threads
 
@@ -176,10 +178,29 @@ def test_a_refresh_rotates_both_tokens(ada: User) -> None:
     assert document(ada)["sessions"] == {old["sid"]: new["expiresAt"]}
 
 
+def test_twenty_refreshes_of_one_token_at_once_are_all_answered(ada: User) -> None:
+    """With one and the same next token, and access tokens that are let in; the session has been
+    rotated once. A second device has nothing to do with it."""
+    old, other = log_in().json(), log_in().json()
+    ask = partial(APIClient().post, REFRESH, {"refresh": old["refresh"]})
+    answers = [answer.json() for answer in in_threads([ask] * 20, workers=20)]
+    assert {tokens.read_refresh(answer["refresh"]).jti for answer in answers} == {
+        tokens.successor(tokens.read_refresh(old["refresh"]).jti)
+    }
+    assert {validated(answer["access"]) for answer in answers} == {204}
+    latest = APIClient().post(REFRESH, {"refresh": answers[0]["refresh"]}).json()
+    grace_runs_out()
+    assert APIClient().post(REFRESH, {"refresh": answers[1]["refresh"]}).status_code == 401
+    assert validated(latest["access"]) == 401
+    assert validated(other["access"]) == 204
+    assert APIClient().post(REFRESH, {"refresh": other["refresh"]}).status_code == 200
+
+
 def test_a_refresh_token_used_twice_ends_its_session(ada: User) -> None:
     """Thief and victim are both out, at once."""
     old = log_in().json()
     new = APIClient().post(REFRESH, {"refresh": old["refresh"]}).json()
+    grace_runs_out()
     assert APIClient().post(REFRESH, {"refresh": old["refresh"]}).status_code == 401
     assert validated(new["access"]) == 401
     assert APIClient().post(REFRESH, {"refresh": new["refresh"]}).status_code == 401
@@ -192,6 +213,7 @@ def test_a_refresh_token_used_twice_loses_no_window(ada: User) -> None:
     client = bearer(old["access"])
     assert client.patch("/api/v1/canvas/", {"microApps": {}}).status_code == 200
     APIClient().post(REFRESH, {"refresh": old["refresh"]})
+    grace_runs_out()
     assert not Canvas.objects.exists()
     assert APIClient().post(REFRESH, {"refresh": old["refresh"]}).status_code == 401
     assert Canvas.objects.get().revision == 1
@@ -270,6 +292,96 @@ def test_the_list_shows_the_callers_own_sessions(ada: User, make_user: MakeUser)
     listed = bearer(one["access"]).get(SESSIONS).json()["sessions"]
     shown = [(each["sid"], each["current"]) for each in listed]
     assert shown == [(other["sid"], False), (one["sid"], True)]
+
+
+def test_the_list_tells_where_and_when(ada: User) -> None:
+    """By the network, not by the address."""
+    token = log_in().json()["access"]
+    [listed] = bearer(token).get(SESSIONS).json()["sessions"]
+    assert listed["address"] == "127.0.0.0/24"
+    assert listed["createdAt"][:16] == listed["lastSeenAt"][:16]
+    assert set(listed) == {
+        "sid", "createdAt", "lastSeenAt", "expiresAt", "userAgent", "address", "current",
+    }  # fmt: skip
+
+
+PASSWORD = "/api/v1/auth/password/"
+
+
+def test_a_changed_password_ends_every_session_and_loses_no_window(ada: User) -> None:
+    """This one, too, at once; the new one is let in, and the old one is not."""
+    one, other = log_in().json(), log_in().json()
+    assert bearer(one["access"]).patch("/api/v1/canvas/", {"microApps": {}}).status_code == 200
+    change = {"currentPassword": "lovelace", "newPassword": "analytical engine"}
+    assert bearer(one["access"]).post(PASSWORD, change).status_code == 204
+    assert Canvas.objects.get().revision == 1
+    assert {validated(each["access"]) for each in (one, other)} == {401}
+    assert APIClient().post(REFRESH, {"refresh": other["refresh"]}).status_code == 401
+    assert {each.end_reason for each in Session.objects.all()} == {Session.EndReason.PASSWORD}
+    assert [log_in().status_code, log_in(password="analytical engine").status_code] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"currentPassword": "wrong", "newPassword": "analytical engine"}, "currentPassword"),
+        ({"currentPassword": "lovelace", "newPassword": "short"}, "newPassword"),
+        ({"currentPassword": "lovelace", "newPassword": "12345678901"}, "newPassword"),
+        ({"newPassword": "analytical engine"}, "currentPassword"),
+        ({"currentPassword": "lovelace"}, "newPassword"),
+    ],
+)
+def test_a_password_that_cannot_be_changed_changes_nothing(
+    ada: User, change: dict[str, str], field: str
+) -> None:
+    """400 that names the member; the session lives."""
+    token = log_in().json()["access"]
+    answer = bearer(token).post(PASSWORD, change)
+    assert answer.status_code == 400
+    assert {error["field"] for error in answer.json()["errors"]} == {field}
+    assert validated(token) == 204
+    assert User.objects.get().password == ada.password
+
+
+def test_guesses_at_the_own_password_are_limited_as_logins_are(ada: User, settings: Any) -> None:
+    """Together with them: whoever has found a session open does not find out the password."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
+    client, change = bearer(log_in().json()["access"]), {"newPassword": "analytical engine"}
+    guesses = [client.post(PASSWORD, {"currentPassword": str(n), **change}) for n in range(3)]
+    assert [answer.status_code for answer in guesses] == [400, 400, 429]
+    assert 1 <= int(guesses[2]["Retry-After"]) <= 60
+    assert log_in().status_code == 429
+
+
+def test_a_session_too_many_is_429(ada: User, settings: Any) -> None:
+    """And opens none; it says how long."""
+    settings.AUTH_SESSIONS_PER_USER = 1
+    assert log_in().status_code == 200
+    answer = log_in()
+    assert answer.status_code == 429
+    assert 600_000 < int(answer["Retry-After"]) <= 604_800
+    assert answer.json()["type"] == "/problems/too-many-sessions"
+    assert Session.objects.count() == 1
+
+
+def test_the_key_ends_with_the_last_token_whatever_happens_to_sessions(ada: User) -> None:
+    """Within a second: a login, a refresh, a second device, the logout of one."""
+
+    def ends() -> float:
+        return float(time.time() + store().command("PTTL", f"session:{ada.pk}") / 1000)
+
+    first = log_in().json()
+    assert abs(ends() - first["expiresAt"]) <= 1
+    Session.objects.update(access_expires_at=datetime.now(UTC) + timedelta(seconds=60))
+    assert abs(ends() - time.time() - 60) <= 2
+    first |= APIClient().post(REFRESH, {"refresh": first["refresh"]}).json()
+    assert abs(ends() - first["expiresAt"]) <= 1
+    later = datetime.now(UTC) + timedelta(seconds=1_200)
+    second = log_in().json()
+    Session.objects.filter(sid=second["sid"]).update(access_expires_at=later)
+    assert abs(ends() - later.timestamp()) <= 1
+    assert bearer(second["access"]).post(LOGOUT).status_code == 204
+    assert abs(ends() - first["expiresAt"]) <= 1
 
 
 def test_one_session_can_end_another(ada: User) -> None:

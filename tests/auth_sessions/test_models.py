@@ -7,9 +7,11 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.db import IntegrityError, connection, transaction
 
+from aevon.cache import triggers
 from auth_sessions import services
 from auth_sessions.models import Session, SessionAnchor, User
 from tests.auth_sessions.rows import group, permission, session, sql, version
@@ -22,7 +24,6 @@ PERMISSIONS = User.user_permissions.through
 GROUP_PERMISSIONS = Group.permissions.through
 SHOWN = {
     "username": "lovelace",
-    "is_active": False,
     "is_superuser": True,
     "sovereignty_class": "ARCHITECT",
 }
@@ -30,7 +31,6 @@ HIDDEN = {
     "first_name": "Ada",
     "last_name": "King",
     "email": "ada@example.org",
-    "password": "!",
     "is_staff": True,
     "last_login": datetime(2026, 1, 1, tzinfo=UTC),
     "date_joined": datetime(2026, 1, 1, tzinfo=UTC),
@@ -224,10 +224,11 @@ def test_an_update_of_many_raises_each_that_changed(scene: Scene) -> None:
 
 
 def _inserted_session(scene: Scene) -> None:
-    columns = "refresh_digest, created_at, refreshed_at, access_expires_at, refresh_expires_at"
+    names = [f.column for f in Session._meta.concrete_fields if f.column != "sid"]
+    columns = ", ".join(names)
     sql(
-        f"INSERT INTO auth_sessions_session (sid, user_id, {columns}, end_reason, user_agent)"
-        f" SELECT gen_random_uuid(), user_id, {columns}, '', ''"
+        f"INSERT INTO auth_sessions_session (sid, {columns})"
+        f" SELECT gen_random_uuid(), {columns}"
         " FROM auth_sessions_session WHERE user_id = %s",
         scene.ada.pk,
     )
@@ -280,6 +281,62 @@ def test_each_session_of_one_statement_counts(scene: Scene) -> None:
     services.open_session(scene.ada)
     services.open_session(scene.ada)
     assert rises(scene, lambda s: services.end_all_sessions(s.ada.pk)) == (3, 0, 0)
+
+
+def _ends(scene: Scene) -> dict[int, list[str]]:
+    """Why each user's sessions have ended, "" of one that lives."""
+    rows = Session.objects.order_by("created_at").values_list("user_id", "end_reason")
+    return {
+        u.pk: [why for owner, why in rows if owner == u.pk]
+        for u in (scene.ada, scene.bob, scene.stranger)
+    }
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("password", "!", "password"), ("is_active", False, "disabled")],
+)
+def test_a_changed_password_and_a_deactivation_end_all_sessions(
+    scene: Scene, write: Callable[[User, str, object], None], name: str, value: Any, reason: str
+) -> None:
+    """Of this user, whoever writes; one that had ended keeps its reason. Written as it was, nothing
+    ends; and what has ended stays so when the user is let in again."""
+    gone, _ = services.open_session(scene.ada)
+    services.open_session(scene.ada)
+    services.end_session(scene.ada.pk, gone)
+    write(scene.ada, name, getattr(scene.ada, name))
+    assert _ends(scene)[scene.ada.pk] == ["", "logout", ""]
+    write(scene.ada, name, value)
+    assert _ends(scene) == {
+        scene.ada.pk: [reason, "logout", reason],
+        scene.bob.pk: [""],
+        scene.stranger.pk: [""],
+    }
+    write(scene.ada, name, getattr(scene.ada, name))
+    assert "" not in _ends(scene)[scene.ada.pk]
+
+
+def test_a_hash_made_anew_ends_no_session(scene: Scene, settings: Any) -> None:
+    """Old parameters are replaced at the next login; a change in the same transaction does end
+    them, and one that came in between is not undone."""
+    hashers = "django.contrib.auth.hashers."
+    settings.PASSWORD_HASHERS = [hashers + "MD5PasswordHasher", hashers + "PBKDF2PasswordHasher"]
+    ada = User.objects.get(pk=scene.ada.pk)
+    old = make_password("lovelace", hasher="pbkdf2_sha256")
+    sql("ALTER TABLE auth_sessions_user DISABLE TRIGGER end_sessions")
+    _foreign_sql(ada, "password", old)
+    sql("ALTER TABLE auth_sessions_user ENABLE TRIGGER end_sessions")
+    ada.refresh_from_db()
+    stale = User.objects.get(pk=ada.pk)
+    assert ada.check_password("lovelace")
+    now = User.objects.get(pk=ada.pk).password
+    assert now == ada.password != old
+    assert _ends(scene)[ada.pk] == [""]
+    assert stale.check_password("lovelace")
+    assert User.objects.get(pk=ada.pk).password == now
+    _update(ada, "password", "!")
+    assert _ends(scene)[ada.pk] == ["password"]
 
 
 # --- Groups and permissions of the user ------------------------------------------------------
@@ -488,8 +545,10 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
     second = import_module("auth_sessions.migrations.0003_permissions_are_followed")
     third = import_module("auth_sessions.migrations.0004_anchors_are_followed")
     operations = third.Migration.operations
+    ends = import_module("auth_sessions.migrations.0007_sessions_end_with_the_password")
     sql("SET CONSTRAINTS ALL IMMEDIATE")
     with transaction.atomic():
+        sql(ends.BACKWARDS)
         for operation in reversed(operations):
             sql(operation.reverse_sql)
         sql(second.BACKWARDS)
@@ -504,4 +563,5 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
         sql(first.FUNCTIONS)
         sql(second.FORWARDS)
         [sql(operation.sql) for operation in operations]
+        sql(triggers.PIN + ends.FORWARDS)
     assert rises(scene, lambda s: services.open_session(s.ada)) == (1, 0, 0)

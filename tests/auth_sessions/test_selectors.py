@@ -110,12 +110,15 @@ def test_a_document_says_who_the_user_is(make_user: MakeUser, name: str) -> None
 
 
 def test_a_disabled_user_has_a_document_that_says_so(user: User) -> None:
-    """With everything else in it."""
-    opened(user)
+    """With everything else in it. Their sessions have ended; somebody has opened one by hand."""
+    sid = opened(user)
     active = read(user)
     User.objects.filter(pk=user.pk).update(is_active=False)
-    expected = msgspec.structs.replace(active, status="disabled", version=active.version + 1)
-    assert read(user) == expected
+    assert isinstance(selectors.read_documents([user.pk])[user.pk], Gone)
+    Session.objects.filter(sid=sid).update(ended_at=None, end_reason="")
+    found = read(user)
+    assert found == msgspec.structs.replace(active, status="disabled", version=found.version)
+    assert not selectors.admits(found, str(sid))
 
 
 def test_a_document_has_its_anchors_version(user: User) -> None:

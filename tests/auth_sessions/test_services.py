@@ -25,9 +25,11 @@ from auth_sessions.services import SessionOver
 from auth_sessions.tokens import TokenPair
 from tests.auth_sessions.rows import (
     admitted,
+    behind,
     behind_a_lock,
     fence_runs_out,
     fenced,
+    grace_runs_out,
     held,
     loaded,
     loaded_elsewhere,
@@ -77,13 +79,69 @@ def test_an_opened_session_keeps_its_tokens_ends_and_no_token(user: User) -> Non
     assert kept["refresh_expires_at"] == pair.refresh_expires_at
     assert kept["refresh_digest"] == tokens.digest(tokens.read_refresh(pair.refresh).jti)
     assert (kept["user_id"], kept["user_agent"], kept["ended_at"]) == (user.pk, "curl/8", None)
-    assert abs(timezone.now() - kept["refreshed_at"]) < timedelta(seconds=5)
+    assert abs(timezone.now() - kept["last_seen_at"]) < timedelta(seconds=5)
 
 
 def test_a_long_user_agent_is_cut(user: User) -> None:
     """It comes from outside, and refuses no login."""
     sid, _ = services.open_session(user, user_agent="ü" * 1_000)
     assert session(sid).user_agent == "ü" * 200
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("192.0.2.77", "192.0.2.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1::/48"),
+        ("::ffff:192.0.2.77", "192.0.2.0/24"),
+        ("unix:", ""),
+    ],
+)
+def test_an_opened_session_keeps_the_network_and_not_the_address(
+    user: User, address: str, kept: str
+) -> None:
+    """Enough to know one's own by."""
+    sid, _ = services.open_session(user, address=address)
+    assert session(sid).address == kept
+
+
+@committed
+def test_a_user_has_no_more_live_sessions_than_may_be(user: User, settings: Any) -> None:
+    """Exactly so many of sixteen at once; whoever ends one may open another, and so may others."""
+    settings.AUTH_SESSIONS_PER_USER = 3
+
+    def opened() -> int:
+        try:
+            services.open_session(user)
+        except services.TooManySessions as refused:
+            return refused.retry_after_seconds
+        return 0
+
+    waits = in_threads([opened] * 16)
+    assert waits.count(0) == 3 == Session.objects.count()
+    assert all(600_000 < wait <= 604_800 for wait in waits if wait)
+    services.end_session(user.pk, Session.objects.values_list("sid", flat=True)[0])
+    assert [opened() > 0, opened() > 0] == [False, True]
+
+
+@committed
+@pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
+def test_who_is_let_in_by_what_has_just_changed_gets_no_session(
+    user: User, change: dict[str, Any]
+) -> None:
+    """The password was checked before the change, and the session would begin after it."""
+    checked = User.objects.get(pk=user.pk)
+
+    def opens() -> bool:
+        with suppress(WrongCredentials):
+            services.open_session(checked)
+            return True
+        return False
+
+    rows = User.objects.filter(pk=user.pk)
+    locked = rows.select_for_update(no_key=True)
+    assert behind(locked, [opens], lambda: rows.update(**change)) == [False]
+    assert not Session.objects.exists()
 
 
 @committed
@@ -112,15 +170,16 @@ def test_a_refresh_moves_the_sessions_ends_and_nothing_else(user: User) -> None:
     """It is the same session, under the new token's digest."""
     sid, pair = services.open_session(user, user_agent="curl/8")
     past = timezone.now() - timedelta(days=1)
-    Session.objects.update(created_at=past, refreshed_at=past, access_expires_at=past)
+    Session.objects.update(created_at=past, last_seen_at=past, access_expires_at=past)
     before = state(sid)
     new = services.refresh(pair.refresh)
     after = state(sid)
     assert after["access_expires_at"] == new.access_expires_at > before["access_expires_at"]
     assert after["refresh_digest"] == new.refresh_digest != before["refresh_digest"]
-    assert after["refreshed_at"] > before["refreshed_at"]
-    moved = {"access_expires_at", "refresh_expires_at", "refresh_digest", "refreshed_at"}
-    assert {name for name in after if after[name] != before[name]} <= moved
+    assert after["last_seen_at"] > before["last_seen_at"]
+    moved = {"access_expires_at", "refresh_expires_at", "refresh_digest", "last_seen_at"}
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed - {"refresh_expires_at"} == moved - {"refresh_expires_at"} | {"rotated_at"}
 
 
 def test_a_session_is_refreshed_again_and_again(user: User) -> None:
@@ -179,15 +238,14 @@ def test_an_ended_session_is_not_refreshed(user: User) -> None:
     assert state(sid) == before
 
 
-def test_a_disabled_users_session_goes_on_once_they_are_enabled(user: User) -> None:
-    """The token that was refused meanwhile is not spent."""
+def test_a_disabled_users_session_does_not_come_back(user: User) -> None:
+    """Enabled again, they log in again."""
     sid, pair = services.open_session(user)
     User.objects.filter(pk=user.pk).update(is_active=False)
-    before = state(sid)
     assert refreshed(pair.refresh) is None
-    assert state(sid) == before
     User.objects.filter(pk=user.pk).update(is_active=True)
-    assert refreshed(pair.refresh) is not None
+    assert refreshed(pair.refresh) is None
+    assert session(sid).end_reason == Reason.DISABLED
 
 
 @committed
@@ -206,18 +264,72 @@ def test_a_refresh_that_was_rolled_back_spends_no_token(user: User) -> None:
 
 
 @committed
-@pytest.mark.parametrize("callers", [2, 8])
-def test_one_refresh_token_used_at_once_wins_once_and_ends_its_session(
-    user: User, callers: int
-) -> None:
-    """The others are told, and what the winner got is good for nothing."""
+def test_refreshes_of_one_token_at_once_are_one_rotation(user: User) -> None:
+    """All get the same next token; it is good, and the spent one is for ten seconds more. After
+    that it ends the session, and what it was changed for is good for nothing."""
     sid, pair = services.open_session(user)
-    answers = behind_a_lock(sid, [partial(refreshed, pair.refresh)] * callers)
-    [winner] = [answer for answer in answers if answer is not None]
+    answers = behind_a_lock(sid, [partial(refreshed, pair.refresh)] * 8)
+    assert {answer and answer.refresh_digest for answer in answers} == {session(sid).refresh_digest}
+    assert all(answer and admitted(answer.access) for answer in answers)
+    latest = answers[0] and refreshed(answers[0].refresh)
+    assert latest is not None
+    assert session(sid).ended_at is None
+    grace_runs_out()
+    assert answers[1] is not None
+    assert refreshed(answers[1].refresh) is None
     assert session(sid).end_reason == Reason.REUSE
     assert held(user) is None
-    assert not admitted(winner.access)
-    assert refreshed(winner.refresh) is None
+    assert not admitted(latest.access)
+    assert refreshed(latest.refresh) is None
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(9.0, True), (10.5, False)])
+def test_a_spent_token_is_good_for_ten_seconds(user: User, seconds: float, good: bool) -> None:
+    """For the same next token, and from when it was spent first."""
+    sid, pair = services.open_session(user)
+    new = services.refresh(pair.refresh)
+    spent = timezone.now() - timedelta(seconds=seconds)
+    Session.objects.update(rotated_at=spent)
+    again = refreshed(pair.refresh)
+    assert (again is not None) is good
+    assert session(sid).rotated_at == spent
+    if again is not None:
+        assert again.refresh_digest == new.refresh_digest
+
+
+def test_a_token_spent_before_the_last_has_no_grace(user: User) -> None:
+    """Two rotations in ten seconds: the first token is nobody's parallel request."""
+    sid, first = services.open_session(user)
+    services.refresh(services.refresh(first.refresh).refresh)
+    assert refreshed(first.refresh) is None
+    assert session(sid).end_reason == Reason.REUSE
+
+
+def test_the_next_token_cannot_be_guessed_without_the_secret(user: User, settings: Any) -> None:
+    """Nor told from the digest that is kept."""
+    _, pair = services.open_session(user)
+    jti = tokens.read_refresh(pair.refresh).jti
+    mine = tokens.successor(jti)
+    assert tokens.read_refresh(services.refresh(pair.refresh).refresh).jti == mine
+    settings.SECRET_KEY = "another secret of at least thirty-two characters"
+    assert tokens.successor(jti) != mine
+
+
+def test_a_session_ends_after_its_lifetime_however_much_it_is_used(
+    user: User, settings: Any
+) -> None:
+    """No token of it outlives that; then it is over."""
+    sid, pair = services.open_session(user)
+    lifetime = settings.AUTH_SESSION_LIFETIME
+    Session.objects.update(created_at=timezone.now() - lifetime + timedelta(seconds=60))
+    last = session(sid).created_at + lifetime
+    pair = services.refresh(pair.refresh)
+    assert timedelta(0) <= last - pair.access_expires_at < timedelta(seconds=1)
+    assert pair.refresh_expires_at == pair.access_expires_at == session(sid).refresh_expires_at
+    Session.objects.update(created_at=timezone.now() - lifetime)
+    assert refreshed(pair.refresh) is None
+    with pytest.raises(SessionOver):
+        services.renew_access(pair.refresh)
 
 
 @committed
@@ -347,6 +459,7 @@ def test_others_hear_of_an_end_before_it_comes(user: User, way: str) -> None:
     """Once, with the user's id, while the session still lives in both stores."""
     sid, pair = services.open_session(user)
     services.refresh(pair.refresh)
+    grace_runs_out()
     before, heard = held(user), []
 
     def hear(*, user_id: int, **_: Any) -> None:
@@ -377,6 +490,7 @@ def test_a_stolen_session_ends_whatever_it_loses(user: User) -> None:
     """A receiver that cannot save is logged; thief and victim are out all the same."""
     sid, pair = services.open_session(user)
     new = services.refresh(pair.refresh)
+    grace_runs_out()
 
     def fail(**_: Any) -> None:
         raise OperationalError("not today")
@@ -385,6 +499,19 @@ def test_a_stolen_session_ends_whatever_it_loses(user: User) -> None:
         assert refreshed(pair.refresh) is None
     assert session(sid).end_reason == Reason.REUSE
     assert not admitted(new.access)
+
+
+@committed
+def test_a_user_deleted_while_their_password_changes_waits_for_it(user: User) -> None:
+    """Both take the user before the sessions: none is another's deadlock."""
+    services.open_session(user)
+    delete = User.objects.get(pk=user.pk).delete
+    rows = User.objects.filter(pk=user.pk)
+    locked = rows.select_for_update(no_key=True)
+    [(deleted, _)] = behind(locked, [delete], lambda: rows.update(password="!"))
+    assert deleted > 0
+    assert not Session.objects.exists()
+    assert held(user) is None
 
 
 @committed
@@ -451,6 +578,7 @@ def reusing(user: User) -> tuple[str, Callable[[], object], bool]:
     """A spent refresh token comes again."""
     _, pair = services.open_session(user)
     new = services.refresh(pair.refresh)
+    grace_runs_out()
     return new.access, lambda: refreshed(pair.refresh), False
 
 

@@ -174,13 +174,21 @@ def test_session_id_in_another_form(settings: Any) -> None:
 
 
 def test_refresh_token_of_its_session() -> None:
-    """Only the latest one belongs to it, and only to its user."""
-    pair, old = tokens.issue(ADA, SID), tokens.issue(ADA, SID)
-    session = Session(sid=SID, user=ADA, refresh_digest=pair.refresh_digest)
-    assert tokens.belongs(session, tokens.read_refresh(pair.refresh))
-    assert not tokens.belongs(session, tokens.read_refresh(old.refresh))
-    session.user_id = 8
-    assert not tokens.belongs(session, tokens.read_refresh(pair.refresh))
+    """The latest, the one before it, and any other."""
+    old, other = tokens.issue(ADA, SID), tokens.issue(ADA, SID)
+    next_id = tokens.successor(tokens.read_refresh(old.refresh).jti)
+    latest = tokens.issue(ADA, SID, refresh_id=next_id)
+    session = Session(sid=SID, user=ADA, refresh_digest=latest.refresh_digest)
+    claims = [tokens.read_refresh(pair.refresh) for pair in (old, latest, other)]
+    assert [tokens.is_latest(session, each) for each in claims] == [False, True, False]
+    assert [tokens.is_latest_but_one(session, each) for each in claims] == [True, False, False]
+
+
+def test_tokens_end_with_their_session() -> None:
+    """Neither lives longer than it may."""
+    last = datetime.now(UTC) + timedelta(seconds=60)
+    pair = tokens.issue(ADA, SID, not_after=last)
+    assert pair.access_expires_at == pair.refresh_expires_at == last.replace(microsecond=0)
 
 
 def test_pairs_of_one_instant() -> None:

@@ -1,6 +1,7 @@
 """Users and their sessions in the admin."""
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -31,6 +32,19 @@ class UserAdmin(CachedStateAdmin, DjangoUserAdmin, ModelAdmin):  # type: ignore[
         *(DjangoUserAdmin.fieldsets or ()),
         ("ΛΞVON OS", {"fields": ("sovereignty_class",)}),
     )
+    actions = ("log_out_everywhere",)
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may end sessions."""
+        return may_change(request, Session)
+
+    @admin.action(description="Log out everywhere", permissions=["end"])
+    def log_out_everywhere(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """End all sessions of the selected users; they may log in again."""
+        ended = [u for u in queryset if services.end_all_sessions(u.pk, Session.EndReason.ADMIN)]
+        for user in ended:
+            self.log_change(request, user, "Ended all sessions.")
+        self.message_user(request, f"Users logged out: {len(ended)}.")
 
 
 @admin.register(Group)
@@ -58,12 +72,15 @@ class SessionAdmin(CachedStateAdmin, ReadOnlyAdmin):
 
     @admin.action(description="End the selected sessions", permissions=["end"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
-        """The users are refused on their next request."""
-        ended = sum(
-            services.end_session(session.user_id, session.sid, Session.EndReason.ADMIN)
-            for session in queryset.filter(ended_at=None)
-        )
-        self.message_user(request, f"Sessions ended: {ended}.")
+        """The users are refused on their next request. Each is noted, with who did it."""
+        ended = [
+            session
+            for session in queryset.filter(ended_at=None).select_related("user")
+            if services.end_session(session.user_id, session.sid, Session.EndReason.ADMIN)
+        ]
+        for session in ended:
+            self.log_change(request, session, f"Ended a session of {session.user}.")
+        self.message_user(request, f"Sessions ended: {len(ended)}.")
 
 
 @admin.register(SessionAnchor)
@@ -73,3 +90,12 @@ class SessionAnchorAdmin(CachedStateAdmin, ReadOnlyAdmin):
     cache_keyspace = SESSION
     list_display = ("user", "version")
     search_fields = ("user__username",)
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ReadOnlyAdmin):
+    """Who did what in the admin, sessions that were ended included."""
+
+    list_display = ("action_time", "user", "content_type", "object_repr", "change_message")
+    list_filter = ("content_type", "action_flag")
+    search_fields = ("user__username", "object_repr")

@@ -23,7 +23,7 @@ from aevon.cache import (
     resources,
     write_through,
 )
-from aevon.cache.connection import store
+from aevon.cache.connection import Store, store
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.metrics import PUBLISHES
 from aevon.cache.models import Outbox
@@ -35,6 +35,7 @@ from beep import services as beep
 from canvas import services as canvas
 from klepsydra import services as klepsydra
 from tests.auth_sessions.rows import (
+    admitted,
     fence_runs_out,
     fenced,
     group,
@@ -173,6 +174,36 @@ CHANGES: dict[str, Callable[[Scene], object]] = {
 
 class Undone(Exception):
     """A transaction thinks better of it."""
+
+
+@pytest.mark.parametrize("members", [30, 150])
+def test_a_groups_permissions_reach_all_members_at_once(
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_max_num_queries: Any,
+    members: int,
+) -> None:
+    """Two round trips, a fence before the commit and what was committed after it, and as many
+    queries, however many they are."""
+    readers = group("readers", "view_user")
+    readers.user_set.set([make_user() for _ in range(members)])
+    pairs = [services.open_session(user)[1] for user in readers.user_set.all()]
+    added, sent = permission("add_user"), []
+    exchange = Store._exchange
+
+    def counted_exchange(self: Store, commands: Any, telling: bool) -> Any:
+        sent.append(len(commands))
+        return exchange(self, commands, telling)
+
+    with monkeypatch.context() as patched, django_assert_max_num_queries(8):
+        patched.setattr(Store, "_exchange", counted_exchange)
+        readers.permissions.add(added)
+    assert sent == [members, members]
+    documents = [loaded(user) for user in readers.user_set.all()]
+    assert {tuple(each["permissions"]) for each in documents} == {
+        ("auth_sessions.add_user", "auth_sessions.view_user")
+    }
+    assert all(admitted(pair.access) for pair in pairs)
 
 
 @pytest.mark.parametrize("what", CHANGES)

@@ -7,6 +7,7 @@ import { ago } from "../words.js";
 import { fetched, repeat } from "./repeat.js";
 
 const READ_MS = 5000;
+const SEEN_MS = 20 * 60_000;
 const BROWSERS = [[/Edg\//, "Edge"], [/Firefox\//, "Firefox"], [/Chrome\//, "Chrome"], [/Safari\//, "Safari"], [/curl\//, "curl"], [/python/i, "Python"]];
 const SYSTEMS = [[/Android/, "Android"], [/iPhone|iPad/, "iOS"], [/Windows/, "Windows"], [/Mac OS X/, "macOS"], [/Linux/, "Linux"]];
 
@@ -67,10 +68,23 @@ function item(session, now, end) {
       "div",
       {},
       h("p", {}, device, " ", ...here),
-      h("p", { class: "quiet" }, `since ${ago(Date.parse(session.createdAt), now)}`),
+      h("p", { class: "quiet" }, whereAndWhen(session, now)),
     ),
     h("button", { type: "button", "aria-label": `${label}: ${device}`, onclick: end }, label),
   );
+}
+
+function whereAndWhen({ address, createdAt, lastSeenAt }, now) {
+  const opened = `signed in ${ago(Date.parse(createdAt), now)}`;
+  const seen = Date.parse(lastSeenAt);
+  // One in use is seen as often as its access token ends: of less than that there is nothing to say.
+  const idle = now - seen > SEEN_MS ? [`last seen ${ago(seen, now)}`] : [];
+  return [address ? `${opened} from ${networkOf(address)}` : opened, ...idle].join(", ");
+}
+
+/** "192.0.2.0/24" as "192.0.2.x", "2001:db8:1::/48" as "2001:db8:1:x". */
+function networkOf(address) {
+  return address.replace(/\.0\/24$/, ".x").replace(/::\/48$/, ":x");
 }
 
 function deviceOf(agent) {

@@ -52,11 +52,15 @@ class User(AbstractUser):
         return check_password(raw_password, self.password, self._rehash)
 
     def _rehash(self, raw_password: str) -> None:
-        old, self.password = self.password, make_password(raw_password)
+        rows, new = User.objects.filter(pk=self.pk), make_password(raw_password)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('aevon.rehash', 'on', true)")
-            User.objects.filter(pk=self.pk, password=old).update(password=self.password)
+            replaced = rows.filter(password=self.password).update(password=new)
             cursor.execute("SELECT set_config('aevon.rehash', '', true)")
+        if not replaced:  # somebody was faster: with the same password, or with another one
+            new = rows.values_list("password", flat=True).first() or ""
+        if replaced or check_password(raw_password, new):
+            self.password = new
 
     class Meta:
         constraints = [

@@ -13,6 +13,7 @@ from django.db import IntegrityError, connection, transaction
 
 from aevon.cache import triggers
 from auth_sessions import services
+from auth_sessions.attempts import WrongCredentials
 from auth_sessions.models import Session, SessionAnchor, User
 from tests.auth_sessions.rows import group, permission, session, sql, version
 
@@ -318,8 +319,8 @@ def test_a_changed_password_and_a_deactivation_end_all_sessions(
 
 
 def test_a_hash_made_anew_ends_no_session(scene: Scene, settings: Any) -> None:
-    """Old parameters are replaced at the next login; a change in the same transaction does end
-    them, and one that came in between is not undone."""
+    """Old parameters are replaced at the next login, of two at once by one; a password that was
+    changed in between stays so, and its change ends them."""
     hashers = "django.contrib.auth.hashers."
     settings.PASSWORD_HASHERS = [hashers + "MD5PasswordHasher", hashers + "PBKDF2PasswordHasher"]
     ada = User.objects.get(pk=scene.ada.pk)
@@ -328,15 +329,22 @@ def test_a_hash_made_anew_ends_no_session(scene: Scene, settings: Any) -> None:
     _foreign_sql(ada, "password", old)
     sql("ALTER TABLE auth_sessions_user ENABLE TRIGGER end_sessions")
     ada.refresh_from_db()
-    stale = User.objects.get(pk=ada.pk)
+    slower, slowest = User.objects.get(pk=ada.pk), User.objects.get(pk=ada.pk)
     assert ada.check_password("lovelace")
     now = User.objects.get(pk=ada.pk).password
     assert now == ada.password != old
     assert _ends(scene)[ada.pk] == [""]
-    assert stale.check_password("lovelace")
+    assert slower.check_password("lovelace")
     assert User.objects.get(pk=ada.pk).password == now
-    _update(ada, "password", "!")
-    assert _ends(scene)[ada.pk] == ["password"]
+    services.open_session(slower)
+    assert _ends(scene)[ada.pk] == ["", ""]
+    changed = make_password("analytical engine")
+    _update(ada, "password", changed)
+    assert _ends(scene)[ada.pk] == ["password", "password"]
+    assert slowest.check_password("lovelace")  # it was, when it was read
+    assert User.objects.get(pk=ada.pk).password == changed
+    with pytest.raises(WrongCredentials):
+        services.open_session(slowest)
 
 
 # --- Groups and permissions of the user ------------------------------------------------------

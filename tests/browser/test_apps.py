@@ -202,6 +202,7 @@ def test_another_session_is_ended_from_the_list(visit, visitor, person):
     visit.launch("Sessions")
     listed = visit.window("Sessions")
     expect(listed).to_contain_text("this one")
+    expect(listed.get_by_text("from 127.0.0.x")).to_have_count(2)
     listed.get_by_role("button", name="End this session: Firefox on Windows").click()
     expect(listed.get_by_text("Firefox on Windows")).to_have_count(0)
     expect(other.page.locator("#sign-in-note")).to_contain_text("Your session has ended.")

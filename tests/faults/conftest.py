@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
 from aevon.cache.connection import reset
-from aevon.embedded import CacheServer
+from aevon.embedded import CacheServer, PostgresServer
 from auth_sessions import services as sessions
 from auth_sessions.models import User
 from klepsydra import services
-from tests.faults.witness import Witness
+from tests import servers
+from tests.faults.witness import Witness, forget_connections
 
 _folders = itertools.count(1)
 
@@ -41,12 +43,12 @@ def use(settings: Any, time_outs: dict[str, float]) -> Callable[..., None]:
 def make_server(tmp_path: Path) -> Iterator[Callable[..., CacheServer]]:
     """`make_server()`: another cache server, which runs; all have one password."""
     with ExitStack() as stack:
-        servers: list[CacheServer] = []
+        made: list[CacheServer] = []
 
         def make(kind: type[CacheServer] = CacheServer) -> CacheServer:
             server = kind(tmp_path / str(next(_folders)))
-            server.password = servers[0].password if servers else server.password
-            servers.append(server)
+            server.password = made[0].password if made else server.password
+            made.append(server)
             stack.callback(server.kill)
             server.start()
             return server
@@ -95,3 +97,21 @@ def browser() -> Callable[[int], APIClient]:
         return client
 
     return make
+
+
+@pytest.fixture
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """The test run's PostgreSQL, to be stopped; it runs again afterwards. Who wants a connection
+    waits half a second for it, and not the five of a site."""
+    if servers.POSTGRES is None:
+        pytest.skip("PostgreSQL is not this test run's own")
+    patient = connection.settings_dict["OPTIONS"]["pool"]
+    monkeypatch.setitem(
+        connection.settings_dict["OPTIONS"],
+        "pool",
+        patient | {"timeout": 0.5},
+    )
+    forget_connections()
+    yield servers.POSTGRES
+    servers.POSTGRES.start()
+    forget_connections()

@@ -40,7 +40,7 @@ from tests.cache.conftest import counted
 from tests.canvas.helpers import held, patch, window
 from tests.faults import drawings
 from tests.faults.drawings import Drawings, Written, evict, lifetimes_ms, not_clean, sql
-from tests.faults.witness import busy
+from tests.faults.witness import busy, forget_connections
 from tests.klepsydra.rows import SLUG
 from tests.servers import ROOT, environment
 from tests.threads import in_another_thread, in_thread
@@ -55,30 +55,6 @@ written = pytest.fixture(drawings.written)
 
 PERIOD_SECONDS: Final = 1
 CANVAS_URL: Final = "/api/v1/canvas/"
-
-
-@pytest.fixture
-def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    """The test run's PostgreSQL, to be stopped; it runs again afterwards. Who wants a connection
-    waits half a second for it, and not the five of a site."""
-    if servers.POSTGRES is None:
-        pytest.skip("PostgreSQL is not this test run's own")
-    patient = connection.settings_dict["OPTIONS"]["pool"]
-    monkeypatch.setitem(
-        connection.settings_dict["OPTIONS"],
-        "pool",
-        patient | {"timeout": 0.5},
-    )
-    forget_connections()
-    yield servers.POSTGRES
-    servers.POSTGRES.start()
-    forget_connections()
-
-
-def forget_connections() -> None:
-    """This thread's, and the pool of all: the next one is made with the present settings."""
-    connections.close_all()
-    connection.close_pool()  # type: ignore[attr-defined]
 
 
 class Browser:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import redis
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 
 from aevon.cache.connection import store
 from aevon.cache.metrics import LOADS
@@ -132,3 +132,9 @@ def hits(user_id: int) -> bool:
 def direct(server: CacheServer) -> redis.Redis:
     """A client of one's own, past the project."""
     return redis.Redis.from_url(server.url, protocol=2, socket_timeout=10)
+
+
+def forget_connections() -> None:
+    """This thread's, and the pool of all: the next one is made with the present settings."""
+    connections.close_all()
+    connection.close_pool()  # type: ignore[attr-defined]

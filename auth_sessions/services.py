@@ -106,9 +106,10 @@ def _as_authenticated(user: User) -> User:
 
 
 def _leave_room(user: User) -> None:
-    live = selectors.sessions_of(user.pk)
-    if live.count() >= settings.AUTH_SESSIONS_PER_USER:
-        first = live.order_by("refresh_expires_at").values_list("refresh_expires_at", flat=True)
+    live, limit = selectors.sessions_of(user.pk), settings.AUTH_SESSIONS_PER_USER
+    ends = live.order_by("refresh_expires_at").values_list("refresh_expires_at", flat=True)
+    first = list(ends[:limit])
+    if len(first) == limit:
         wait = first[0] - timezone.now()
         raise TooManySessions(math.ceil(wait.total_seconds()))
 

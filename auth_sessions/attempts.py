@@ -1,7 +1,7 @@
 """Passwords, checked under limits per name and per address."""
 
 import hashlib
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import authenticate
@@ -47,22 +47,50 @@ def check_credentials(*, username: str, password: str, address: str) -> User:
 
 
 def _reserve_attempt(username: str, address: str) -> None:
-    name, limit = name_part(username), settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME
-    if wait := _reserve(LOGIN_ATTEMPTS_BY_NAME, name, limit):
+    by_name, by_address = _counters(username, address)
+    if wait := by_name.reserve():
         raise TooManyLogins(wait)
-    limit = settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS
-    if wait := _reserve(LOGIN_ATTEMPTS_BY_ADDRESS, address_part(address), limit):
-        rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, name)
+    if wait := by_address.reserve():
+        by_name.give_back()
         raise TooManyLogins(wait)
-
-
-def _reserve(keyspace: InternalKeyspace, part: str, limit: int) -> int:
-    return rate_limit.reserve(keyspace, part, limit=limit, window_seconds=WINDOW_SECONDS)
 
 
 def _give_back_attempt(username: str, address: str) -> None:
-    rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, name_part(username))
-    rate_limit.give_back(LOGIN_ATTEMPTS_BY_ADDRESS, address_part(address))
+    for counter in _counters(username, address):
+        counter.give_back()
+
+
+def _counters(username: str, address: str) -> tuple["_Counter", "_Counter"]:
+    return (
+        _Counter(
+            LOGIN_ATTEMPTS_BY_NAME, name_part(username), settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME
+        ),
+        _Counter(
+            LOGIN_ATTEMPTS_BY_ADDRESS,
+            address_part(address),
+            settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS,
+        ),
+    )
+
+
+class _Counter(NamedTuple):
+    """What counts the attempts on one name, or from one address."""
+
+    keyspace: InternalKeyspace
+    part: str
+    limit: int
+
+    def reserve(self) -> int:
+        """As `rate_limit.reserve`."""
+        return rate_limit.reserve(
+            self.keyspace, self.part, limit=self.limit, window_seconds=WINDOW_SECONDS
+        )
+
+    def give_back(self) -> None:
+        """As `rate_limit.give_back`."""
+        rate_limit.give_back(
+            self.keyspace, self.part, limit=self.limit, window_seconds=WINDOW_SECONDS
+        )
 
 
 def name_part(username: str) -> str:

@@ -204,6 +204,11 @@ class Store:
             self.exchange([("PING",)], idempotent=True, telling=True)
         return self._life is not None and self._life.sticky
 
+    @property
+    def dragonfly(self) -> bool:
+        """Whether the server is Dragonfly, the only one that has STICK, and CL.THROTTLE."""
+        return self.sticky
+
     def command(self, *args: Any, idempotent: bool = True) -> Any:
         """One command, one round trip. Reads and plain writes may be repeated."""
         return self.exchange([args], idempotent=idempotent).replies[0]

@@ -24,6 +24,7 @@ from django.db import OperationalError
 from django.db import connection as django_connection
 
 from aevon.cache import (
+    LOGIN_ATTEMPTS_BY_NAME,
     CacheError,
     CacheUnavailable,
     WrongType,
@@ -31,6 +32,7 @@ from aevon.cache import (
     connection,
     fences,
     leases,
+    rate_limit,
     write_behind,
 )
 from aevon.cache.codec import encode
@@ -241,6 +243,66 @@ def test_unsaved_document_on_dragonfly(introduced: Any) -> None:
     [script] = [command for command in asked if command[0] == b"EVALSHA"]
     assert (script[3], script[-1]) == (b"canvas:7", b"STICK")
     assert asked[-1] == [b"STICK", b"canvas:dirty:7", b"canvas:since:7"]
+
+
+LIMIT: dict[str, Any] = {"limit": 10, "window_seconds": 60}
+
+
+def throttle(*reply: int) -> bytes:
+    """What CL.THROTTLE answers: limited, limit, remaining, retry after, reset after."""
+    return b"*5\r\n" + b"".join(b":%d\r\n" % number for number in reply)
+
+
+@pytest.mark.parametrize(
+    ("reply", "wait"),
+    [((0, 10, 9, -1, 6), 0), ((1, 10, 0, 5, 60), 5), ((1, 10, 0, 0, 60), 1)],
+    ids=["allowed", "refused", "refused for less than a second"],
+)
+def test_attempt_on_dragonfly(introduced: Any, reply: tuple[int, ...], wait: int) -> None:
+    """Counted by the server's own command, in one round trip."""
+    asked = introduced({**dragonfly(), "CL.THROTTLE": throttle(*reply)}).asked
+    assert rate_limit.reserve(LOGIN_ATTEMPTS_BY_NAME, "ada", **LIMIT) == wait
+    assert asked[-1] == [b"CL.THROTTLE", b"auth:login-name:ada", b"9", b"10", b"60"]
+    assert not any(command[0].startswith(b"EVAL") for command in asked)
+
+
+def test_attempt_given_back_on_dragonfly(introduced: Any) -> None:
+    """By a script that knows how it was counted."""
+    asked = introduced({**dragonfly(), "EVALSHA": b":2\r\n"}).asked
+    rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, "ada", **LIMIT)
+    script = rate_limit.GIVE_BACK_THROTTLED.sha.encode()
+    assert asked[-1] == [b"EVALSHA", script, b"1", b"auth:login-name:ada", b"9", b"10", b"60"]
+
+
+def test_dragonfly_that_refuses_to_throttle(introduced: Any) -> None:
+    """An older one, or by its ACL: the script counts; nobody is let in uncounted, nothing fails."""
+    refused = b"-NOPERM this user has no permissions to run the 'cl.throttle' command\r\n"
+    asked = introduced({**dragonfly(), "CL.THROTTLE": refused, "EVALSHA": b":1200\r\n"}).asked
+    assert rate_limit.reserve(LOGIN_ATTEMPTS_BY_NAME, "ada", **LIMIT) == 2
+    assert asked[-1][:2] == [b"EVALSHA", rate_limit.COUNT.sha.encode()]
+
+
+@pytest.mark.parametrize(
+    ("told", "counted_anew"),
+    [((0, 10, 7, -1, 18), 2), ((0, 10, 9, -1, 3), 0), ((0, 10, 10, -1, 0), 0)],
+    ids=["two others", "no other", "none at all"],
+)
+def test_what_is_counted_anew(told: tuple[int, ...], counted_anew: int) -> None:
+    """All others: the script of Dragonfly, on this server, with a throttle that says this."""
+    stand_in = f"""
+        local server, redis = redis, {{}}
+        redis.call = function(name, key, burst, count, period, quantity)
+          if name ~= 'CL.THROTTLE' then return server.call(name, key) end
+          assert(burst == '9' and count == '10' and period == '60')
+          if quantity > 0 then server.call('SET', key, quantity) end
+          return {{{", ".join(map(str, told))}}}
+        end
+    """
+    key, source = "auth:login-name:ada", rate_limit.GIVE_BACK_THROTTLED.source
+    store().command("SET", key, "before")
+    assert store().command("EVAL", stand_in + source, 1, key, 9, 10, 60) == counted_anew
+    held = store().command("GET", key)
+    assert held == (str(counted_anew).encode() if counted_anew else None)
 
 
 @pytest.mark.parametrize("role", ["slave", "replica"])

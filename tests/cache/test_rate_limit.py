@@ -30,7 +30,7 @@ def reserve(limit: int = 3, window_seconds: int = 60) -> int:
 
 def give_back() -> None:
     """One attempt that succeeded."""
-    rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, "ada")
+    rate_limit.give_back(LOGIN_ATTEMPTS_BY_NAME, "ada", limit=3, window_seconds=60)
 
 
 def test_attempts_up_to_the_limit() -> None:
@@ -131,5 +131,5 @@ def test_keyspace_outside_the_registry() -> None:
     with pytest.raises(UnknownKeyspace):
         rate_limit.reserve(stranger, "ada", limit=3, window_seconds=60)
     with pytest.raises(UnknownKeyspace):
-        rate_limit.give_back(stranger, "ada")
+        rate_limit.give_back(stranger, "ada", limit=3, window_seconds=60)
     assert store().command("DBSIZE") == 0

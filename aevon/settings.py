@@ -173,8 +173,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.db"
 AUTH_USER_MODEL = "auth_sessions.User"
 PASSWORD_HASHERS = [
     "auth_sessions.hashers.LeanArgon2Hasher",
-    # Passwords from elsewhere; rehashed at the next login.
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "auth_sessions.hashers.ImportedPBKDF2Hasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -3,8 +3,10 @@
 Every function raises `django.core.exceptions.ImproperlyConfigured` with the variable's name.
 """
 
+import hmac
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 WEAK_SECRETS = frozenset({"secret", "changeme", "change-me", "insecure", "password"})
 SECRET_MIN_LENGTH = 32
+PATH = r"(?!(api|health|metrics|static)(/|$))[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*"
 
 
 def text(name: str, default: str = "") -> str:
@@ -56,6 +59,23 @@ def number(name: str, default: float, *, minimum: float, maximum: float) -> floa
 def names(name: str, default: str) -> list[str]:
     """Value of `name` as a comma-separated list."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def path(name: str, default: str) -> str:
+    """Value of `name` as a path that is still free below the root, without slashes around it."""
+    value = text(name, default)
+    if not re.fullmatch(PATH, value):
+        raise ImproperlyConfigured(
+            f"{name} must be letters, digits, - and _ in parts between single slashes, and"
+            f" nothing that is there already, not {value!r}."
+        )
+    return value
+
+
+def derived(secret: str, purpose: str) -> str:
+    """16 hexadecimal digits that stay the same for as long as the secret does, and tell nothing
+    of it."""
+    return hmac.new(secret.encode(), f"aevon.{purpose}".encode(), "sha256").hexdigest()[:16]
 
 
 def secret(name: str, *, data_dir: Path, development: bool) -> str:

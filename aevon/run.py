@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import redis
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from aevon import env
@@ -69,7 +70,8 @@ class Site:
             f"  ΛΞVON runs at  {self.url}/\n"
             f"  API docs       {self.url}/api/docs/\n"
             f"  Demo login     {demo['username']} / {demo['password']}\n"
-            f"  Admin          {self.url}/admin/  {admin['username']} / {admin['password']}\n"
+            f"  Admin          {self.url}/{settings.AEVON_ADMIN_PATH}/"
+            f"  {admin['username']} / {admin['password']}\n"
             "\n"
             "  Try `make demo` in another terminal. Ctrl-C stops everything.\n"
         )

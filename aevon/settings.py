@@ -24,6 +24,10 @@ SECRET_KEY = env.secret("DJANGO_SECRET_KEY", data_dir=AEVON_DATA_DIR, developmen
 JWT_SIGNING_KEY = env.secret("JWT_SIGNING_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
 LOCAL_HOSTS = "localhost,127.0.0.1,[::1]" + (",testserver" if DEVELOPMENT else "")
 ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", LOCAL_HOSTS)
+# Where the admin is. In production nobody guesses it (docs/operations.md tells how to ask).
+AEVON_ADMIN_PATH = env.path(
+    "AEVON_ADMIN_PATH", "admin" if DEVELOPMENT else f"admin-{env.derived(SECRET_KEY, 'admin-path')}"
+)
 CSRF_TRUSTED_ORIGINS = env.names("AEVON_CSRF_TRUSTED_ORIGINS", "")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -89,7 +93,12 @@ TEMPLATES = [
         },
     }
 ]
-UNFOLD = {"SITE_TITLE": "ΛΞVON OS", "SITE_HEADER": "ΛΞVON OS", "SITE_SYMBOL": "bolt"}
+UNFOLD = {
+    "SITE_TITLE": "ΛΞVON OS",
+    "SITE_HEADER": "ΛΞVON OS",
+    "SITE_SYMBOL": "bolt",
+    "LOGIN": {"form": "auth_sessions.admin_login.AdminLoginForm"},
+}
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True

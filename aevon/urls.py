@@ -1,10 +1,12 @@
 """Where each service answers. Probes are answered before: aevon/health.py."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from aevon.page.views import page
+from auth_sessions.admin_login import admin_login
 
 api_v1 = [
     path("auth/", include("auth_sessions.urls")),
@@ -22,7 +24,8 @@ urlpatterns = [
         SpectacularSwaggerView.as_view(url_name="schema", http_method_names=["get", "head"]),
         name="docs",
     ),
-    path("admin/", admin.site.urls),
+    path(f"{settings.AEVON_ADMIN_PATH}/login/", admin_login),
+    path(f"{settings.AEVON_ADMIN_PATH}/", admin.site.urls),
 ]
 handler400 = "aevon.api.problems.bad_request"
 handler403 = "aevon.api.problems.permission_denied"

@@ -32,7 +32,9 @@ class TooManyLogins(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def check_credentials(*, username: str, password: str, address: str) -> User:
+def check_credentials(
+    *, username: str, password: str, address: str, staff_only: bool = False
+) -> User:
     """The active user of this name and password. Raises `TooManyLogins`, `WrongCredentials`.
 
     Failed attempts are counted per name and per address in a window of a minute; those that
@@ -40,7 +42,7 @@ def check_credentials(*, username: str, password: str, address: str) -> User:
     """
     _reserve_attempt(username, address)
     user = authenticate(username=username, password=password)
-    if not isinstance(user, User):
+    if not isinstance(user, User) or (staff_only and not user.is_staff):
         raise WrongCredentials
     _give_back_attempt(username, address)
     return user

@@ -1,6 +1,7 @@
 """The environment's values: typed, bounded, and named when wrong."""
 
 import os
+import re
 import ssl
 import stat
 import subprocess
@@ -43,6 +44,32 @@ def test_a_choice_outside_the_list_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AEVON_ENV", "staging")
     with pytest.raises(ImproperlyConfigured, match="development, production"):
         env.choice("AEVON_ENV", "development", ("development", "production"))
+
+
+@pytest.mark.parametrize("value", ["desk", "back-room/Desk_7", "apiary"])
+def test_a_path(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """One part, or several."""
+    monkeypatch.setenv("AEVON_X", value)
+    assert env.path("AEVON_X", "admin") == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["/desk", "desk/", "a//b", ".", "a b", "ä", "a?b", "<int:x>", "api", "api/v1", "health"],
+)
+def test_a_wrong_path_names_its_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """An empty part, other characters, or what the site's own paths begin with."""
+    monkeypatch.setenv("AEVON_X", value)
+    with pytest.raises(ImproperlyConfigured, match="AEVON_X"):
+        env.path("AEVON_X", "admin")
+
+
+def test_what_is_derived_of_a_secret() -> None:
+    """The same each time, another for another purpose or secret."""
+    first = env.derived(STRONG, "one")
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert first == env.derived(STRONG, "one")
+    assert len({first, env.derived(STRONG, "two"), env.derived(STRONG[::-1], "one")}) == 3
 
 
 def test_a_development_secret_is_made_once_and_private(tmp_path: Path) -> None:

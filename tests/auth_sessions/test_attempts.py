@@ -1,6 +1,5 @@
 """Attempts to log in: under what they are counted, and what a refusal costs."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from django.test import RequestFactory
 from rest_framework.test import APIClient
 
 from auth_sessions import attempts
-from auth_sessions.hashers import LeanArgon2Hasher
 from auth_sessions.models import User
 from auth_sessions.views import client_address
 
@@ -71,25 +69,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "older": ({"password": OLDER}, "wrong"),
     "older, disabled": ({"password": OLDER, "is_active": False}, "lovelace"),
 }
-
-
-@pytest.fixture
-def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every computation of Argon2id from now on."""
-    seen: list[str] = []
-
-    def spied(name: str) -> Callable[..., Any]:
-        real = getattr(LeanArgon2Hasher, name)
-
-        def spy(*args: Any) -> Any:
-            seen.append(name)
-            return real(*args)
-
-        return spy
-
-    for name in ("encode", "verify"):
-        monkeypatch.setattr(LeanArgon2Hasher, name, spied(name))
-    return seen
 
 
 def log_in(username: str = "ada", password: str = "lovelace") -> Any:

@@ -1,0 +1,50 @@
+"""The admin's door: the same limits, and the same refusal, as every other login's."""
+
+from http import HTTPStatus
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from unfold.forms import AuthenticationForm
+
+from auth_sessions.attempts import TooManyLogins, WrongCredentials, check_credentials
+from auth_sessions.views import client_address
+
+
+class AdminLoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold has no types
+    """A name and a password; `retry_after_seconds` is set when they were refused unseen."""
+
+    retry_after_seconds = 0
+
+    def clean(self) -> dict[str, Any]:
+        """Only staff is let in; anybody else's right password is a wrong one here."""
+        username, password = (self.cleaned_data.get(name) for name in ("username", "password"))
+        if username and password:
+            self.user_cache = self._checked(username, password)
+        return self.cleaned_data  # type: ignore[no-any-return]
+
+    def _checked(self, username: str, password: str) -> Any:
+        address = client_address(self.request)
+        try:
+            return check_credentials(
+                username=username, password=password, address=address, staff_only=True
+            )
+        except WrongCredentials:
+            raise self.get_invalid_login_error() from None
+        except TooManyLogins as refused:
+            self.retry_after_seconds = refused.retry_after_seconds
+            raise forms.ValidationError(
+                f"Too many attempts. Try again in {refused.retry_after_seconds} s.",
+                code="too_many_attempts",
+            ) from None
+
+
+def admin_login(request: HttpRequest) -> HttpResponse:
+    """The site's own view; 429 with `Retry-After` where the form was over the limit."""
+    response: HttpResponse = admin.site.login(request)
+    shown = getattr(response, "context_data", None) or {}  # a redirect shows nothing
+    if wait := getattr(shown.get("form"), "retry_after_seconds", 0):
+        response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+        response["Retry-After"] = str(wait)
+    return response

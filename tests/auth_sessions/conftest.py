@@ -1,0 +1,27 @@
+"""What tests of logins share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from auth_sessions.hashers import LeanArgon2Hasher
+
+
+@pytest.fixture
+def hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every computation of Argon2id from now on."""
+    seen: list[str] = []
+
+    def spied(name: str) -> Callable[..., Any]:
+        real = getattr(LeanArgon2Hasher, name)
+
+        def spy(*args: Any) -> Any:
+            seen.append(name)
+            return real(*args)
+
+        return spy
+
+    for name in ("encode", "verify"):
+        monkeypatch.setattr(LeanArgon2Hasher, name, spied(name))
+    return seen

@@ -1,0 +1,87 @@
+"""The admin's door."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from auth_sessions.models import User
+from tests.threads import in_threads
+
+DOOR = "/admin/login/"
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def chief(make_user: Any) -> User:
+    """Somebody who is let in."""
+    return make_user(username="chief", password="lovelace", is_staff=True)
+
+
+def knock(name: str = "chief", password: str = "lovelace", **headers: str) -> Any:
+    """The answer to an attempt."""
+    return Client(headers=headers).post(DOOR, {"username": name, "password": password})
+
+
+def test_attempts_over_the_limit_are_429_exactly(settings: Any) -> None:
+    """Sixteen at once, and the right password is refused as well; the page says for how long."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 5
+    answers = in_threads([partial(knock, password="wrong")] * 16, workers=16)
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses.count(200), statuses.count(429)) == (5, 11)
+    answer = knock()
+    wait = int(answer["Retry-After"])
+    assert (answer.status_code, 1 <= wait <= 60) == (429, True)
+    assert f"Too many attempts. Try again in {wait} s." in answer.content.decode()
+    assert "sessionid" not in answer.cookies
+
+
+def test_the_limits_are_those_of_every_login(settings: Any) -> None:
+    """Who has tried the API too often is refused here; an address counts as there."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = settings.AEVON_TRUSTED_PROXIES = 1
+    body = {"username": "chief", "password": "wrong"}
+    forwarded = {"X-Forwarded-For": "192.0.2.1"}
+    token = "/api/v1/auth/token/"
+    assert Client(headers=forwarded).post(token, body, "application/json").status_code == 401
+    assert knock(**forwarded).status_code == 429
+    assert knock(**{"X-Forwarded-For": "192.0.2.2"}).status_code == 302
+
+
+def test_a_success_is_not_counted(settings: Any) -> None:
+    """Staff comes in as often as it likes, to where it wanted."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
+    assert [knock().status_code for _ in range(3)] == [302] * 3
+    client = Client()
+    assert client.get("/admin/")["Location"] == f"{DOOR}?next=/admin/"
+    client.post(f"{DOOR}?next=/admin/", {"username": "chief", "password": "lovelace"})
+    assert client.get("/admin/").status_code == 200
+
+
+def test_every_refusal_is_the_same(make_user: Any, hashes: list[str], settings: Any) -> None:
+    """Of somebody who is no staff, too, whose right password counts as a wrong one."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
+    make_user(username="ada", password="lovelace")
+    make_user(username="gone", password="lovelace", is_staff=True, is_active=False)
+    cases = [("ada", "lovelace"), ("chief", "wrong"), ("gone", "lovelace"), ("none", "lovelace")]
+    hashes.clear()
+    said = {_said(knock(*case), case[0]) for case in cases}
+    assert len(said) == 1
+    assert len(hashes) == len(cases)
+    assert [knock(*case).status_code for case in cases] == [429] * len(cases)
+    assert len(hashes) == len(cases)
+
+
+def _said(answer: Any, name: str) -> tuple[int, str]:
+    """Status and page, but for the name that was typed in, and the token."""
+    html = answer.content.decode().replace(f'value="{name}"', "")
+    return answer.status_code, html.replace(str(answer.context["csrf_token"]), "")
+
+
+@pytest.mark.parametrize("form", [{}, {"username": "chief"}, {"username": "", "password": "x"}])
+def test_half_a_form(form: dict[str, str], hashes: list[str]) -> None:
+    """It is shown again; nothing was tried."""
+    answer = Client().post(DOOR, form)
+    assert answer.status_code == 200
+    assert "This field is required." in answer.content.decode()
+    assert hashes == []

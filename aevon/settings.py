@@ -32,8 +32,15 @@ CSRF_TRUSTED_ORIGINS = env.names("AEVON_CSRF_TRUSTED_ORIGINS", "")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Strict"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AUTH_REFRESH_COOKIE_SECURE = not DEVELOPMENT
+AUTH_REFRESH_COOKIE_NAME = "aevon_refresh"
+if not DEVELOPMENT:
+    # Neither another host of the domain nor a page without TLS can put one in its place. The last
+    # goes to one path only, which `__Host-` does not allow.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
+    AUTH_REFRESH_COOKIE_NAME = f"__Secure-{AUTH_REFRESH_COOKIE_NAME}"
 SECURE_SSL_REDIRECT = not DEVELOPMENT
 # Gateways ask inside the network, without TLS.
 SECURE_REDIRECT_EXEMPT = [r"^api/v1/auth/validate/$"]
@@ -67,6 +74,7 @@ INSTALLED_APPS = [
     "beep",
 ]
 MIDDLEWARE = [
+    "aevon.headers.HeadersMiddleware",
     "aevon.health.ProbesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -107,6 +115,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = env.text("AEVON_STATIC_ROOT", "" if DEVELOPMENT else str(BASE_DIR / "staticfiles"))
 WHITENOISE_USE_FINDERS = DEVELOPMENT
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- PostgreSQL -----------------------------------------------------------------------------

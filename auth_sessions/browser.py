@@ -22,7 +22,7 @@ from auth_sessions.services import BrowserSession
 from auth_sessions.tokens import REFRESH_LIFETIME
 from auth_sessions.views import AnonymousView, login_refusals, validated
 
-COOKIE: Final = "aevon_refresh"
+COOKIE: Final[str] = settings.AUTH_REFRESH_COOKIE_NAME
 PATH: Final = "/api/v1/auth/browser/"
 
 _HEADER: Final = OpenApiParameter(

@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AuthenticationForm
 
+from auth_sessions.addresses import client_address
 from auth_sessions.attempts import TooManyLogins, WrongCredentials, check_credentials
-from auth_sessions.views import client_address
 
 
 class AdminLoginForm(AuthenticationForm):  # type: ignore[misc]  # unfold has no types

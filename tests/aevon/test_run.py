@@ -1,9 +1,12 @@
 """`make run`, for real: what it tells, what it leaves behind, and what it refuses."""
 
+import contextlib
+import http.client
 import os
 import signal
 import socket
 import urllib.request
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -45,6 +48,16 @@ def get(url):
         return response.status
 
 
+def headers_of_nothing(url):
+    """What the web server itself adds to an answer without content."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("DELETE", "/api/v1/auth/browser/", headers={"X-Aevon-Page": "1"})
+        answer = connection.getresponse()
+        assert answer.status == 204
+        return {name.lower() for name, _ in answer.getheaders()}
+
+
 def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
     """While it runs, run.json tells the truth; after Ctrl-C no process and no file is left."""
     with make_run(tmp_path) as (process, told):
@@ -54,6 +67,7 @@ def test_run_tells_where_everything_is_and_leaves_nothing(tmp_path):
         assert set(told["pids"]) == pids
         assert all(psutil.pid_exists(pid) for pid in told["pids"].values())
         assert get(f"{told['url']}/health/live") == 200
+        assert not {"content-length", "transfer-encoding"} & headers_of_nothing(told["url"])
         with psycopg.connect(told["databaseUrl"]) as db:
             users = db.execute("SELECT username, is_superuser FROM auth_sessions_user ORDER BY 1")
             assert users.fetchall() == [("admin", True), ("demo", False)]

@@ -105,6 +105,7 @@ UNFOLD = {
     "SITE_TITLE": "ΛΞVON OS",
     "SITE_HEADER": "ΛΞVON OS",
     "SITE_SYMBOL": "bolt",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/page/mark.svg"}],
     "LOGIN": {"form": "auth_sessions.admin_login.AdminLoginForm"},
 }
 LANGUAGE_CODE = "en-us"

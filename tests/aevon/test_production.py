@@ -127,5 +127,5 @@ def test_production_does_not_start_with_it(name: str, value: str) -> None:
         command, cwd=ROOT, env=given, capture_output=True, text=True, check=False
     )
     assert start.returncode == 1
-    assert f"ImproperlyConfigured: {name} must" in start.stderr or "too weak" in start.stderr
-    assert not value or value not in start.stderr or name == "AEVON_ADMIN_PATH"
+    assert re.search(rf"ImproperlyConfigured: {name} .*(must|too weak)", start.stderr)
+    assert name == "AEVON_ADMIN_PATH" or not value or value not in start.stderr

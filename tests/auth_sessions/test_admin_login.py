@@ -49,13 +49,28 @@ def test_the_limits_are_those_of_every_login(settings: Any) -> None:
 
 
 def test_a_success_is_not_counted(settings: Any) -> None:
-    """Staff comes in as often as it likes, to where it wanted."""
+    """Staff comes in as often as it likes, to where it wanted, for a working day."""
     settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
     assert [knock().status_code for _ in range(3)] == [302] * 3
+    cookie = knock().cookies["sessionid"]
+    assert (cookie["max-age"], cookie["httponly"], cookie["samesite"]) == (28_800, True, "Strict")
     client = Client()
     assert client.get("/admin/")["Location"] == f"{DOOR}?next=/admin/"
     client.post(f"{DOOR}?next=/admin/", {"username": "chief", "password": "lovelace"})
     assert client.get("/admin/").status_code == 200
+
+
+def test_the_door_closes_behind_who_is_disabled_or_has_another_password(chief: User) -> None:
+    """On the very next request, as everywhere."""
+    for change in ({"is_active": False}, {"is_staff": False}, {"password": "!"}):
+        User.objects.filter(pk=chief.pk).update(is_active=True, is_staff=True)
+        chief.set_password("lovelace")
+        chief.save()
+        client = Client()
+        client.post(DOOR, {"username": "chief", "password": "lovelace"})
+        assert client.get("/admin/").status_code == 200
+        User.objects.filter(pk=chief.pk).update(**change)
+        assert client.get("/admin/").status_code == 302
 
 
 def test_every_refusal_is_the_same(make_user: Any, hashes: list[str], settings: Any) -> None:

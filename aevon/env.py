@@ -15,8 +15,9 @@ from urllib.parse import parse_qsl, urlencode
 from django.core.exceptions import ImproperlyConfigured
 
 WEAK_SECRETS = frozenset({"secret", "changeme", "change-me", "insecure", "password"})
-SECRET_MIN_LENGTH = 32
 PATH = r"(?!(api|health|metrics|static)(/|$))[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*"
+SECRET_MIN_BYTES = 32
+PEM_MARK = "-----BEGIN"
 
 
 def text(name: str, default: str = "") -> str:
@@ -78,23 +79,61 @@ def derived(secret: str, purpose: str) -> str:
     return hmac.new(secret.encode(), f"aevon.{purpose}".encode(), "sha256").hexdigest()[:16]
 
 
+def confidential(name: str) -> str:
+    """Value of `name`, or the content of the file that `{name}_FILE` names; "" when unset.
+
+    A file is what containers and orchestrators hand secrets in.
+    """
+    file = text(f"{name}_FILE")
+    if not file:
+        return text(name)
+    if text(name):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: set one of them.")
+    return _content(f"{name}_FILE", Path(file))
+
+
+def _content(name: str, path: Path) -> str:
+    try:
+        content = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{name}: {str(path)!r} cannot be read: {error.strerror}."
+        ) from None
+    except ValueError:  # also a NUL in the path
+        raise ImproperlyConfigured(f"{name}: {str(path)!r} is no file of text.") from None
+    if not content:
+        raise ImproperlyConfigured(f"{name}: {str(path)!r} is empty.")
+    return content
+
+
 def secret(name: str, *, data_dir: Path, development: bool) -> str:
-    """A secret of at least 32 characters; made once in `data_dir` (mode 600) in development."""
-    value = text(name)
+    """A secret of at least 32 bytes, or a key in PEM, from `name` or `{name}_FILE`.
+
+    Made once in `data_dir` (mode 600) in development.
+    """
+    value = confidential(name)
     if not value and development:
         return _generated(data_dir / f"{name.lower()}.txt")
     if not value:
-        raise ImproperlyConfigured(f"{name} must be set outside development.")
-    if not development and _is_weak(value):
+        raise ImproperlyConfigured(f"{name} (or {name}_FILE) must be set outside development.")
+    if not development and is_weak(value):
         raise ImproperlyConfigured(
-            f"{name} is too weak: at least {SECRET_MIN_LENGTH} characters, and not a common word."
+            f"{name} is too weak: at least {SECRET_MIN_BYTES} bytes, and not a common word."
         )
     return value
 
 
-def _is_weak(value: str) -> bool:
+def is_weak(value: str) -> bool:
+    """Whether a secret is short, monotonous or made of a common word. A key in PEM is none."""
+    if PEM_MARK in value:
+        return False
     common = any(word in value.lower() for word in WEAK_SECRETS)
-    return len(value) < SECRET_MIN_LENGTH or len(set(value)) < 8 or common
+    return length_in_bytes(value) < SECRET_MIN_BYTES or len(set(value)) < 8 or common
+
+
+def length_in_bytes(value: str) -> int:
+    """What counts for a key; the environment's undecodable bytes included."""
+    return len(value.encode("utf-8", "surrogateescape"))
 
 
 def _generated(path: Path) -> str:

@@ -21,7 +21,9 @@ DRAGONFLY_URL = env.text("DRAGONFLY_URL", RUNNING.get("dragonflyUrl", ""))
 
 DEBUG = False
 SECRET_KEY = env.secret("DJANGO_SECRET_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
+# Text; auth_sessions/keys.py makes keys of it.
 JWT_SIGNING_KEY = env.secret("JWT_SIGNING_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
+JWT_ACCEPTED_KEYS = env.confidential("JWT_ACCEPTED_KEYS")
 LOCAL_HOSTS = "localhost,127.0.0.1,[::1]" + (",testserver" if DEVELOPMENT else "")
 ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", LOCAL_HOSTS)
 # Where the admin is. In production nobody guesses it (docs/operations.md tells how to ask).
@@ -44,7 +46,7 @@ if not DEVELOPMENT:
     AUTH_REFRESH_COOKIE_NAME = f"__Secure-{AUTH_REFRESH_COOKIE_NAME}"
 SECURE_SSL_REDIRECT = not DEVELOPMENT
 # Gateways ask inside the network, without TLS.
-SECURE_REDIRECT_EXEMPT = [r"^api/v1/auth/validate/$"]
+SECURE_REDIRECT_EXEMPT = [r"^api/v1/auth/validate/$", r"^\.well-known/jwks\.json$"]
 # Proxies in front that write X-Forwarded-For and -Proto; with none, these are a client's invention.
 AEVON_TRUSTED_PROXIES = env.integer("AEVON_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if AEVON_TRUSTED_PROXIES else None
@@ -206,8 +208,6 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 JWT_ACCESS_SECONDS = env.integer("JWT_ACCESS_SECONDS", 900, minimum=5, maximum=86_400)
 SIMPLE_JWT = {
-    "ALGORITHM": "HS256",
-    "SIGNING_KEY": JWT_SIGNING_KEY,
     "ISSUER": "aevon",
     "AUDIENCE": "aevon",
     "USER_ID_CLAIM": "sub",
@@ -266,6 +266,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "auth_sessions.schema.document_validate",
+        "auth_sessions.jwks.document",
     ],
 }
 

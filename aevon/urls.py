@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from aevon.page.views import page
 from auth_sessions.admin_login import admin_login
+from auth_sessions.jwks import jwks
 
 api_v1 = [
     path("auth/", include("auth_sessions.urls")),
@@ -26,6 +27,7 @@ urlpatterns = [
     ),
     path(f"{settings.AEVON_ADMIN_PATH}/login/", admin_login),
     path(f"{settings.AEVON_ADMIN_PATH}/", admin.site.urls),
+    path(".well-known/jwks.json", jwks, name="jwks"),
 ]
 handler400 = "aevon.api.problems.bad_request"
 handler403 = "aevon.api.problems.permission_denied"

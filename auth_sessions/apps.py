@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class AuthSessionsConfig(AppConfig):
@@ -6,6 +7,10 @@ class AuthSessionsConfig(AppConfig):
     verbose_name = "Sessions"
 
     def ready(self) -> None:
-        from auth_sessions import projection, schema  # noqa: F401  registers with the schema
+        from auth_sessions import checks, keys, projection, schema  # noqa: F401  two register
 
         projection.connect()
+        if not settings.DEVELOPMENT:
+            # A process that could neither sign nor verify a token is not to serve; in development
+            # the check says so.
+            keys.ring()

@@ -51,7 +51,7 @@ def authenticate(request: HttpRequest | Request) -> Principal | None:
     if scheme.lower() != "bearer":
         return None
     try:
-        claims = tokens.read_access(token.strip())
+        claims = tokens.read_access(token.strip(" "))
     except tokens.InvalidToken:
         raise AuthenticationFailed("The access token is not valid or has expired.") from None
     document = cache_aside.load(SESSIONS, claims.user_id)

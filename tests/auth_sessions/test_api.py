@@ -502,6 +502,9 @@ def _signed(settings: Any, **changes: Any) -> str:
         "jti": "x",
         "iss": "aevon",
         "aud": "aevon",
+        "email": "ada@example.org",
+        "sovereigntyClass": "INITIATE",
+        "iat": int(time.time()),
         "exp": int(time.time()) + 600,
         **changes,
     }

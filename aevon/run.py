@@ -182,11 +182,14 @@ def prepare_database(data_dir: Path, *, ours: bool) -> dict[str, Login]:
     import django  # noqa: PLC0415  # the settings read the environment that was only now set
 
     django.setup()
+    from django.core.checks import run_checks  # noqa: PLC0415
     from django.core.management import call_command  # noqa: PLC0415
     from django.db import DatabaseError, connections  # noqa: PLC0415
 
     from aevon.demo import data  # noqa: PLC0415
 
+    if wrong := [found.msg for found in run_checks() if found.is_serious()]:
+        raise CannotRunError("\n".join(wrong))
     say("Migrating the database …")
     try:
         call_command("migrate", verbosity=0, interactive=False)

@@ -24,6 +24,7 @@ PATHS = {
     "/api/v1/auth/sessions/": {"get"},
     "/api/v1/auth/sessions/{sid}/": {"delete"},
     "/api/v1/auth/validate/": {"get"},
+    "/.well-known/jwks.json": {"get"},
     "/api/v1/klepsydra/psyche/": {"get"},
     "/api/v1/klepsydra/instruments/": {"get"},
     "/api/v1/klepsydra/interactions/": {"post"},
@@ -59,7 +60,7 @@ def test_the_schema_is_valid_without_warnings(tmp_path: Path) -> None:
 
 
 def test_the_schema_has_every_path_of_the_contract(schema: dict[str, Any]) -> None:
-    """Exactly these paths and methods under /api/v1/."""
+    """Exactly these paths and methods."""
     found = {
         path: {method for method in methods if method != "parameters"}
         for path, methods in schema["paths"].items()

@@ -100,6 +100,52 @@ def test_a_strong_secret_is_taken_in_production(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_secret_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the line end that editors leave; its lines stay. A weak one is weak there too."""
+    path = tmp_path / "key"
+    path.write_text(f"{STRONG}\nline two\n")
+    monkeypatch.setenv("AEVON_TEST_KEY_FILE", str(path))
+    assert env.confidential("AEVON_TEST_KEY") == f"{STRONG}\nline two"
+    taken = env.secret("AEVON_TEST_KEY", data_dir=tmp_path, development=True)
+    assert taken == f"{STRONG}\nline two"
+    path.write_text("short")
+    with pytest.raises(ImproperlyConfigured, match="AEVON_TEST_KEY"):
+        env.secret("AEVON_TEST_KEY", data_dir=tmp_path, development=False)
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe"])
+def test_a_secrets_file_that_holds_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    """Missing, empty, or no text: named with its variable, and nothing is made up instead."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("AEVON_TEST_KEY_FILE", str(path))
+    with pytest.raises(ImproperlyConfigured, match=r"^AEVON_TEST_KEY_FILE: '/.*/key' "):
+        env.secret("AEVON_TEST_KEY", data_dir=tmp_path, development=True)
+    monkeypatch.setenv("AEVON_TEST_KEY_FILE", str(tmp_path))
+    with pytest.raises(ImproperlyConfigured, match="Is a directory"):
+        env.confidential("AEVON_TEST_KEY")
+
+
+def test_a_secret_in_two_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody would know which is in force."""
+    (tmp_path / "key").write_text(STRONG)
+    monkeypatch.setenv("AEVON_TEST_KEY", STRONG[::-1])
+    monkeypatch.setenv("AEVON_TEST_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ImproperlyConfigured, match="AEVON_TEST_KEY_FILE are both set"):
+        env.confidential("AEVON_TEST_KEY")
+
+
+def test_a_secret_is_measured_in_bytes() -> None:
+    """As RFC 7518 has it; a key in PEM is no secret, whatever words its letters make."""
+    letters = "äöüßéèàçñøåž"
+    assert not env.is_weak(letters + "Fq2x9Kp3")
+    assert env.is_weak(letters + "Fq2x9Kp")
+    assert not env.is_weak("-----BEGIN PRIVATE KEY-----\nsecretpassword")
+
+
 @pytest.mark.parametrize("content", ["", "not json", "[]"])
 def test_an_unreadable_run_file_counts_as_nothing_running(tmp_path: Path, content: str) -> None:
     """A half-written or foreign `run.json` breaks no command."""

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,6 +83,10 @@ def test_the_id_of_a_secret_tells_nothing_of_it() -> None:
     assert ids[0] == ids[2]
     assert len(set(ids)) == 4
     assert {len(kid) for kid in ids} == {22}
+    plain = [
+        material.part(text) for text in (SECRETS[0].encode(), sha256(SECRETS[0].encode()).digest())
+    ]
+    assert not any(ids[0].startswith(text[:4]) for text in plain)
 
 
 def test_a_secret_is_measured_in_bytes() -> None:

@@ -156,6 +156,14 @@ def test_wrong_port_setting_is_said(tmp_path):
     assert code == 1
 
 
+def test_wrong_key_is_said_before_anything_is_done(tmp_path):
+    """Instead of a site on which nobody can log in; also in development."""
+    servers = {name: os.environ[name] for name in ("DATABASE_URL", "DRAGONFLY_URL")}
+    said, code = refusal(tmp_path, JWT_SIGNING_KEY="too short", **servers)
+    assert said == "JWT_SIGNING_KEY is too short: a secret has 32 bytes at least."
+    assert code == 1
+
+
 def test_taken_port_gives_the_next():
     """A port that somebody listens on is passed over, and so is one that is only reserved."""
     with socket.socket() as listener:

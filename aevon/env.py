@@ -124,10 +124,9 @@ def secret(name: str, *, data_dir: Path, development: bool) -> str:
 
 
 def is_weak(value: str) -> bool:
-    """Whether a secret is short, monotonous or made of a common word. A key in PEM is none."""
-    if PEM_MARK in value:
-        return False
-    common = any(word in value.lower() for word in WEAK_SECRETS)
+    """Whether a secret is short, monotonous or made of a common word, as the letters of a key in
+    PEM may seem to be."""
+    common = any(word in value.lower() for word in WEAK_SECRETS) and PEM_MARK not in value
     return length_in_bytes(value) < SECRET_MIN_BYTES or len(set(value)) < 8 or common
 
 

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rest_framework_simplejwt.tokens import AccessToken as SimpleJWTAccessToken
 
 from auth_sessions import keys, tokens
 from auth_sessions.models import Session, User
@@ -346,6 +347,19 @@ def test_token_of_another_key(settings: Any) -> None:
         tokens.read_access(jwt.encode(claims, "k" * 48, algorithm="HS256"))
     with pytest.raises(InvalidToken):
         tokens.read_access(jwt.encode(claims, settings.JWT_SIGNING_KEY, algorithm="HS384"))
+
+
+def test_token_of_simplejwts_own_key(settings: Any) -> None:
+    """What it would sign with by itself is Django's secret, which is no key of tokens."""
+    token = SimpleJWTAccessToken()
+    token.payload.update(claims_of(tokens.issue(ADA, SID).access))
+    with pytest.raises(InvalidToken):
+        tokens.read_access(str(token))
+    settings.JWT_ACCEPTED_KEYS = settings.SECRET_KEY
+    with pytest.raises(InvalidToken):
+        tokens.read_access(str(token))
+    settings.JWT_SIGNING_KEY = settings.SECRET_KEY
+    assert tokens.read_access(str(token)).user_id == 7
 
 
 def test_session_id_in_another_form(settings: Any) -> None:

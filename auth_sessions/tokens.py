@@ -1,6 +1,7 @@
 """JWTs (RFC 7519) on simplejwt: what they carry, and one way to read them."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -16,6 +17,8 @@ from auth_sessions.models import Session, User
 from auth_sessions.signing import AccessToken, RefreshToken
 
 REFRESH_LIFETIME: Final[timedelta] = RefreshToken.lifetime
+# How far another host's clock may be ahead when it signs: no reason to refuse what it gives.
+CLOCK_SKEW_SECONDS: Final = 60
 
 
 class InvalidToken(Exception):
@@ -124,6 +127,8 @@ def _read(text: str, kind: type[Token], shape: type[_Payload]) -> Claims:
     try:
         token = kind(text.encode("ascii"))  # type: ignore[arg-type]  # bytes are what it decodes
         payload = msgspec.convert(token.payload, shape)
+        if payload.iat > time.time() + CLOCK_SKEW_SECONDS:
+            raise InvalidToken("The token is from the future.")
         return Claims(
             user_id=canonical_user_id(payload.sub),
             sid=str(UUID(payload.sid)),

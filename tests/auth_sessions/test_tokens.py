@@ -378,6 +378,14 @@ def test_refresh_token_of_its_session() -> None:
     assert [tokens.is_latest_but_one(session, each) for each in claims] == [True, False, False]
 
 
+def test_a_token_of_a_host_whose_clock_is_ahead(settings: Any) -> None:
+    """Half a minute is forgiven, and more than a minute is not."""
+    now = int(time.time())
+    assert tokens.read_access(signed(settings, iat=now + 30)).user_id == ADA.pk
+    with pytest.raises(InvalidToken):
+        tokens.read_access(signed(settings, iat=now + 75))
+
+
 def test_tokens_end_with_their_session() -> None:
     """Neither lives longer than it may."""
     last = datetime.now(UTC) + timedelta(seconds=60)

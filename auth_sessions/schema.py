@@ -27,6 +27,10 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     one = {"type": "string", "enum": SovereigntyClass.values}
     text = {"type": "string"}
     needed = "Every one of them is needed, as `X-Permissions` spells it; may be repeated."
+    admitted = {
+        "description": "The caller is in the headers.",
+        "headers": dict.fromkeys(names, header),
+    }
     result["paths"]["/api/v1/auth/validate/"] = {
         "get": {
             "operationId": "auth_validate_retrieve",
@@ -40,12 +44,13 @@ def document_validate(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 _parameter("X-Require-Class", "header", one, "As `class`; both count."),
                 _parameter("permission", "query", text, f"By commas. {needed}"),
                 _parameter("X-Require-Permission", "header", text, "As `permission`."),
+                _parameter(
+                    "ok", "query", {**text, "enum": ["200"]}, "Answer 200 in place of 204 (Envoy)."
+                ),
             ],
             "responses": {
-                "204": {
-                    "description": "The caller is in the headers.",
-                    "headers": dict.fromkeys(names, header),
-                },
+                "204": admitted,
+                "200": admitted,
                 "401": {
                     "description": "No valid access token of a live session.",
                     "content": problem,

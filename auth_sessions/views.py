@@ -223,7 +223,7 @@ class SessionView(APIView):
 @csrf_exempt
 def validate(request: HttpRequest) -> HttpResponseBase:
     """For an API gateway: 204 with the caller in headers, 401, or 403 where the route asks for more
-    (`require`).
+    (`require`). With `?ok=200` it is 200 in place of 204: Envoy takes nothing else for a yes.
 
     Any method, because some gateways keep that of the request they ask about. A plain view: a
     gateway asks on every request, and REST framework would be most of the cost.
@@ -235,7 +235,7 @@ def validate(request: HttpRequest) -> HttpResponseBase:
         require(request, principal)
     except APIException as refusal:
         return _refused(refusal)
-    response = HttpResponse(status=204)
+    response = HttpResponse(status=200 if _parameters(request, "ok") == ["200"] else 204)
     response["X-User-Id"] = str(principal.pk)
     response["X-Session-Id"] = principal.sid
     response["X-Sovereignty-Class"] = principal.sovereignty_class
@@ -265,8 +265,12 @@ def require(request: HttpRequest, principal: Principal) -> None:
             raise PermissionDenied(f"This needs the permission {needed}.")
 
 
+def _parameters(request: HttpRequest, name: str) -> list[str]:
+    return request.GET.getlist(name) if request.META.get("QUERY_STRING") else []
+
+
 def _asked(request: HttpRequest, parameter: str, header: str) -> list[str]:
-    texts = request.GET.getlist(parameter) if request.META.get("QUERY_STRING") else []
+    texts = _parameters(request, parameter)
     if (text := request.META.get(header)) is not None:
         texts = [*texts, text]
     return [each.strip() for text in texts for each in text.split(",")]

@@ -452,6 +452,9 @@ NEEDS: list[tuple[str, dict[str, str], int]] = [
     ("?permission=auth_sessions.view_user,", {}, 400),
     ("", {"X-Require-Class": ""}, 400),
     ("?Class=ARCHITECT&next=1", {}, 204),
+    ("?ok=200", {}, 200),
+    ("?ok=200&class=ARCHITECT", {}, 403),
+    ("?ok=201", {}, 204),
 ]
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from aevon.ports import free_port
 from tests.aevon.programs import environment, make_run
@@ -31,12 +33,18 @@ CADDY = shutil.which("caddy")
 # A line for each of thousands of requests.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 PROGRAMS = {"nginx": NGINX, "caddy": CADDY}
+# A pair, so that who reads for itself gets along with the public key.
+SIGNING_KEY = (
+    Ed25519PrivateKey.generate()
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
 SECRET = "x9Fq2-unguessable-and-long-enough-1234567890"
 PRODUCTION = {
     "AEVON_ENV": "production",
     "AEVON_TRUSTED_PROXIES": "1",
     "DJANGO_SECRET_KEY": SECRET,
-    "JWT_SIGNING_KEY": SECRET[::-1],
+    "JWT_SIGNING_KEY": SIGNING_KEY,
 }
 # `user`: the folders of a test are open to nobody else. It says nothing where nginx is not root.
 NGINX_MAIN = """

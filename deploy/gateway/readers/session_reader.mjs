@@ -112,6 +112,7 @@ export async function openReader({ url, keys, issuer = "aevon", audience = "aevo
   let learned = { connection: -1 };
   redis.on("connect", () => (connections += 1));
   redis.on("error", () => {}); // "ask" until it is back
+  await new Promise((opened) => redis.once("ready", opened).once("error", opened));
 
   async function verified(token) {
     const { kid = "" } = decodeProtectedHeader(token);

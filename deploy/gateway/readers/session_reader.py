@@ -224,6 +224,8 @@ class SessionReader:
             algorithms=[key.algorithm],
             issuer=self._issuer,
             audience=self._audience,
+            # The signer's clock may be ahead (`iat`). `decide` looks at `exp` again, without it.
+            leeway=60,
             options={"require": ["exp", "iss", "aud", "sub", "sid", "typ"]},
         )
         if not _is_id(claims["sub"]):

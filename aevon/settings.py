@@ -265,7 +265,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "auth_sessions.schema.document_validate",
+        "auth_sessions.gateway.document",
         "auth_sessions.jwks.document",
     ],
 }

@@ -1,7 +1,7 @@
 """Who is calling: a signed token whose session lives in `session:{userId}`."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
@@ -13,6 +13,8 @@ from auth_sessions import tokens
 from auth_sessions.models import SovereigntyClass
 from auth_sessions.projection import SESSIONS
 from auth_sessions.selectors import admits
+
+BEARER: Final = 'Bearer realm="aevon"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +77,4 @@ class SessionTokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  DRF's signature
         """For `WWW-Authenticate`; its presence makes DRF answer 401."""
-        return 'Bearer realm="aevon"'
+        return BEARER

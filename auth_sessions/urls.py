@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from auth_sessions import browser, views
+from auth_sessions import browser, gateway, views
 
 urlpatterns = [
     path("token/", views.TokenView.as_view(), name="token"),
@@ -13,5 +13,5 @@ urlpatterns = [
     path("password/", views.PasswordView.as_view(), name="password"),
     path("sessions/", views.SessionsView.as_view(), name="sessions"),
     path("sessions/<uuid:sid>/", views.SessionView.as_view(), name="session"),
-    path("validate/", views.validate, name="validate"),
+    path("validate/", gateway.validate, name="validate"),
 ]

@@ -1,23 +1,17 @@
-"""The endpoints of sessions, and the one that an API gateway asks."""
+"""The endpoints of sessions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, unquote
 from uuid import UUID
 
 from django.core.exceptions import ValidationError as WeakPassword
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import (
-    APIException,
     AuthenticationFailed,
     NotFound,
-    ParseError,
-    PermissionDenied,
     ValidationError,
 )
 from rest_framework.permissions import BasePermission
@@ -27,11 +21,11 @@ from rest_framework.views import APIView
 
 from aevon.api.callers import caller
 from aevon.api.exceptions import TooManyAttempts, TooManySessions
-from aevon.api.problems import CONTENT_TYPE, from_exception
-from auth_sessions import attempts, authentication, selectors, services
+from aevon.api.problems import CONTENT_TYPE
+from auth_sessions import attempts, selectors, services
 from auth_sessions.addresses import client_address
-from auth_sessions.authentication import Principal
-from auth_sessions.models import Session, SovereigntyClass
+from auth_sessions.authentication import BEARER
+from auth_sessions.models import Session
 from auth_sessions.serializers import (
     LoginResponseSerializer,
     LoginSerializer,
@@ -44,7 +38,6 @@ from auth_sessions.serializers import (
 )
 from auth_sessions.tokens import TokenPair
 
-BEARER = 'Bearer realm="aevon"'
 _SID = "0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c"
 _PAIR = {"access": "eyJ…", "refresh": "eyJ…", "expiresAt": 1_795_000_000}
 
@@ -218,70 +211,6 @@ class SessionView(APIView):
         if not services.end_session(caller(request).pk, sid, Session.EndReason.ENDED):
             raise NotFound("You have no such live session.")
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-
-@csrf_exempt
-def validate(request: HttpRequest) -> HttpResponseBase:
-    """For an API gateway: 204 with the caller in headers, 401, or 403 where the route asks for more
-    (`require`). With `?ok=200` it is 200 in place of 204: Envoy takes nothing else for a yes.
-
-    Any method, because some gateways keep that of the request they ask about. A plain view: a
-    gateway asks on every request, and REST framework would be most of the cost.
-    """
-    try:
-        principal = authentication.authenticate(request)
-        if principal is None:
-            raise AuthenticationFailed("No bearer token.")
-        require(request, principal)
-    except APIException as refusal:
-        return _refused(refusal)
-    response = HttpResponse(status=200 if _parameters(request, "ok") == ["200"] else 204)
-    response["X-User-Id"] = str(principal.pk)
-    response["X-Session-Id"] = principal.sid
-    response["X-Sovereignty-Class"] = principal.sovereignty_class
-    # A codename is free text: what a header cannot hold is percent-encoded.
-    names = sorted(principal.permissions)
-    response["X-Permissions"] = ",".join(quote(name, safe=".") for name in names)
-    response["Cache-Control"] = "no-store"
-    return response
-
-
-def require(request: HttpRequest, principal: Principal) -> None:
-    """Hold the caller to what the route asks for, in the query or in headers: `?class=SOVEREIGN` or
-    `X-Require-Class` (that class or a higher one), `?permission=canvas.change_canvas` or
-    `X-Require-Permission` (by commas or repeated, all of them, spelled as in `X-Permissions`).
-
-    Raises `PermissionDenied`; `ParseError` for what no caller could meet, a slip of the gateway's.
-    """
-    for needed in _asked(request, "class", "HTTP_X_REQUIRE_CLASS"):
-        if needed not in SovereigntyClass.values:
-            raise ParseError(f"class: one of {', '.join(SovereigntyClass.values)}.")
-        if not principal.has_class(needed):
-            raise PermissionDenied(f"This needs the class {needed} or a higher one.")
-    for needed in _asked(request, "permission", "HTTP_X_REQUIRE_PERMISSION"):
-        if not all(needed.partition(".")):
-            raise ParseError("permission: app.codename, several separated by commas.")
-        if not principal.has_perm(unquote(needed)):
-            raise PermissionDenied(f"This needs the permission {needed}.")
-
-
-def _parameters(request: HttpRequest, name: str) -> list[str]:
-    return request.GET.getlist(name) if request.META.get("QUERY_STRING") else []
-
-
-def _asked(request: HttpRequest, parameter: str, header: str) -> list[str]:
-    texts = _parameters(request, parameter)
-    if (text := request.META.get(header)) is not None:
-        texts = [*texts, text]
-    return [each.strip() for text in texts for each in text.split(",")]
-
-
-def _refused(refusal: APIException) -> HttpResponseBase:
-    response = from_exception(refusal)
-    if response.status_code == status.HTTP_401_UNAUTHORIZED:
-        response["WWW-Authenticate"] = BEARER
-    response["Cache-Control"] = "no-store"
-    return response
 
 
 @contextmanager

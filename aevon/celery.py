@@ -24,6 +24,7 @@ app.autodiscover_tasks()
 OUTBOX_DRAIN_SECONDS = 2
 AUDIT_SECONDS = 60
 BACKLOG_SECONDS = 10
+FORGET_SECONDS = 6 * 3600
 # At least: the clocks of beat and worker may differ by some seconds.
 EXPIRE_SECONDS = 30
 
@@ -42,6 +43,11 @@ app.conf.beat_schedule = {
         "task": "cache.drain_outbox",
         "schedule": float(OUTBOX_DRAIN_SECONDS),
         "options": {"expire_seconds": EXPIRE_SECONDS},
+    },
+    "auth_sessions.forget_old": {
+        "task": "auth_sessions.forget_old",
+        "schedule": float(FORGET_SECONDS),
+        "options": {"expire_seconds": FORGET_SECONDS},
     },
     "cache.audit": {
         "task": "cache.audit",

@@ -147,7 +147,8 @@ DATABASES["default"]["OPTIONS"]["options"] = " ".join(
 DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": 0,
     "max_size": env.integer("AEVON_DATABASE_POOL_SIZE", 20, minimum=1, maximum=1000),
-    "timeout": 5,
+    # Less than the five seconds that a gateway waits.
+    "timeout": 3,
     # For how long it tries to connect, with pauses that double, before it begins anew for who asks.
     # Its default, five minutes, would keep a process from a PostgreSQL that is long back.
     "reconnect_timeout": 1,
@@ -189,6 +190,7 @@ CACHES = {
 }
 # Admin log-ins must outlive a cache outage.
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # --- Identity -------------------------------------------------------------------------------
 
@@ -227,7 +229,11 @@ AUTH_SESSION_LIFETIME = timedelta(
         "AUTH_SESSION_SECONDS", 2_592_000, minimum=JWT_ACCESS_SECONDS, maximum=315_360_000
     )
 )
-AUTH_SESSIONS_PER_USER = env.integer("AUTH_SESSIONS_PER_USER", 500, minimum=1, maximum=100_000)
+AUTH_SESSION_RECORDS = timedelta(
+    days=env.integer("AUTH_SESSION_RECORD_DAYS", 90, minimum=1, maximum=36_500)
+)
+# Each raises one row more when they all end at once.
+AUTH_SESSIONS_PER_USER = env.integer("AUTH_SESSIONS_PER_USER", 500, minimum=1, maximum=5_000)
 AUTH_LOGIN_ATTEMPTS_PER_USERNAME = env.integer(
     "AUTH_LOGIN_ATTEMPTS_PER_USERNAME", 10, minimum=1, maximum=100_000
 )

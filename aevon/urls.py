@@ -6,7 +6,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from aevon.page.views import page
-from auth_sessions.admin_login import admin_login
+from auth_sessions.admin_login import admin_login, admin_password_change
 from auth_sessions.jwks import jwks
 
 api_v1 = [
@@ -26,6 +26,10 @@ urlpatterns = [
         name="docs",
     ),
     path(f"{settings.AEVON_ADMIN_PATH}/login/", admin_login),
+    path(
+        f"{settings.AEVON_ADMIN_PATH}/password_change/",
+        admin.site.admin_view(admin_password_change, cacheable=True),
+    ),
     path(f"{settings.AEVON_ADMIN_PATH}/", admin.site.urls),
     path(".well-known/jwks.json", jwks, name="jwks"),
 ]

@@ -78,9 +78,12 @@ class FromThePage(BasePermission):
 
 
 def _is_of(request: HttpRequest | Request, origin: str | None) -> bool:
-    """Whether the origin is this host; "null", which is anybody's, is not."""
-    host = request.get_host().lower()
-    return origin is None or origin.lower().partition("://")[2] == host
+    """Whether the origin is this host, and as safe as the request; "null", anybody's, is not."""
+    if origin is None:
+        return True
+    scheme, _, host = origin.lower().partition("://")
+    # Behind a proxy that is not trusted, a request that came over TLS does not look it.
+    return host == request.get_host().lower() and (scheme == "https" or not request.is_secure())
 
 
 class PageView(AnonymousView):

@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote, unquote
 
+from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import status
@@ -64,7 +65,10 @@ def require(request: HttpRequest, principal: Principal) -> None:
 
 
 def _values(request: HttpRequest, name: str) -> list[str]:
-    return request.GET.getlist(name) if request.META.get("QUERY_STRING") else []
+    try:
+        return request.GET.getlist(name) if request.META.get("QUERY_STRING") else []
+    except TooManyFieldsSent:
+        raise ParseError("The query has too many parameters.") from None
 
 
 def _asked(request: HttpRequest, parameter: str, header: str) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from auth_sessions import keys
@@ -13,6 +14,7 @@ CONTENT_TYPE: Final = "application/jwk-set+json"  # RFC 7517, 8.5.2
 MAX_AGE_SECONDS: Final = 300
 
 
+@csrf_exempt
 @require_safe
 @cache_control(public=True, max_age=MAX_AGE_SECONDS)
 def jwks(_: HttpRequest) -> JsonResponse:

@@ -1,13 +1,15 @@
 """Who a user is, which sessions they hold, and the anchor that versions both."""
 
 import uuid
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import connection, models, transaction
 from django.db.models import F, Q
+from django.utils.crypto import salted_hmac
 
 from aevon.cache import CachedManager, CachedQuerySet
 
@@ -39,6 +41,8 @@ class User(AbstractUser):
     sovereignty_class = models.CharField(
         max_length=16, choices=SovereigntyClass.choices, default=SovereigntyClass.INITIATE
     )
+    # What was logged in before, in the admin as well, is no longer.
+    logged_out_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar["UserManager[User]"] = Users()
 
@@ -46,10 +50,26 @@ class User(AbstractUser):
         """As `SovereigntyClass.reaches`."""
         return SovereigntyClass(self.sovereignty_class).reaches(needed)
 
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """What Django's sessions, and so the admin's, hold on to: they end with all others."""
+        stands = f"{self.password} {self.logged_out_at}"
+        salt = "auth_sessions.models.User.session"
+        return salted_hmac(salt, stands, secret=secret, algorithm="sha256").hexdigest()
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        """As Django's, which would miss a session that is opened while it collects."""
+        with transaction.atomic():
+            list(User.objects.select_for_update().filter(pk=self.pk))
+            return super().delete(*args, **options)
+
     def check_password(self, raw_password: str | None) -> bool:
         """As Django's, whose hash is made anew when its parameters are old ones: of the same
         password, so that no session ends, and never over one that was changed meanwhile."""
         return check_password(raw_password, self.password, self._rehash)
+
+    async def acheck_password(self, raw_password: str | None) -> bool:
+        """As `check_password`."""
+        return await sync_to_async(self.check_password)(raw_password)
 
     def _rehash(self, raw_password: str) -> None:
         rows, new = User.objects.filter(pk=self.pk), make_password(raw_password)
@@ -81,7 +101,7 @@ class Session(models.Model):
     class EndReason(models.TextChoices):
         LOGOUT = "logout", "Logged out"
         ENDED = "ended", "Ended from another session"
-        REUSE = "reuse", "Refresh token used twice"
+        REUSE = "reuse", "Refresh token used twice, or by another"
         PASSWORD = "password", "Password changed"
         DISABLED = "disabled", "User disabled"
         ADMIN = "admin", "Ended by an administrator"
@@ -94,23 +114,26 @@ class Session(models.Model):
     refresh_digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
     # To within the lifetime of an access token: whoever goes on refreshes by then.
-    last_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField(db_column="refreshed_at")
     # When the refresh token was replaced by its successor; none has been, or long ago.
     rotated_at = models.DateTimeField(null=True, blank=True)
     access_expires_at = models.DateTimeField()
     refresh_expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=16, blank=True, choices=EndReason.choices)
+    # Its refresh token is in a cookie of the page's, and is good for nothing else.
+    is_page = models.BooleanField(default=False, db_default=False)
     user_agent = models.CharField(max_length=USER_AGENT_MAX, blank=True)
     # The network it was opened from, not the address: enough to know one's own by.
-    address = models.CharField(max_length=43, blank=True)
+    address = models.CharField(max_length=43, blank=True, default="", db_default="")
 
     objects: ClassVar["CachedManager[Self]"] = CachedManager()
 
     class Meta:
         ordering = ["-created_at"]
         indexes = [
-            models.Index(fields=["user"], condition=Q(ended_at=None), name="session_live_of_user")
+            models.Index(fields=["user"], condition=Q(ended_at=None), name="session_live_of_user"),
+            models.Index(fields=["refresh_expires_at"], name="session_by_its_end"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -104,9 +104,8 @@ def _lock(instance: Group | Permission) -> None:
 
 
 def _lock_sessions(*, instance: User, **_: Any) -> None:
-    """The user, then sessions, then their anchor, as whoever changes them takes them; a deletion
-    would begin with the anchor."""
-    list(User.objects.select_for_update().filter(pk=instance.pk))
+    """Sessions before their anchor, as whoever changes them takes them; a deletion would begin with
+    the anchor. The user has been locked by then."""
     list(Session.objects.select_for_update().filter(user=instance).order_by("pk"))
 
 

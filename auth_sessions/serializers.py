@@ -13,6 +13,14 @@ class LoginSerializer(StrictSerializer):
     password = StrictCharField(max_length=4096)
 
 
+class ProgramLoginSerializer(LoginSerializer):
+    """They, and what becomes of the user's other sessions."""
+
+    endOthers = StrictBooleanField(
+        default=False, help_text="End all of the user's other sessions first."
+    )
+
+
 class RefreshSerializer(StrictSerializer):
     """A refresh token."""
 

@@ -5,21 +5,23 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from importlib import import_module
+from typing import Final, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
 from aevon.signals import session_ending
 from auth_sessions import selectors, tokens
 from auth_sessions.addresses import network
-from auth_sessions.attempts import WrongCredentials, check_credentials
-from auth_sessions.models import USER_AGENT_MAX, Session, User
+from auth_sessions.credentials import WrongCredentials, check_credentials
+from auth_sessions.models import USER_AGENT_MAX, Session, SessionAnchor, User
 from auth_sessions.tokens import TokenPair
 
+FORGOTTEN_AT_ONCE: Final = 1_000
 T = TypeVar("T")
 
 
@@ -28,7 +30,7 @@ class SessionOver(Exception):
 
 
 class _Reused(Exception):
-    """The refresh token was spent before."""
+    """The refresh token was spent before, or is not where it belongs."""
 
 
 class TooManySessions(Exception):
@@ -41,11 +43,13 @@ class TooManySessions(Exception):
 
 
 def log_in(
-    *, username: str, password: str, address: str, user_agent: str
+    *, username: str, password: str, address: str, user_agent: str, end_others: bool = False
 ) -> tuple[UUID, TokenPair]:
-    """Check the password and open a session; its id and tokens. Raises as `check_credentials` and
-    `open_session`."""
+    """Check the password and open a session; its id and tokens. With `end_others` all that there
+    were end first. Raises as `check_credentials` and `open_session`."""
     user = check_credentials(username=username, password=password, address=address)
+    if end_others:
+        end_all_sessions(user.pk, Session.EndReason.ENDED)
     return open_session(user, user_agent=user_agent, address=address)
 
 
@@ -69,12 +73,14 @@ def log_in_browser(
     """
     user = check_credentials(username=username, password=password, address=address)
     end_session_of_token(held, Session.EndReason.ENDED)
-    sid, pair = open_session(user, user_agent=user_agent, address=address)
+    sid, pair = open_session(user, user_agent=user_agent, address=address, is_page=True)
     return BrowserSession(user, sid, pair.access, pair.expires_at, pair.refresh)
 
 
 @transaction.atomic
-def open_session(user: User, *, user_agent: str = "", address: str = "") -> tuple[UUID, TokenPair]:
+def open_session(
+    user: User, *, user_agent: str = "", address: str = "", is_page: bool = False
+) -> tuple[UUID, TokenPair]:
     """Open a session for a user who has been authenticated. `session:{userId}` follows.
 
     Raises `TooManySessions`, and `WrongCredentials` if the password by which they were let in, or
@@ -87,6 +93,7 @@ def open_session(user: User, *, user_agent: str = "", address: str = "") -> tupl
     Session.objects.create(
         sid=sid,
         user=user,
+        is_page=is_page,
         user_agent=user_agent[:USER_AGENT_MAX],
         address=network(address, ipv4=24, ipv6=48),
         last_seen_at=now,
@@ -137,8 +144,9 @@ def renew_access(token: str) -> BrowserSession:
 
     Two tabs, or a page reloaded twice, send the same cookie, and an answer may never arrive: what
     rotates would take that for theft. Past half of its life the same token is given a later end,
-    so that a session in daily use goes on. One that `refresh` has spent ends its session here,
-    too: a page never sends its cookie there. Raises `SessionOver`.
+    so that a session in daily use goes on. For sessions of the page alone, as `refresh` is for all
+    others: no script can read the cookie, and whoever brings one kind of token where the other
+    belongs has taken it from somebody; it ends its session. Raises `SessionOver`.
     """
     return _with_latest(token, _renew)
 
@@ -157,7 +165,7 @@ def _with_latest(token: str, act: Callable[[tokens.Claims], T]) -> T:
 @transaction.atomic
 def _rotate(claims: tokens.Claims) -> TokenPair:
     """The new pair. Raises `SessionOver`, `_Reused`."""
-    session = _locked(claims)
+    session = _locked(claims, is_page=False)
     if tokens.is_latest(session, claims):
         session.rotated_at = timezone.now()
     elif not _was_just_spent(session, claims):
@@ -176,7 +184,7 @@ def _was_just_spent(session: Session, claims: tokens.Claims) -> bool:
 @transaction.atomic
 def _renew(claims: tokens.Claims) -> BrowserSession:
     """The new access token, and the later refresh token if it is time. Raises as `_rotate`."""
-    session = _locked(claims)
+    session = _locked(claims, is_page=True)
     if not tokens.is_latest(session, claims):
         raise _Reused
     pair = _next_pair(session, claims.jti)
@@ -187,8 +195,9 @@ def _renew(claims: tokens.Claims) -> BrowserSession:
     return BrowserSession(session.user, session.sid, pair.access, pair.expires_at, refresh_token)
 
 
-def _locked(claims: tokens.Claims) -> Session:
-    """The live session of a refresh token, latest or not. Raises `SessionOver`."""
+def _locked(claims: tokens.Claims, *, is_page: bool) -> Session:
+    """The live session of a refresh token, latest or not. Raises `SessionOver`; `_Reused` for one
+    of the other kind."""
     session = (
         Session.objects.select_for_update(of=("self",))
         .select_related("user")
@@ -197,6 +206,8 @@ def _locked(claims: tokens.Claims) -> Session:
     )
     if session is None or not session.user.is_active or _last_end(session) <= timezone.now():
         raise SessionOver
+    if session.is_page is not is_page:
+        raise _Reused
     return session
 
 
@@ -222,10 +233,12 @@ def change_password(user_id: int, *, current: str, new: str, address: str) -> No
     """Change the user's own password, which ends all their sessions, after what these left unsaved
     has been persisted.
 
-    Attempts are counted as those to log in. Raises `WrongCredentials`, `TooManyLogins`, and
-    Django's `ValidationError` where the new one is too weak.
+    Attempts are counted as those to log in. Raises `WrongCredentials`, `TooManyLogins`,
+    `SessionOver`, and Django's `ValidationError` where the new one is too weak.
     """
-    username = User.objects.values_list("username", flat=True).get(pk=user_id)
+    username = User.objects.values_list("username", flat=True).filter(pk=user_id).first()
+    if username is None:  # deleted a moment ago
+        raise SessionOver
     user = check_credentials(username=username, password=current, address=address)
     validate_password(new, user)
     session_ending.send(sender=Session, user_id=user.pk)
@@ -245,7 +258,8 @@ def end_session(user_id: int, sid: UUID | str, reason: str = Session.EndReason.L
 
 
 def end_all_sessions(user_id: int, reason: str = Session.EndReason.LOGOUT) -> bool:
-    """End every live session of this user; otherwise as `end_session`."""
+    """End every live session of this user, and what they have logged in to in the admin; otherwise
+    as `end_session`."""
     return _end_sessions(user_id, reason)
 
 
@@ -259,19 +273,44 @@ def end_session_of_token(token: str, reason: str = Session.EndReason.LOGOUT) -> 
 
 
 def _end_sessions(user_id: int, reason: str, **which: UUID | str) -> bool:
-    sessions = list(selectors.sessions_of(user_id).filter(**which))
-    if not sessions:
-        return False
+    live = selectors.sessions_of(user_id).filter(**which)
+    are_there = live.exists()
+    if are_there:
+        _announce_end(user_id, reason)
+    with transaction.atomic():
+        if not which:
+            # Locks the user, so that no session begins meanwhile.
+            User.objects.filter(pk=user_id).update(logged_out_at=timezone.now())
+        live.update(ended_at=timezone.now(), end_reason=reason)
+    return are_there
+
+
+def _announce_end(user_id: int, reason: str) -> None:
     if reason == Session.EndReason.REUSE:
         session_ending.send_robust(sender=Session, user_id=user_id)
     else:
         session_ending.send(sender=Session, user_id=user_id)
-    with transaction.atomic():
-        _end(sessions, reason)
-    return True
 
 
-def _end(sessions: list[Session], reason: str) -> None:
-    """Mark as ended; `session:{userId}` follows after the commit."""
-    live = Session.objects.filter(sid__in=[session.sid for session in sessions], ended_at=None)
-    live.update(ended_at=timezone.now(), end_reason=reason)
+def forget_old_sessions() -> int:
+    """Delete the records of sessions that have been over for `AUTH_SESSION_RECORDS`, and what is
+    left of the admin's; how many records. Constant memory.
+
+    They run out when their refresh token would have. Locks sessions before anchors, as whoever
+    ends them does, and passes over what somebody holds.
+    """
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+    forgotten = 0
+    while count := _forget_batch(timezone.now() - settings.AUTH_SESSION_RECORDS):
+        forgotten += count
+    return forgotten
+
+
+@transaction.atomic
+def _forget_batch(before: datetime) -> int:
+    old = Session.objects.filter(refresh_expires_at__lt=before).order_by("refresh_expires_at")
+    rows = list(old.select_for_update(skip_locked=True, of=("self",))[:FORGOTTEN_AT_ONCE])
+    users = {row.user_id for row in rows}
+    list(SessionAnchor.objects.select_for_update().filter(pk__in=users).order_by("pk"))
+    Session.objects.filter(pk__in=[row.pk for row in rows])._raw_delete(DEFAULT_DB_ALIAS)  # noqa: SLF001  what has ended is not cached
+    return len(rows)

@@ -22,15 +22,15 @@ from rest_framework.views import APIView
 from aevon.api.callers import caller
 from aevon.api.exceptions import TooManyAttempts, TooManySessions
 from aevon.api.problems import CONTENT_TYPE
-from auth_sessions import attempts, selectors, services
+from auth_sessions import credentials, selectors, services
 from auth_sessions.addresses import client_address
 from auth_sessions.authentication import BEARER
 from auth_sessions.models import Session
 from auth_sessions.serializers import (
     LoginResponseSerializer,
-    LoginSerializer,
     LogoutSerializer,
     PasswordSerializer,
+    ProgramLoginSerializer,
     RefreshSerializer,
     SessionListSerializer,
     SessionSerializer,
@@ -57,7 +57,7 @@ class TokenView(AnonymousView):
 
     @extend_schema(
         summary="Log in: open a session",
-        request=LoginSerializer,
+        request=ProgramLoginSerializer,
         responses={
             200: LoginResponseSerializer,
             (401, CONTENT_TYPE): OpenApiResponse(
@@ -75,13 +75,14 @@ class TokenView(AnonymousView):
     )
     def post(self, request: Request) -> Response:
         """Open a session; `session:{userId}` is filled. Failed attempts are limited (429)."""
-        data = validated(LoginSerializer, request)
+        data = validated(ProgramLoginSerializer, request)
         with login_refusals():
             sid, pair = services.log_in(
                 username=data["username"],
                 password=data["password"],
                 address=client_address(request),
                 user_agent=request.META.get("HTTP_USER_AGENT", ""),
+                end_others=data["endOthers"],
             )
         return uncached({**_pair(pair), "sid": str(sid)})
 
@@ -159,9 +160,11 @@ class PasswordView(APIView):
                 new=data["newPassword"],
                 address=client_address(request),
             )
-        except attempts.WrongCredentials:
+        except services.SessionOver:
+            raise AuthenticationFailed("The session has ended.") from None
+        except credentials.WrongCredentials:
             raise ValidationError({"currentPassword": "This is not your password."}) from None
-        except attempts.TooManyLogins as refused:
+        except credentials.TooManyLogins as refused:
             raise TooManyAttempts(refused.retry_after_seconds) from None
         except WeakPassword as weak:
             raise ValidationError({"newPassword": weak.messages}) from None
@@ -218,9 +221,9 @@ def login_refusals() -> Iterator[None]:
     """What a login is refused for, as what a client is told."""
     try:
         yield
-    except attempts.WrongCredentials:
+    except credentials.WrongCredentials:
         raise AuthenticationFailed("No active user has this name and password.") from None
-    except attempts.TooManyLogins as refused:
+    except credentials.TooManyLogins as refused:
         raise TooManyAttempts(refused.retry_after_seconds) from None
     except services.TooManySessions as refused:
         raise TooManySessions(refused.retry_after_seconds) from None

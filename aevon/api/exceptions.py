@@ -85,7 +85,8 @@ class TooManySessions(Problem):
     def __init__(self, wait: float) -> None:
         seconds = whole_seconds(wait)
         super().__init__(
-            f"You have too many live sessions. End one, or try again in {seconds} s.",
+            'You have too many live sessions. End one, end all with "endOthers" at the login, or'
+            f" try again in {seconds} s.",
             headers={"Retry-After": str(seconds)},
         )
 

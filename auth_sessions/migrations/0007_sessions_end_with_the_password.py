@@ -10,12 +10,25 @@ FORWARDS = """
 CREATE FUNCTION auth_sessions_end_sessions() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'Who ends sessions does so in READ COMMITTED: this transaction would not see'
+            ' those that were opened since it began.' USING ERRCODE = 'invalid_transaction_state';
+    END IF;
     UPDATE auth_sessions_session
     SET ended_at = clock_timestamp(),
         end_reason = CASE WHEN NEW.is_active THEN 'password' ELSE 'disabled' END
     WHERE user_id = NEW.id AND ended_at IS NULL;
     RETURN NULL;
 END $$;
+
+CREATE FUNCTION auth_sessions_log_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.logged_out_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER log_out BEFORE UPDATE OF is_active ON auth_sessions_user
+FOR EACH ROW WHEN (OLD.is_active AND NOT NEW.is_active) EXECUTE FUNCTION auth_sessions_log_out();
 
 CREATE TRIGGER end_sessions AFTER UPDATE OF password, is_active ON auth_sessions_user
 FOR EACH ROW WHEN (
@@ -26,14 +39,21 @@ FOR EACH ROW WHEN (
     )
 ) EXECUTE FUNCTION auth_sessions_end_sessions();
 """
+# Of users who have been disabled before: who is enabled again logs in again.
+OF_THE_DISABLED = """
+UPDATE auth_sessions_session SET ended_at = now(), end_reason = 'disabled'
+WHERE ended_at IS NULL AND user_id IN (SELECT id FROM auth_sessions_user WHERE NOT is_active);
+"""
 BACKWARDS = """
+DROP TRIGGER log_out ON auth_sessions_user;
+DROP FUNCTION auth_sessions_log_out();
 DROP TRIGGER end_sessions ON auth_sessions_user;
 DROP FUNCTION auth_sessions_end_sessions();
 """
 REASONS = [
     ("logout", "Logged out"),
     ("ended", "Ended from another session"),
-    ("reuse", "Refresh token used twice"),
+    ("reuse", "Refresh token used twice, or by another"),
     ("password", "Password changed"),
     ("disabled", "User disabled"),
     ("admin", "Ended by an administrator"),
@@ -43,13 +63,31 @@ REASONS = [
 class Migration(migrations.Migration):
     dependencies = [("auth_sessions", "0006_nobody_is_missed")]
     operations = [
+        # Processes of before go on beside it: the column stays, and others have their values.
+        migrations.AlterField(
+            "session", "refreshed_at", models.DateTimeField(db_column="refreshed_at")
+        ),
         migrations.RenameField("session", "refreshed_at", "last_seen_at"),
         migrations.AddField("session", "rotated_at", models.DateTimeField(null=True, blank=True)),
-        migrations.AddField("session", "address", models.CharField(max_length=43, blank=True)),
+        migrations.AddField(
+            "session",
+            "address",
+            models.CharField(max_length=43, blank=True, default="", db_default=""),
+        ),
+        migrations.AddField(
+            "session", "is_page", models.BooleanField(default=False, db_default=False)
+        ),
+        migrations.AddIndex(
+            "session", models.Index(fields=["refresh_expires_at"], name="session_by_its_end")
+        ),
+        migrations.AddField(
+            "user", "logged_out_at", models.DateTimeField(null=True, blank=True, editable=False)
+        ),
         migrations.AlterField(
             "session",
             "end_reason",
             models.CharField(max_length=16, blank=True, choices=REASONS),
         ),
         migrations.RunSQL(PIN + FORWARDS, BACKWARDS),
+        migrations.RunSQL(OF_THE_DISABLED, migrations.RunSQL.noop),
     ]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from auth_sessions.hashers import LeanArgon2Hasher
+from tests.cache.conftest import trips  # noqa: F401  a fixture
 
 
 @pytest.fixture

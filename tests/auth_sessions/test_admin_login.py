@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from auth_sessions import services
 from auth_sessions.models import User
 from tests.threads import in_threads
 
@@ -100,3 +101,34 @@ def test_half_a_form(form: dict[str, str], hashes: list[str]) -> None:
     assert answer.status_code == 200
     assert "This field is required." in answer.content.decode()
     assert hashes == []
+
+
+def test_guesses_at_the_own_password_are_limited_as_logins_are(settings: Any) -> None:
+    """Whoever finds an admin's browser open does not find out the password in it; who knows it
+    changes it, and goes on."""
+    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
+    client, path = Client(), "/admin/password_change/"
+    client.post(DOOR, {"username": "chief", "password": "lovelace"})
+    new = {"new_password1": "analytical engine", "new_password2": "analytical engine"}
+    assert client.post(path, {"old_password": "wrong", **new}).status_code == 200
+    done = client.post(path, {"old_password": "lovelace", **new})
+    assert (done.status_code, done["Location"]) == (302, f"{path}done/")
+    assert client.get("/admin/").status_code == 200
+    for password in ("wrong", "analytical engine"):
+        answer = client.post(path, {"old_password": password, **new})
+    assert "Too many attempts." in answer.content.decode()
+    assert knock(password="analytical engine").status_code == 429
+
+
+def test_an_end_of_all_sessions_is_one_of_the_admins_as_well(chief: User) -> None:
+    """Everywhere is here, too; who was disabled and is not any more has to come in again."""
+    for end in (
+        lambda: services.end_all_sessions(chief.pk),
+        lambda: User.objects.filter(pk=chief.pk).update(is_active=False),
+    ):
+        client = Client()
+        client.post(DOOR, {"username": "chief", "password": "lovelace"})
+        assert client.get("/admin/").status_code == 200
+        end()
+        User.objects.filter(pk=chief.pk).update(is_active=True)
+        assert client.get("/admin/").status_code == 302

@@ -12,11 +12,13 @@ import jwt
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
-from rest_framework.test import APIClient
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
 
 from aevon.cache import SESSION, resources
 from aevon.cache.connection import store
 from auth_sessions import tokens
+from auth_sessions.authentication import SessionTokenAuthentication
 from auth_sessions.models import Session, SessionAnchor, User
 from canvas.models import Canvas
 from tests.auth_sessions.rows import grace_runs_out
@@ -354,7 +356,7 @@ def test_guesses_at_the_own_password_are_limited_as_logins_are(ada: User, settin
 
 
 def test_a_session_too_many_is_429(ada: User, settings: Any) -> None:
-    """And opens none; it says how long."""
+    """And opens none; it says how long, and how to end the others with the password alone."""
     settings.AUTH_SESSIONS_PER_USER = 1
     assert log_in().status_code == 200
     answer = log_in()
@@ -362,6 +364,24 @@ def test_a_session_too_many_is_429(ada: User, settings: Any) -> None:
     assert 600_000 < int(answer["Retry-After"]) <= 604_800
     assert answer.json()["type"] == "/problems/too-many-sessions"
     assert Session.objects.count() == 1
+    body = {"username": "ada", "password": "lovelace", "endOthers": True}
+    assert APIClient().post(TOKEN, {**body, "password": "wrong"}).status_code == 401
+    assert Session.objects.get().ended_at is None
+    new = APIClient().post(TOKEN, body).json()
+    assert validated(new["access"]) == 204
+    assert [each["sid"] for each in bearer(new["access"]).get(SESSIONS).json()["sessions"]] == [
+        new["sid"]
+    ]
+
+
+def test_a_password_of_a_user_who_has_just_gone_is_401(ada: User) -> None:
+    """The cache has not been told yet."""
+    token = log_in().json()["access"]
+    document = store().command("GET", f"session:{ada.pk}")
+    ada.delete()
+    store().command("SET", f"session:{ada.pk}", document)
+    change = {"currentPassword": "lovelace", "newPassword": "analytical engine"}
+    assert bearer(token).post(PASSWORD, change).status_code == 401
 
 
 def test_the_key_ends_with_the_last_token_whatever_happens_to_sessions(ada: User) -> None:
@@ -422,16 +442,28 @@ def test_a_gateway_hears_who_is_calling(ada: User) -> None:
 
 
 def test_a_gateways_question_costs_one_round_trip_and_no_sql(
-    ada: User, django_assert_num_queries: Any
+    ada: User, trips: Any, django_assert_num_queries: Any
 ) -> None:
-    """A hit."""
-    client = bearer(log_in().json()["access"])
+    """A hit, whatever the route requires; so does a request to the API, to be let in."""
+    token = log_in().json()["access"]
+    client = bearer(token)
     client.get(VALIDATE)
-    before = store().client.info("commandstats")["cmdstat_get"]["calls"]
-    with django_assert_num_queries(0):
-        client.get(VALIDATE)
-    after = store().client.info("commandstats")
-    assert after["cmdstat_get"]["calls"] - before == 1
+    for path in (VALIDATE, f"{VALIDATE}?class=INITIATE"):
+        with trips() as sent, django_assert_num_queries(0):
+            assert client.get(path).status_code == 204
+        assert sent.count == 1
+    request = APIRequestFactory().get("/", headers={"Authorization": f"Bearer {token}"})
+    with trips() as sent, django_assert_num_queries(0):
+        assert SessionTokenAuthentication().authenticate(Request(request)) is not None
+    assert sent.count == 1
+
+
+def test_a_gateway_may_ask_with_any_method(ada: User) -> None:
+    """That of the request which it asks about, from a browser or not."""
+    client = Client(enforce_csrf_checks=True)
+    headers = {"Authorization": f"Bearer {log_in().json()['access']}"}
+    for method in ("get", "head", "post", "put", "patch", "delete", "options"):
+        assert getattr(client, method)(VALIDATE, headers=headers).status_code == 204
 
 
 NEEDS: list[tuple[str, dict[str, str], int]] = [
@@ -445,6 +477,8 @@ NEEDS: list[tuple[str, dict[str, str], int]] = [
     ("?permission=auth_sessions.view_user&permission=auth_sessions.change_user", {}, 403),
     ("?permission=auth_sessions.view_user", {"X-Require-Permission": "canvas.add_canvas"}, 403),
     ("?class=SOVEREIGN", {"X-Require-Permission": "auth_sessions.view_user"}, 204),
+    ("?class=ARCHITECT", {"X-Require-Class": "INITIATE"}, 403),
+    ("?" + "a=1&" * 2_000, {}, 400),
     ("?class=sovereign", {}, 400),
     ("?class=", {}, 400),
     ("?permission=", {}, 400),

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection, transaction
 
 from aevon.cache import triggers
 from auth_sessions import services
-from auth_sessions.attempts import WrongCredentials
+from auth_sessions.credentials import WrongCredentials
 from auth_sessions.models import Session, SessionAnchor, User
 from tests.auth_sessions.rows import group, permission, session, sql, version
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
-from django.db import OperationalError, transaction
+from django.db import InternalError, OperationalError, transaction
 from django.utils import timezone
 
 from aevon.cache import LOGIN_ATTEMPTS_BY_ADDRESS, LOGIN_ATTEMPTS_BY_NAME, SESSION
@@ -18,8 +18,8 @@ from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
 from aevon.signals import session_ending
-from auth_sessions import attempts, services, tokens
-from auth_sessions.attempts import TooManyLogins, WrongCredentials
+from auth_sessions import credentials, services, tokens
+from auth_sessions.credentials import TooManyLogins, WrongCredentials
 from auth_sessions.models import Session, User
 from auth_sessions.services import SessionOver
 from auth_sessions.tokens import TokenPair
@@ -35,9 +35,10 @@ from tests.auth_sessions.rows import (
     loaded_elsewhere,
     row,
     session,
+    sql,
     version,
 )
-from tests.threads import in_threads
+from tests.threads import in_another_thread, in_threads
 
 pytestmark = pytest.mark.django_db
 committed = pytest.mark.django_db(transaction=True)
@@ -61,6 +62,14 @@ def refreshed(token: str) -> TokenPair | None:
     with suppress(SessionOver):
         return services.refresh(token)
     return None
+
+
+def refused_login(user: User) -> bool:
+    """Whether a user who has been authenticated is not let in after all."""
+    with suppress(WrongCredentials):
+        services.open_session(user)
+        return False
+    return True
 
 
 def state(sid: UUID) -> dict[str, Any]:
@@ -120,6 +129,10 @@ def test_a_user_has_no_more_live_sessions_than_may_be(user: User, settings: Any)
     waits = in_threads([opened] * 16)
     assert waits.count(0) == 3 == Session.objects.count()
     assert all(600_000 < wait <= 604_800 for wait in waits if wait)
+    first = Session.objects.values_list("sid", flat=True)[1]
+    soon = timezone.now() + timedelta(seconds=1_000)
+    Session.objects.filter(sid=first).update(refresh_expires_at=soon)
+    assert 900 < opened() <= 1_000
     services.end_session(user.pk, Session.objects.values_list("sid", flat=True)[0])
     assert [opened() > 0, opened() > 0] == [False, True]
 
@@ -131,16 +144,10 @@ def test_who_is_let_in_by_what_has_just_changed_gets_no_session(
 ) -> None:
     """The password was checked before the change, and the session would begin after it."""
     checked = User.objects.get(pk=user.pk)
-
-    def opens() -> bool:
-        with suppress(WrongCredentials):
-            services.open_session(checked)
-            return True
-        return False
-
     rows = User.objects.filter(pk=user.pk)
     locked = rows.select_for_update(no_key=True)
-    assert behind(locked, [opens], lambda: rows.update(**change)) == [False]
+    login = partial(refused_login, checked)
+    assert behind(locked, [login], lambda: rows.update(**change)) == [True]
     assert not Session.objects.exists()
 
 
@@ -283,7 +290,7 @@ def test_refreshes_of_one_token_at_once_are_one_rotation(user: User) -> None:
     assert refreshed(latest.refresh) is None
 
 
-@pytest.mark.parametrize(("seconds", "good"), [(9.0, True), (10.5, False)])
+@pytest.mark.parametrize(("seconds", "good"), [(5.0, True), (10.5, False)])
 def test_a_spent_token_is_good_for_ten_seconds(user: User, seconds: float, good: bool) -> None:
     """For the same next token, and from when it was spent first."""
     sid, pair = services.open_session(user)
@@ -502,6 +509,106 @@ def test_a_stolen_session_ends_whatever_it_loses(user: User) -> None:
 
 
 @committed
+@pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
+def test_a_change_that_does_not_see_who_has_logged_in_is_refused(
+    user: User, change: dict[str, Any]
+) -> None:
+    """A transaction above READ COMMITTED would leave a session alive that was opened since it
+    began; nothing has changed then, and nobody is logged out."""
+    with transaction.atomic():
+        sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        rows = User.objects.filter(pk=user.pk)
+        assert rows.exists()
+        _, pair = in_another_thread(services.open_session, user)
+        with pytest.raises(InternalError, match="READ COMMITTED"):
+            rows.update(**change)
+        transaction.set_rollback(True)
+    assert admitted(pair.access)
+
+
+@committed
+def test_a_user_disabled_during_a_refresh_is_not_its_deadlock(user: User) -> None:
+    """Both take the session before the anchor; what the refresh gave ends as well."""
+    sid, pair = services.open_session(user)
+    disable = partial(User.objects.filter(pk=user.pk).update, is_active=False)
+    new: list[TokenPair] = []
+    assert behind_a_lock(sid, [disable], lambda: new.append(services.refresh(pair.refresh))) == [1]
+    assert session(sid).end_reason == Reason.DISABLED
+    assert not admitted(new[0].access)
+
+
+@committed
+def test_everywhere_and_a_new_password_at_once_are_not_each_others_deadlock(user: User) -> None:
+    """Both take the user before the sessions, of which there are several."""
+    for _ in range(3):
+        services.open_session(user)
+    rows = User.objects.filter(pk=user.pk)
+    everywhere = partial(services.end_all_sessions, user.pk)
+    locked = rows.select_for_update(no_key=True)
+    ended = behind(locked, [everywhere] * 2, lambda: rows.update(password="!"))
+    assert len(ended) == 2
+    assert {each.end_reason for each in Session.objects.all()} == {Reason.PASSWORD}
+
+
+@committed
+def test_a_login_during_a_deletion_finds_nobody(user: User) -> None:
+    """It waits for the deletion, which has been told of all there is."""
+    opening = partial(refused_login, user)
+    rows = User.objects.filter(pk=user.pk)
+    assert behind(rows.select_for_update(), [opening], rows.delete) == [True]
+    assert not User.objects.exists()
+
+
+@committed
+def test_two_new_passwords_at_once_are_one(user: User) -> None:
+    """The slower of the two was let in by a password that is none any more."""
+    user.set_password("lovelace")
+    user.save()
+
+    def change(new: str) -> bool:
+        with suppress(WrongCredentials):
+            services.change_password(user.pk, current="lovelace", new=new, address=ADDRESS)
+            return True
+        return False
+
+    changes = [partial(change, f"analytical engine {n}") for n in range(2)]
+    locked = User.objects.select_for_update().filter(pk=user.pk)
+    assert sorted(behind(locked, changes, lambda: None)) == [False, True]
+
+
+@committed
+def test_records_of_sessions_go_after_a_time(user: User, settings: Any) -> None:
+    """Those that have been over for long enough, ended or run out; who is logged in stays so."""
+    (live, pair), (ended, _), (run_out, _), (recent, _) = (
+        services.open_session(user) for _ in range(4)
+    )
+    services.end_session(user.pk, ended)
+    long_ago = timezone.now() - settings.AUTH_SESSION_RECORDS - timedelta(seconds=5)
+    ends = {"access_expires_at": long_ago, "refresh_expires_at": long_ago}
+    Session.objects.filter(sid__in=[ended, run_out]).update(**ends)
+    later = long_ago + timedelta(seconds=60)
+    Session.objects.filter(sid=recent).update(access_expires_at=later, refresh_expires_at=later)
+    assert services.forget_old_sessions() == 2
+    assert set(Session.objects.values_list("sid", flat=True)) == {live, recent}
+    assert admitted(pair.access)
+    drain_outbox()
+    assert loaded(user) == row(user)
+    assert services.forget_old_sessions() == 0
+
+
+@committed
+def test_records_that_are_held_are_passed_over(user: User, settings: Any) -> None:
+    """Nobody waits for anybody; what is left goes the next time."""
+    sids = [services.open_session(user)[0] for _ in range(2)]
+    long_ago = timezone.now() - settings.AUTH_SESSION_RECORDS * 2
+    Session.objects.update(access_expires_at=long_ago, refresh_expires_at=long_ago)
+    with transaction.atomic():
+        Session.objects.select_for_update().get(sid=sids[0])
+        assert in_another_thread(services.forget_old_sessions) == 1
+    assert services.forget_old_sessions() == 1
+
+
+@committed
 def test_a_user_deleted_while_their_password_changes_waits_for_it(user: User) -> None:
     """Both take the user before the sessions: none is another's deadlock."""
     services.open_session(user)
@@ -654,7 +761,7 @@ def log_in(username: str = "ada", password: str = "wrong", address: str = ADDRES
 
 def counted(username: str = "ada", address: str = ADDRESS) -> tuple[int, int]:
     """The attempts that count against a name and an address."""
-    name, place = attempts.name_part(username), attempts.address_part(address)
+    name, place = credentials.name_part(username), credentials.address_part(address)
     keys = (LOGIN_ATTEMPTS_BY_NAME.key(name), LOGIN_ATTEMPTS_BY_ADDRESS.key(place))
     by_name, by_address = (int(store().command("GET", key) or 0) for key in keys)
     return by_name, by_address
@@ -726,14 +833,29 @@ def test_attempts_begin_anew_after_the_window(ada: User, settings: Any) -> None:
     """The refusal has said how long that is."""
     settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
     log_in()
-    key = LOGIN_ATTEMPTS_BY_NAME.key(attempts.name_part("ada"))
-    store().command("PEXPIRE", key, 1_200)
+    key = LOGIN_ATTEMPTS_BY_NAME.key(credentials.name_part("ada"))
+    store().command("PEXPIRE", key, 1_900)
     with pytest.raises(TooManyLogins) as refused:
         services.log_in(username="ada", password="x", address=ADDRESS, user_agent="")
     assert refused.value.retry_after_seconds == 2
     store().command("PEXPIRE", key, 1)
     time.sleep(0.01)
     assert log_in(password="lovelace") == "in"
+
+
+def test_an_attempt_that_nobody_could_answer_is_not_counted(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL is away: its user has guessed nothing."""
+
+    def fail(**_: Any) -> None:
+        raise OperationalError("not today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(credentials, "authenticate", fail)
+        with pytest.raises(OperationalError):
+            log_in()
+    assert counted() == (0, 0)
 
 
 def test_nobody_is_locked_out_while_the_cache_is_away(

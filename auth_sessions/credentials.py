@@ -35,13 +35,19 @@ class TooManyLogins(Exception):
 def check_credentials(
     *, username: str, password: str, address: str, staff_only: bool = False
 ) -> User:
-    """The active user of this name and password. Raises `TooManyLogins`, `WrongCredentials`.
+    """The active user of this name and password. Raises `TooManyLogins`, `WrongCredentials`, and
+    what PostgreSQL raises.
 
     Failed attempts are counted per name and per address in a window of a minute; those that
-    succeed are not. One over the limit is refused before anybody looks whether the user exists.
+    succeed, or that nobody could answer, are not. One over the limit is refused before anybody
+    looks whether the user exists.
     """
     _reserve_attempt(username, address)
-    user = authenticate(username=username, password=password)
+    try:
+        user = authenticate(username=username, password=password)
+    except Exception:
+        _give_back_attempt(username, address)
+        raise
     if not isinstance(user, User) or (staff_only and not user.is_staff):
         raise WrongCredentials
     _give_back_attempt(username, address)

@@ -7,7 +7,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import RequestFactory
 from rest_framework.test import APIClient
 
-from auth_sessions import attempts
+from auth_sessions import credentials
 from auth_sessions.models import User
 from auth_sessions.views import client_address
 
@@ -33,7 +33,7 @@ TOKEN = "/api/v1/auth/token/"
 )
 def test_addresses_that_are_counted_together(one: str, other: str, same: bool) -> None:
     """IPv6 by what one customer holds; IPv4 however it is written; what is none by itself."""
-    assert (attempts.address_part(one) == attempts.address_part(other)) is same
+    assert (credentials.address_part(one) == credentials.address_part(other)) is same
 
 
 @pytest.mark.parametrize(

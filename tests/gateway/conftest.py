@@ -125,7 +125,8 @@ class Service(Quiet):
 
 
 class Validator(Quiet):
-    """In Aevon's place: the token says what is answered; "hang" nothing, "drop" half of it."""
+    """In Aevon's place: the token says what is answered, "204-7-20" that user 7 is let in and has
+    twenty permissions; "hang" nothing, "drop" half of it."""
 
     def do_GET(self) -> None:
         self.noted()
@@ -136,8 +137,9 @@ class Validator(Quiet):
             self.wfile.write(b"HTTP/1.1 2")
             self.close_connection = True
             return
-        status, _, user = wish.partition("-")
-        headers = {"X-User-Id": user, "X-Permissions": ""} if user else {}
+        status, user, count = (*wish.split("-"), "", "0")[:3]
+        names = ",".join(f"warehouse.change_shelf_{n}" for n in range(int(count or 0)))
+        headers = {"X-User-Id": user, "X-Permissions": names} if user else {}
         challenge = {"WWW-Authenticate": "Bearer"} if status == "401" else {}
         self.answer(int(status), headers | challenge)
 

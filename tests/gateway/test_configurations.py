@@ -68,6 +68,19 @@ def test_a_service_is_told_what_aevon_says_alone(
     assert [name for name in told if "_" in name or "." in name] == []
 
 
+def test_a_client_cannot_have_its_identity_dropped(stubbed: Gateway, validator: Server) -> None:
+    """By naming the headers as ones of this hop alone: a service might take nobody for somebody."""
+    named = bearer("204-7", Connection="close, X-User-Id, X-Session-Id, X-Permissions")
+    told = json.loads(ask(stubbed, "/orders/", headers=named).body)["headers"]
+    assert told["X-User-Id"] == "7"
+
+
+def test_an_answer_of_many_permissions_is_no_error(stubbed: Gateway, validator: Server) -> None:
+    """As long as a service takes such a header."""
+    told = json.loads(ask(stubbed, "/orders/", headers=bearer("204-7-1000")).body)["headers"]
+    assert len(told["X-Permissions"].split(",")) == 1_000
+
+
 def test_aevon_itself_hears_no_claims(stubbed: Gateway, validator: Server) -> None:
     """Neither in a request of its own nor in a question."""
     claims = dict.fromkeys((*IDENTITY, *ALIASES, "X_Forwarded_For"), "1")
@@ -158,7 +171,7 @@ def test_envoy_strips_asks_and_forwards() -> None:
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
     assert [each["match"]["prefix"] for each in routes[:3]] == list(ROUTES)
     open_to_all = [each["match"] for each in routes if "ext_authz" in str(each)]
-    assert open_to_all == [{"path": "/metrics"}, {"prefix": "/"}]
+    assert open_to_all == [{"path": "/metrics"}, {"prefix": "/health/"}, {"prefix": "/"}]
 
 
 def test_the_document_names_every_file() -> None:

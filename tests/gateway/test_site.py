@@ -67,7 +67,13 @@ def test_too_large_a_body_is_a_problem_document(running: Gateway, bearer: dict[s
 def test_what_is_not_for_the_outside_is_not_there(running: Gateway) -> None:
     """Numbers and the gateway's own question."""
     with running.client() as client:
-        for path in ("/metrics", "/_validate/", "/_validate/session", "/_validate/sovereign"):
+        for path in (
+            "/metrics",
+            "/health/ready",
+            "/_validate/",
+            "/_validate/session",
+            "/_validate/sovereign",
+        ):
             assert client.get(path).status_code == 404
 
 

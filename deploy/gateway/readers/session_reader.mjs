@@ -116,6 +116,7 @@ export async function openReader({ url, keys, issuer = "aevon", audience = "aevo
 
   async function verified(token) {
     const { kid = "" } = decodeProtectedHeader(token);
+    if (typeof kid !== "string") throw new TypeError("kid");
     const known = keys.get(kid);
     if (known === undefined) return null; // signed with a key that is new: validate/ knows
     const options = { algorithms: [known.alg], issuer, audience, requiredClaims: ["exp"] };

@@ -208,7 +208,7 @@ class SessionReader:
             if key is None:
                 return ASK  # signed with a key that is new: validate/ knows
             claims = self._verified(token, key)
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, UnicodeError):
             return REFUSE
         try:
             raw, incarnation = self._read(f"session:{claims['sub']}")

@@ -129,6 +129,7 @@ class BrowserView(PageView):
                 address=client_address(request),
                 user_agent=request.META.get("HTTP_USER_AGENT", ""),
                 held=_held(request),
+                end_others=data["endOthers"],
             )
         return _answer(session)
 

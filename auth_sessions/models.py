@@ -41,7 +41,8 @@ class User(AbstractUser):
     sovereignty_class = models.CharField(
         max_length=16, choices=SovereigntyClass.choices, default=SovereigntyClass.INITIATE
     )
-    # What was logged in before, in the admin as well, is no longer.
+    # What was logged in before, in the admin as well, is no longer. It never goes back: whoever
+    # saves a row read earlier does not bring a login back to life (migration 0007).
     logged_out_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar["UserManager[User]"] = Users()
@@ -52,6 +53,8 @@ class User(AbstractUser):
 
     def _get_session_auth_hash(self, secret: str | None = None) -> str:
         """What Django's sessions, and so the admin's, hold on to: they end with all others."""
+        if self.logged_out_at is None:
+            return str(super()._get_session_auth_hash(secret))  # type: ignore[misc]  # stubs lack it
         stands = f"{self.password} {self.logged_out_at}"
         salt = "auth_sessions.models.User.session"
         return salted_hmac(salt, stands, secret=secret, algorithm="sha256").hexdigest()
@@ -92,7 +95,7 @@ class User(AbstractUser):
 
 
 class Session(models.Model):
-    """One login, from its first token to its end. Ended sessions stay, as a record.
+    """One login, from its first token to its end. Ended sessions stay for a time, as a record.
 
     A change of the user's password, and their deactivation, end all of them in the database
     itself, whoever writes (migration 0007).
@@ -121,8 +124,9 @@ class Session(models.Model):
     refresh_expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=16, blank=True, choices=EndReason.choices)
-    # Its refresh token is in a cookie of the page's, and is good for nothing else.
-    is_page = models.BooleanField(default=False, db_default=False)
+    # Whether its refresh token is in a cookie of the page's, and good for nothing else, or a
+    # program's. Null of one from before there was a difference: the door it comes to first decides.
+    is_page = models.BooleanField(null=True)
     user_agent = models.CharField(max_length=USER_AGENT_MAX, blank=True)
     # The network it was opened from, not the address: enough to know one's own by.
     address = models.CharField(max_length=43, blank=True, default="", db_default="")

@@ -7,15 +7,10 @@ from auth_sessions.models import SovereigntyClass
 
 
 class LoginSerializer(StrictSerializer):
-    """A user's name and password."""
+    """A user's name and password, and what becomes of their other sessions."""
 
     username = StrictCharField(max_length=150)
     password = StrictCharField(max_length=4096)
-
-
-class ProgramLoginSerializer(LoginSerializer):
-    """They, and what becomes of the user's other sessions."""
-
     endOthers = StrictBooleanField(
         default=False, help_text="End all of the user's other sessions first."
     )

@@ -5,20 +5,20 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import Final, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from aevon.signals import session_ending
 from auth_sessions import selectors, tokens
 from auth_sessions.addresses import network
 from auth_sessions.credentials import WrongCredentials, check_credentials
-from auth_sessions.models import USER_AGENT_MAX, Session, SessionAnchor, User
+from auth_sessions.models import USER_AGENT_MAX, Session, User
 from auth_sessions.tokens import TokenPair
 
 FORGOTTEN_AT_ONCE: Final = 1_000
@@ -65,7 +65,13 @@ class BrowserSession:
 
 
 def log_in_browser(
-    *, username: str, password: str, address: str, user_agent: str, held: str
+    *,
+    username: str,
+    password: str,
+    address: str,
+    user_agent: str,
+    held: str,
+    end_others: bool = False,
 ) -> BrowserSession:
     """As `log_in`, for a browser whose cookie held the token `held`, or "".
 
@@ -73,6 +79,8 @@ def log_in_browser(
     """
     user = check_credentials(username=username, password=password, address=address)
     end_session_of_token(held, Session.EndReason.ENDED)
+    if end_others:
+        end_all_sessions(user.pk, Session.EndReason.ENDED)
     sid, pair = open_session(user, user_agent=user_agent, address=address, is_page=True)
     return BrowserSession(user, sid, pair.access, pair.expires_at, pair.refresh)
 
@@ -171,7 +179,7 @@ def _rotate(claims: tokens.Claims) -> TokenPair:
     elif not _was_just_spent(session, claims):
         raise _Reused
     pair = _next_pair(session, tokens.successor(claims.jti))
-    _keep(session, rotated_at=session.rotated_at, **_expiries(pair))
+    _keep(session, rotated_at=session.rotated_at, is_page=False, **_expiries(pair))
     return pair
 
 
@@ -190,7 +198,8 @@ def _renew(claims: tokens.Claims) -> BrowserSession:
     pair = _next_pair(session, claims.jti)
     later = tokens.is_half_over(claims, pair)
     ends = pair.refresh_expires_at if later else session.refresh_expires_at
-    _keep(session, access_expires_at=pair.access_expires_at, refresh_expires_at=ends)
+    expiries = {"access_expires_at": pair.access_expires_at, "refresh_expires_at": ends}
+    _keep(session, is_page=True, **expiries)
     refresh_token = pair.refresh if later else None
     return BrowserSession(session.user, session.sid, pair.access, pair.expires_at, refresh_token)
 
@@ -206,7 +215,7 @@ def _locked(claims: tokens.Claims, *, is_page: bool) -> Session:
     )
     if session is None or not session.user.is_active or _last_end(session) <= timezone.now():
         raise SessionOver
-    if session.is_page is not is_page:
+    if session.is_page is (not is_page):
         raise _Reused
     return session
 
@@ -275,12 +284,14 @@ def end_session_of_token(token: str, reason: str = Session.EndReason.LOGOUT) -> 
 def _end_sessions(user_id: int, reason: str, **which: UUID | str) -> bool:
     live = selectors.sessions_of(user_id).filter(**which)
     are_there = live.exists()
+    if which and not are_there:
+        return False
     if are_there:
         _announce_end(user_id, reason)
     with transaction.atomic():
         if not which:
             # Locks the user, so that no session begins meanwhile.
-            User.objects.filter(pk=user_id).update(logged_out_at=timezone.now())
+            User.objects.filter(pk=user_id).update(logged_out_at=Now())
         live.update(ended_at=timezone.now(), end_reason=reason)
     return are_there
 
@@ -293,13 +304,10 @@ def _announce_end(user_id: int, reason: str) -> None:
 
 
 def forget_old_sessions() -> int:
-    """Delete the records of sessions that have been over for `AUTH_SESSION_RECORDS`, and what is
-    left of the admin's; how many records. Constant memory.
-
-    They run out when their refresh token would have. Locks sessions before anchors, as whoever
-    ends them does, and passes over what somebody holds.
+    """Delete the records of sessions that have been over for `AUTH_SESSION_RECORDS`, counted from
+    when their refresh token would have run out; how many. Constant memory; nobody waits for it,
+    and what somebody holds is passed over. No document shows them, so the cache is not told.
     """
-    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
     forgotten = 0
     while count := _forget_batch(timezone.now() - settings.AUTH_SESSION_RECORDS):
         forgotten += count
@@ -309,8 +317,7 @@ def forget_old_sessions() -> int:
 @transaction.atomic
 def _forget_batch(before: datetime) -> int:
     old = Session.objects.filter(refresh_expires_at__lt=before).order_by("refresh_expires_at")
-    rows = list(old.select_for_update(skip_locked=True, of=("self",))[:FORGOTTEN_AT_ONCE])
-    users = {row.user_id for row in rows}
-    list(SessionAnchor.objects.select_for_update().filter(pk__in=users).order_by("pk"))
-    Session.objects.filter(pk__in=[row.pk for row in rows])._raw_delete(DEFAULT_DB_ALIAS)  # noqa: SLF001  what has ended is not cached
-    return len(rows)
+    locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)
+    batch = list(locked[:FORGOTTEN_AT_ONCE])
+    Session.objects.filter(pk__in=batch)._raw_delete(DEFAULT_DB_ALIAS)  # noqa: SLF001  see above
+    return len(batch)

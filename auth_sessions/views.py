@@ -28,9 +28,9 @@ from auth_sessions.authentication import BEARER
 from auth_sessions.models import Session
 from auth_sessions.serializers import (
     LoginResponseSerializer,
+    LoginSerializer,
     LogoutSerializer,
     PasswordSerializer,
-    ProgramLoginSerializer,
     RefreshSerializer,
     SessionListSerializer,
     SessionSerializer,
@@ -57,7 +57,7 @@ class TokenView(AnonymousView):
 
     @extend_schema(
         summary="Log in: open a session",
-        request=ProgramLoginSerializer,
+        request=LoginSerializer,
         responses={
             200: LoginResponseSerializer,
             (401, CONTENT_TYPE): OpenApiResponse(
@@ -75,7 +75,7 @@ class TokenView(AnonymousView):
     )
     def post(self, request: Request) -> Response:
         """Open a session; `session:{userId}` is filled. Failed attempts are limited (429)."""
-        data = validated(ProgramLoginSerializer, request)
+        data = validated(LoginSerializer, request)
         with login_refusals():
             sid, pair = services.log_in(
                 username=data["username"],

@@ -58,6 +58,7 @@ def test_an_administrator_ends_one_session_or_all_of_a_user(make_user: Any) -> N
             *[(clerk.pk, str(each.pk), "Ended all sessions.") for each in (bob, ada)],
         ]
     )
+    assert "messages" not in client.cookies  # they are in the session, which nobody else can set
     page = client.get(reverse("admin:auth_sessions_session_changelist")).content.decode()
     assert "Ended by an administrator" in page
 

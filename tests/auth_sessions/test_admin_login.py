@@ -105,19 +105,34 @@ def test_half_a_form(form: dict[str, str], hashes: list[str]) -> None:
 
 def test_guesses_at_the_own_password_are_limited_as_logins_are(settings: Any) -> None:
     """Whoever finds an admin's browser open does not find out the password in it; who knows it
-    changes it, and goes on."""
+    changes it, and goes on. By address as by name."""
     settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
     client, path = Client(), "/admin/password_change/"
     client.post(DOOR, {"username": "chief", "password": "lovelace"})
+    assert "ΛΞVON OS" in client.get(path).content.decode()
     new = {"new_password1": "analytical engine", "new_password2": "analytical engine"}
     assert client.post(path, {"old_password": "wrong", **new}).status_code == 200
     done = client.post(path, {"old_password": "lovelace", **new})
     assert (done.status_code, done["Location"]) == (302, f"{path}done/")
     assert client.get("/admin/").status_code == 200
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 1
+    refused = client.post(path, {"old_password": "analytical engine", **new})
+    assert "Too many attempts." in refused.content.decode()
+    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 100
     for password in ("wrong", "analytical engine"):
         answer = client.post(path, {"old_password": password, **new})
     assert "Too many attempts." in answer.content.decode()
     assert knock(password="analytical engine").status_code == 429
+
+
+def test_a_new_secret_of_djangos_logs_nobody_out(chief: User, settings: Any) -> None:
+    """As long as the old one is named (`SECRET_KEY_FALLBACKS`); also after an everywhere."""
+    services.end_all_sessions(chief.pk)
+    client = Client()
+    client.post(DOOR, {"username": "chief", "password": "lovelace"})
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another secret of at least thirty-two characters"
+    assert client.get("/admin/").status_code == 200
 
 
 def test_an_end_of_all_sessions_is_one_of_the_admins_as_well(chief: User) -> None:

@@ -369,6 +369,8 @@ def test_a_session_too_many_is_429(ada: User, settings: Any) -> None:
     assert Session.objects.get().ended_at is None
     new = APIClient().post(TOKEN, body).json()
     assert validated(new["access"]) == 204
+    ended = Session.objects.exclude(sid=new["sid"]).get()
+    assert ended.end_reason == Session.EndReason.ENDED
     assert [each["sid"] for each in bearer(new["access"]).get(SESSIONS).json()["sessions"]] == [
         new["sid"]
     ]

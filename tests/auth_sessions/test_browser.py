@@ -153,6 +153,27 @@ def test_a_malformed_login_is_400(ada: User, body: Any) -> None:
     assert browser().post(BROWSER, body).status_code == 400
 
 
+def test_who_is_logged_in_too_often_can_end_the_others(ada: User, settings: Any) -> None:
+    """With the password, and by saying so."""
+    settings.AUTH_SESSIONS_PER_USER = 1
+    _, first = logged_in()
+    client = browser()
+    refused = log_in(client)
+    assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-sessions")
+    body = {"username": "ada", "password": "lovelace", "endOthers": True}
+    answer = client.post(BROWSER, body)
+    assert answer.status_code == 200
+    assert admitted(answer.json()["access"])
+    assert session(first["sid"]).end_reason == Reason.ENDED
+
+
+def test_a_page_without_tls_is_not_this_one_with_it(ada: User) -> None:
+    """Who is between browser and server could have written it."""
+    for scheme, status in (("http", 403), ("https", 401)):
+        client = APIClient(headers={"X-Aevon-Page": "1", "Origin": f"{scheme}://testserver"})
+        assert client.post(ACCESS, secure=True).status_code == status
+
+
 @pytest.mark.parametrize("name", ["ada", "bob"])
 def test_a_login_ends_the_session_that_this_browser_had(
     ada: User, make_user: MakeUser, name: str

@@ -256,7 +256,7 @@ def test_the_keys_are_read_only(settings: Any) -> None:
     assert Client().head(JWKS).status_code == 200
     assert Client().get(JWKS, headers={"Authorization": "Bearer x"}).status_code == 200
     for method in ("post", "put", "patch", "delete", "options"):
-        assert getattr(Client(), method)(JWKS).status_code == 405
+        assert getattr(Client(enforce_csrf_checks=True), method)(JWKS).status_code == 405
 
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])

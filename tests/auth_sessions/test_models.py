@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission
 from django.db import IntegrityError, connection, transaction
@@ -318,6 +319,47 @@ def test_a_changed_password_and_a_deactivation_end_all_sessions(
     assert "" not in _ends(scene)[scene.ada.pk]
 
 
+def test_a_logout_from_everywhere_is_not_taken_back(user: User) -> None:
+    """By whoever saves the row as it was before, or enables a user whom they have just disabled."""
+
+    def now() -> Any:
+        return User.objects.get(pk=user.pk).logged_out_at
+
+    stale = User.objects.get(pk=user.pk)
+    services.end_all_sessions(user.pk)
+    first = now()
+    stale.save()
+    assert now() == first is not None
+    for active in (False, True):
+        stale.is_active = active
+        stale.save()
+    assert now() > first
+
+
+def test_sessions_of_users_disabled_before_end_with_the_migration(scene: Scene) -> None:
+    """Those of others live on."""
+    last = import_module("auth_sessions.migrations.0009_sessions_of_the_disabled")
+    _update(scene.ada, "is_active", False)
+    Session.objects.filter(user=scene.ada).update(ended_at=None, end_reason="")
+    sql(last.END)
+    assert _ends(scene) == {
+        scene.ada.pk: ["disabled"],
+        scene.bob.pk: [""],
+        scene.stranger.pk: [""],
+    }
+
+
+@pytest.mark.parametrize("how", ["ended", "run out"])
+def test_the_record_of_what_is_over_raises_nothing_when_it_goes(scene: Scene, how: str) -> None:
+    """No document shows it."""
+    now = datetime.now(UTC)
+    over = (
+        {"ended_at": now, "end_reason": "logout"} if how == "ended" else {"access_expires_at": now}
+    )
+    Session.objects.filter(user=scene.ada).update(**over)
+    assert rises(scene, lambda _: sql("DELETE FROM auth_sessions_session")) == (0, 1, 1)
+
+
 def test_a_hash_made_anew_ends_no_session(scene: Scene, settings: Any) -> None:
     """Old parameters are replaced at the next login, of two at once by one; a password that was
     changed in between stays so, and its change ends them."""
@@ -334,7 +376,7 @@ def test_a_hash_made_anew_ends_no_session(scene: Scene, settings: Any) -> None:
     now = User.objects.get(pk=ada.pk).password
     assert now == ada.password != old
     assert _ends(scene)[ada.pk] == [""]
-    assert slower.check_password("lovelace")
+    assert async_to_sync(slower.acheck_password)("lovelace")
     assert User.objects.get(pk=ada.pk).password == now
     services.open_session(slower)
     assert _ends(scene)[ada.pk] == ["", ""]
@@ -553,10 +595,11 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
     second = import_module("auth_sessions.migrations.0003_permissions_are_followed")
     third = import_module("auth_sessions.migrations.0004_anchors_are_followed")
     operations = third.Migration.operations
-    ends = import_module("auth_sessions.migrations.0007_sessions_end_with_the_password")
+    fourth = import_module("auth_sessions.migrations.0007_sessions_end_with_the_password")
     sql("SET CONSTRAINTS ALL IMMEDIATE")
     with transaction.atomic():
-        sql(ends.BACKWARDS)
+        sql(fourth.SESSIONS_AS_BEFORE)
+        sql(fourth.USERS_AS_BEFORE)
         for operation in reversed(operations):
             sql(operation.reverse_sql)
         sql(second.BACKWARDS)
@@ -571,5 +614,6 @@ def test_the_triggers_can_be_taken_back_and_made_again(scene: Scene) -> None:
         sql(first.FUNCTIONS)
         sql(second.FORWARDS)
         [sql(operation.sql) for operation in operations]
-        sql(triggers.PIN + ends.FORWARDS)
+        sql(triggers.PIN + fourth.USERS)
+        sql(fourth.SESSIONS)
     assert rises(scene, lambda s: services.open_session(s.ada)) == (1, 0, 0)

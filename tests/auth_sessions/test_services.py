@@ -10,6 +10,8 @@ from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session as DjangoSession
 from django.db import InternalError, OperationalError, transaction
 from django.utils import timezone
 
@@ -22,6 +24,7 @@ from auth_sessions import credentials, services, tokens
 from auth_sessions.credentials import TooManyLogins, WrongCredentials
 from auth_sessions.models import Session, User
 from auth_sessions.services import SessionOver
+from auth_sessions.tasks import forget_old
 from auth_sessions.tokens import TokenPair
 from tests.auth_sessions.rows import (
     admitted,
@@ -577,22 +580,27 @@ def test_two_new_passwords_at_once_are_one(user: User) -> None:
 
 
 @committed
-def test_records_of_sessions_go_after_a_time(user: User, settings: Any) -> None:
-    """Those that have been over for long enough, ended or run out; who is logged in stays so."""
+def test_records_of_sessions_go_after_a_time(
+    user: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that have been over for long enough, ended or run out, in as many batches as it takes;
+    who is logged in stays so, and the cache has nothing to follow."""
+    monkeypatch.setattr(services, "FORGOTTEN_AT_ONCE", 1)
     (live, pair), (ended, _), (run_out, _), (recent, _) = (
         services.open_session(user) for _ in range(4)
     )
     services.end_session(user.pk, ended)
-    long_ago = timezone.now() - settings.AUTH_SESSION_RECORDS - timedelta(seconds=5)
-    ends = {"access_expires_at": long_ago, "refresh_expires_at": long_ago}
-    Session.objects.filter(sid__in=[ended, run_out]).update(**ends)
-    later = long_ago + timedelta(seconds=60)
-    Session.objects.filter(sid=recent).update(access_expires_at=later, refresh_expires_at=later)
+    now = timezone.now()
+    long_ago = now - settings.AUTH_SESSION_RECORDS - timedelta(seconds=5)
+    for sid in (ended, run_out, recent):
+        Session.objects.filter(sid=sid).update(
+            access_expires_at=long_ago, refresh_expires_at=now if sid == recent else long_ago
+        )
+    before, document = version(user), held(user)
     assert services.forget_old_sessions() == 2
     assert set(Session.objects.values_list("sid", flat=True)) == {live, recent}
     assert admitted(pair.access)
-    drain_outbox()
-    assert loaded(user) == row(user)
+    assert (version(user), held(user)) == (before, document)
     assert services.forget_old_sessions() == 0
 
 
@@ -606,6 +614,42 @@ def test_records_that_are_held_are_passed_over(user: User, settings: Any) -> Non
         Session.objects.select_for_update().get(sid=sids[0])
         assert in_another_thread(services.forget_old_sessions) == 1
     assert services.forget_old_sessions() == 1
+
+
+def test_what_has_run_out_in_the_admin_goes_with_them(user: User) -> None:
+    """The same task; a login that has not run out stays."""
+    for days in (-1, 1):
+        store_ = SessionStore()
+        store_["who"] = user.pk
+        store_.set_expiry(timedelta(days=days))
+        store_.create()
+    forget_old()
+    assert DjangoSession.objects.count() == 1
+
+
+def test_the_end_of_one_session_is_not_that_of_all(user: User) -> None:
+    """The admin's go on; everywhere ends them, and says so in the user's row."""
+    sid, _ = services.open_session(user)
+    services.end_session(user.pk, sid)
+    assert User.objects.get().logged_out_at is None
+    assert services.end_all_sessions(user.pk) is False
+    assert User.objects.get().logged_out_at is not None
+
+
+@committed
+@pytest.mark.parametrize("used_first", ["page", "program"])
+def test_a_session_of_before_is_of_where_it_is_used_first(user: User, used_first: str) -> None:
+    """Before there was a difference; nobody is taken for a thief for that."""
+    sid, pair = services.open_session(user)
+    Session.objects.update(is_page=None)
+    if used_first == "page":
+        services.renew_access(pair.refresh)
+        assert refreshed(pair.refresh) is None
+    else:
+        latest = services.refresh(pair.refresh).refresh
+        with pytest.raises(SessionOver):
+            services.renew_access(latest)
+    assert session(sid).end_reason == Reason.REUSE
 
 
 @committed

@@ -19,6 +19,31 @@ def test_wrong_password_is_said_and_the_right_one_opens_the_canvas(visitor, pers
     expect(visit.page.locator("#sign-in")).to_be_hidden()
 
 
+def test_who_is_signed_in_too_often_is_offered_to_end_the_others(visitor, person):
+    """One tick, and the others are signed out."""
+    other = visitor(person).open().sign_in()
+    other.window("Notes").wait_for()
+    refusals = [{"type": "/problems/too-many-sessions", "status": 429, "detail": "Too many."}]
+
+    def answer(route: Route) -> None:
+        if refusals and route.request.method == "POST":
+            route.fulfill(status=429, headers={"Retry-After": "604800"}, json=refusals.pop())
+        else:
+            route.continue_()
+
+    visit = visitor(person).open()
+    visit.page.route("**/auth/browser/", answer)
+    choice = visit.page.get_by_label("Sign me out everywhere else")
+    expect(choice).to_be_hidden()
+    visit.sign_in()
+    expect(visit.page.get_by_role("alert")).to_have_text("You are signed in in too many places.")
+    choice.check()
+    visit.sign_in()
+    expect(visit.window("Notes")).to_be_visible()
+    expect(other.page.locator("#sign-in")).to_be_visible()
+    expect(visit.page.locator("#sign-in")).to_be_hidden()
+
+
 def test_first_visit_opens_three_windows_and_beep_says_what_to_try(visit, person):
     """Nobody begins before an empty table, and the three are stored."""
     assert visit.page.locator(".window").count() == 3

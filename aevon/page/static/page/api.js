@@ -36,8 +36,8 @@ export class Api {
   }
 
   /** Open a session. Resolves to the answer, which may be a refusal. */
-  async signIn(username, password) {
-    const body = { username, password };
+  async signIn(username, password, endOthers) {
+    const body = { username, password, endOthers };
     const answer = await this.#fetch("POST", "/auth/browser/", { body, headers: FROM_THIS_PAGE });
     if (answer.status === 200) await this.#keep(answer.body);
     return answer;

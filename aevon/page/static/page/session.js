@@ -102,25 +102,35 @@ export class Session extends EventTarget {
 
   async #submit(event) {
     event.preventDefault();
-    const { username, password } = event.target.elements;
+    const { username, password, endOthers } = event.target.elements;
     this.#fail("");
     try {
-      const answer = await this.#api.signIn(username.value, password.value);
+      const answer = await this.#api.signIn(username.value, password.value, endOthers.checked);
       if (answer.status !== 200) return this.#refused(answer);
     } catch {
       return this.#fail("The server cannot be reached. Nothing is lost; try again.");
     }
     password.value = "";
+    this.#offerToEndOthers(false);
     this.#begin();
   }
 
   #refused(answer) {
     const wait = retryAfterSeconds(answer);
+    if (answer.body?.type === "/problems/too-many-sessions") {
+      this.#offerToEndOthers(true);
+      return this.#fail("You are signed in in too many places.");
+    }
     if (answer.status === 429) {
       return this.#fail(`Too many attempts. Try again in ${span(wait || 60)}.`);
     }
     if (answer.status === 401) return this.#fail("No active user has this name and password.");
     return this.#fail(detailOf(answer, "That did not work. Try again."));
+  }
+
+  #offerToEndOthers(isOffered) {
+    byId("end-others").checked = false;
+    byId("end-others-offer").hidden = !isOffered;
   }
 
   #fail(text) {

@@ -378,10 +378,11 @@ def test_a_session_too_many_is_429(ada: User, settings: Any) -> None:
 
 def test_a_password_of_a_user_who_has_just_gone_is_401(ada: User) -> None:
     """The cache has not been told yet."""
-    token = log_in().json()["access"]
-    document = store().command("GET", f"session:{ada.pk}")
+    token, key = log_in().json()["access"], f"session:{ada.pk}"
+    document = store().command("GET", key)
     ada.delete()
-    store().command("SET", f"session:{ada.pk}", document)
+    store().command("SET", key, document)
+    assert validated(token) == 204
     change = {"currentPassword": "lovelace", "newPassword": "analytical engine"}
     assert bearer(token).post(PASSWORD, change).status_code == 401
 

@@ -652,6 +652,15 @@ def test_a_session_of_before_is_of_where_it_is_used_first(user: User, used_first
     assert session(sid).end_reason == Reason.REUSE
 
 
+def test_a_cookie_that_was_spent_before_is_none_of_the_pages(user: User) -> None:
+    """By a process that did not know the difference yet."""
+    sid, pair = services.open_session(user, is_page=True)
+    Session.objects.update(refresh_digest=tokens.digest(tokens.successor("x")))
+    with pytest.raises(SessionOver):
+        services.renew_access(pair.refresh)
+    assert session(sid).end_reason == Reason.REUSE
+
+
 @committed
 def test_a_user_deleted_while_their_password_changes_waits_for_it(user: User) -> None:
     """Both take the user before the sessions: none is another's deadlock."""

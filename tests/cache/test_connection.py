@@ -282,6 +282,15 @@ def test_dragonfly_that_refuses_to_throttle(introduced: Any) -> None:
     assert asked[-1][:2] == [b"EVALSHA", rate_limit.COUNT.sha.encode()]
 
 
+def test_dragonfly_that_is_full_counts_nothing(introduced: Any, caplog: Any) -> None:
+    """As any cache that is away: nobody is locked out, and nothing is asked a second time."""
+    full = b"-OOM Out of memory\r\n"
+    asked = introduced({**dragonfly(), "CL.THROTTLE": full, "EVALSHA": b":1200\r\n"}).asked
+    assert rate_limit.reserve(LOGIN_ATTEMPTS_BY_NAME, "ada", **LIMIT) == 0
+    assert asked[-1][0] == b"CL.THROTTLE"
+    assert "CL.THROTTLE is refused" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("told", "counted_anew"),
     [((0, 10, 7, -1, 18), 2), ((0, 10, 9, -1, 3), 0), ((0, 10, 10, -1, 0), 0)],

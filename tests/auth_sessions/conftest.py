@@ -6,7 +6,20 @@ from typing import Any
 import pytest
 
 from auth_sessions.hashers import LeanArgon2Hasher
+from auth_sessions.models import User
 from tests.cache.conftest import trips  # noqa: F401  a fixture
+
+
+@pytest.fixture
+def quick_hashes(settings: Any) -> None:
+    """Hashing is Django's; most tests are about sessions."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def ada(make_user: Callable[..., User], quick_hashes: None) -> User:
+    """A user with a password."""
+    return make_user(username="ada", password="lovelace")
 
 
 @pytest.fixture

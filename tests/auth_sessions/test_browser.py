@@ -31,18 +31,6 @@ MakeUser = Callable[..., User]
 Reason = Session.EndReason
 
 
-@pytest.fixture(autouse=True)
-def quick_hashes(settings: Any) -> None:
-    """Hashing is Django's; these tests are about sessions."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture
-def ada(make_user: MakeUser) -> User:
-    """A user with a password."""
-    return make_user(username="ada", password="lovelace")
-
-
 def browser(cookie: str = "") -> APIClient:
     """A browser that shows the page."""
     client = APIClient(headers={"X-Aevon-Page": "1"})

@@ -15,13 +15,13 @@ from django.contrib.sessions.models import Session as DjangoSession
 from django.db import InternalError, OperationalError, transaction
 from django.utils import timezone
 
-from aevon.cache import LOGIN_ATTEMPTS_BY_ADDRESS, LOGIN_ATTEMPTS_BY_NAME, SESSION
+from aevon.cache import SESSION
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
 from aevon.signals import session_ending
-from auth_sessions import credentials, services, tokens
-from auth_sessions.credentials import TooManyLogins, WrongCredentials
+from auth_sessions import services, tokens
+from auth_sessions.credentials import WrongCredentials
 from auth_sessions.models import Session, User
 from auth_sessions.services import SessionOver
 from auth_sessions.tasks import forget_old
@@ -791,133 +791,3 @@ def test_a_session_opened_while_the_cache_is_away_is_cached_by_its_first_use(
     assert held(user)["sessions"] == {str(sid): pair.expires_at}
     end = time.time() + store().command("PTTL", SESSION.key(user.pk)) / 1000
     assert abs(end - pair.expires_at) <= 1
-
-
-# --- Attempts to log in ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def ada(make_user: MakeUser, settings: Any) -> User:
-    """A user with a password, hashed quickly."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    return make_user(username="ada", password="lovelace")
-
-
-def log_in(username: str = "ada", password: str = "wrong", address: str = ADDRESS) -> str:
-    """What comes of an attempt."""
-    try:
-        services.log_in(username=username, password=password, address=address, user_agent="")
-    except (WrongCredentials, TooManyLogins) as refusal:
-        return type(refusal).__name__
-    return "in"
-
-
-def counted(username: str = "ada", address: str = ADDRESS) -> tuple[int, int]:
-    """The attempts that count against a name and an address."""
-    name, place = credentials.name_part(username), credentials.address_part(address)
-    keys = (LOGIN_ATTEMPTS_BY_NAME.key(name), LOGIN_ATTEMPTS_BY_ADDRESS.key(place))
-    by_name, by_address = (int(store().command("GET", key) or 0) for key in keys)
-    return by_name, by_address
-
-
-def test_a_failed_attempt_counts_against_name_and_address(ada: User) -> None:
-    """For a minute from the first; a name that nobody has counts, too."""
-    assert [log_in(), log_in(), log_in("nobody")] == ["WrongCredentials"] * 3
-    assert (counted(), counted("nobody")) == ((2, 3), (1, 3))
-    lives = [store().command("PTTL", key) for key in store().command("KEYS", "auth:*")]
-    assert len(lives) == 3
-    assert all(55_000 < ttl_ms <= 60_000 for ttl_ms in lives)
-
-
-def test_a_successful_attempt_is_taken_back(ada: User) -> None:
-    """And the failed ones before it stay."""
-    log_in()
-    assert log_in(password="lovelace") == "in"
-    assert counted() == (1, 1)
-
-
-def test_a_disabled_users_attempt_has_failed(ada: User) -> None:
-    """Whatever the password; no session is opened."""
-    User.objects.update(is_active=False)
-    assert log_in(password="lovelace") == "WrongCredentials"
-    assert counted() == (1, 1)
-    assert not Session.objects.exists()
-
-
-def test_a_refused_attempt_is_not_counted(
-    ada: User, settings: Any, django_assert_num_queries: Any
-) -> None:
-    """Nor is the password looked at, be it right: PostgreSQL is not asked."""
-    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
-    assert [log_in() for _ in range(4)] == ["WrongCredentials"] * 2 + ["TooManyLogins"] * 2
-    with django_assert_num_queries(0):
-        assert log_in(password="lovelace") == "TooManyLogins"
-    assert counted() == (2, 2)
-
-
-def test_an_attempt_refused_by_address_is_not_counted_against_the_name(
-    ada: User, settings: Any
-) -> None:
-    """Nobody locks a user out from an address that is locked out itself."""
-    settings.AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = 1
-    log_in("nobody")
-    assert [log_in(), log_in()] == ["TooManyLogins"] * 2
-    assert counted() == (0, 1)
-    assert log_in(password="lovelace", address="192.0.2.2") == "in"
-
-
-def test_a_name_is_counted_in_any_spelling(ada: User, settings: Any) -> None:
-    """Capitals give nobody more attempts."""
-    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 2
-    assert [log_in(name) for name in ("ADA", "Ada", "aDa")][2] == "TooManyLogins"
-    assert log_in() == "TooManyLogins"
-
-
-def test_an_attempt_is_counted_under_any_name(ada: User) -> None:
-    """Under a key in three parts that tells the cache no name and no address."""
-    name = "ada:*\r\n{x} ü" * 50
-    assert log_in(name, address=name) == "WrongCredentials"
-    keys = store().command("KEYS", "auth:*")
-    assert len(keys) == 2
-    assert all(key.count(b":") == 2 and b"ada" not in key for key in keys)
-
-
-def test_attempts_begin_anew_after_the_window(ada: User, settings: Any) -> None:
-    """The refusal has said how long that is."""
-    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
-    log_in()
-    key = LOGIN_ATTEMPTS_BY_NAME.key(credentials.name_part("ada"))
-    store().command("PEXPIRE", key, 1_900)
-    with pytest.raises(TooManyLogins) as refused:
-        services.log_in(username="ada", password="x", address=ADDRESS, user_agent="")
-    assert refused.value.retry_after_seconds == 2
-    store().command("PEXPIRE", key, 1)
-    time.sleep(0.01)
-    assert log_in(password="lovelace") == "in"
-
-
-def test_an_attempt_that_nobody_could_answer_is_not_counted(
-    ada: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PostgreSQL is away: its user has guessed nothing."""
-
-    def fail(**_: Any) -> None:
-        raise OperationalError("not today")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(credentials, "authenticate", fail)
-        with pytest.raises(OperationalError):
-            log_in()
-    assert counted() == (0, 0)
-
-
-def test_nobody_is_locked_out_while_the_cache_is_away(
-    ada: User, settings: Any, cache_away: Any
-) -> None:
-    """And nothing is counted afterwards that could not be counted then."""
-    settings.AUTH_LOGIN_ATTEMPTS_PER_USERNAME = 1
-    log_in()
-    with cache_away():
-        assert [log_in(), log_in()] == ["WrongCredentials"] * 2
-        assert log_in(password="lovelace") == "in"
-    assert counted() == (1, 1)

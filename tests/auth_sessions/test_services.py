@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -41,7 +42,8 @@ from tests.auth_sessions.rows import (
     sql,
     version,
 )
-from tests.threads import in_another_thread, in_threads
+from tests.threads import in_another_thread, in_thread, in_threads
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db
 committed = pytest.mark.django_db(transaction=True)
@@ -551,6 +553,24 @@ def test_everywhere_and_a_new_password_at_once_are_not_each_others_deadlock(user
     ended = behind(locked, [everywhere] * 2, lambda: rows.update(password="!"))
     assert len(ended) == 2
     assert {each.end_reason for each in Session.objects.all()} == {Reason.PASSWORD}
+
+
+@committed
+def test_a_login_during_everywhere_comes_after_it(user: User) -> None:
+    """It waits for what ends all others, and is not one of them."""
+    sid, _ = services.open_session(user)
+    with ThreadPoolExecutor(1) as pool:
+        logins = []
+
+        def log_in_meanwhile() -> None:
+            logins.append(pool.submit(in_thread(services.open_session), user))
+            wait_for_locks(2)
+
+        everywhere = partial(services.end_all_sessions, user.pk)
+        assert behind_a_lock(sid, [everywhere], log_in_meanwhile) == [True]
+        _, pair = logins[0].result()
+    assert session(sid).end_reason == Reason.LOGOUT
+    assert admitted(pair.access)
 
 
 @committed

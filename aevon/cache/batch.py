@@ -33,6 +33,7 @@ from aevon.cache.write_behind import (
     revived,
     sound,
     sticky,
+    taken_over,
     update,
     with_empty,
 )
@@ -230,10 +231,13 @@ def _read(
 
 
 def _filled(buffer: WriteBehind[D], missing: Mapping[int, Found], life: Life) -> dict[int, Held]:
-    """The rows, in the documents' place; where somebody else has that right, settling will not
-    find them there."""
+    """The rows, put into the documents' place; where a document has come meanwhile, settling will
+    not find them there."""
+    # No lease is waited for, with the rows held: whoever left it may have died, and the mark would
+    # stay for another period.
+    taken = {user_id: taken_over(each) for user_id, each in missing.items()}
     rows: Mapping[int, Any] = leases.resolve_many(
-        with_empty(buffer), missing, in_transaction_too=True, strict=True
+        with_empty(buffer), taken, in_transaction_too=True, strict=True
     )
     stamped = msgspec.structs.replace
     return {u: made(stamped(row, incarnation=life.incarnation)) for u, row in rows.items()}

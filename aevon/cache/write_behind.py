@@ -284,11 +284,14 @@ def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> tuple[Held,
         raise CacheUnavailable("The live document cannot be read.")
     if not isinstance(value, Found):
         return read(value, raw), True
-    if not patient and value.kind == "lease":
-        # Something to be replaced: whoever left it has died, or is too slow, and cannot fill any
-        # more.
-        value = Found("corrupt", value.raw)
-    return _missing(buffer, user_id, value, strict=True), False
+    found = value if patient else taken_over(value)
+    return _missing(buffer, user_id, found, strict=True), False
+
+
+def taken_over(found: Found) -> Found:
+    """What was found; a lease as something to be replaced: whoever left it, and has not died, fills
+    nothing any more, and may only go by what it has read."""
+    return Found("corrupt", found.raw) if found.kind == "lease" else found
 
 
 def _next(current: D, changed: D, floor: int) -> D:

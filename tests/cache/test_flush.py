@@ -220,6 +220,16 @@ def test_lease_of_a_dead_reader() -> None:
     assert (marks(), flush(SHEETS), row()) == ({"7": 4}, Flushed(persisted=1), ("new", 4))
 
 
+@pytest.mark.parametrize("persist", [flush, lambda sheets: flush_users(sheets, [7])])
+def test_lease_of_a_dead_flusher(persist: Callable[..., Flushed]) -> None:
+    """It had met the mark of a document that was saved and evicted: the next one finishes it."""
+    save_row("saved", 3)
+    store().command("ZADD", MARKS, 3, 7)
+    put(KEY, {"_lease": "dead"}, "PX", 5_000)
+    assert persist(SHEETS) == Flushed(unchanged=1)
+    assert (marks(), got(KEY)["text"]) == ({}, "saved")
+
+
 def test_change_refused_behind_a_lease() -> None:
     """No mark is left of what was never stored."""
     put(KEY, {"_lease": "alive"}, "PX", 5_000)

@@ -8,6 +8,8 @@ setup = command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is neede
 	$(PYTHON) -I aevon/bootstrap.py
 app = $(setup) requirements.txt
 tools = $(setup) tests/requirements.txt
+# Much of the suite waits. Each process has servers of its own; a file's tests stay together.
+two_at_a_time = -n 2 --dist loadfile --no-loadscope-reorder
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
@@ -25,7 +27,7 @@ demo: ## tell the story against the running site (USERS=1000 for a crowd)
 	@$(app) && exec $(bin)/python -m aevon.demo --users $(USERS)
 
 test: ## the whole suite, on servers of its own
-	@$(tools) && exec $(bin)/python -m pytest
+	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time)
 
 screenshots: ## the page at 1440 and 375 px, by night and by day, into docs/ (needs chromium)
 	@$(tools) && exec $(bin)/python -m tests.browser.screenshots
@@ -38,7 +40,7 @@ soak: ## twenty minutes of faults and of every interleaving: the figures of docs
 
 coverage: ## the suite again, measured: 95 % of the cache layer and of the services
 	@$(tools)
-	@$(bin)/python -m pytest -q --cov --cov-report=
+	@$(bin)/python -m pytest -q $(two_at_a_time) --cov --cov-report=
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
 bench: ## what the patterns and the flush cost beside the bare calls

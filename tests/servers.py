@@ -66,8 +66,13 @@ def without_cache() -> dict[str, Any]:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Start the servers; a wrapper runs before pytest-django's own hook."""
     options = early_config.known_args_namespace
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, _leave_to_others if is_worker else signal.default_int_handler)
+    # With `-n` the tests are run by workers, each of which has servers of its own.
+    only_hands_out = options.numprocesses and not is_worker
     try:
-        if not (options.help or options.version):
+        if not (options.help or options.version or only_hands_out):
             _start()
         return (yield)
     except EmbeddedServerError as error:
@@ -86,8 +91,6 @@ def pytest_unconfigure() -> None:
 
 def _start() -> None:
     global CACHE, POSTGRES  # tests reach the servers by these names
-    # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     _remove_leftovers()
     postgres = os.environ.get("AEVON_TEST_DATABASE_URL")
     cache = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
@@ -102,6 +105,11 @@ def _start() -> None:
     os.environ["DRAGONFLY_URL"] = cache or endpoints.dragonfly_url or ""
     os.environ["AEVON_DATA_DIR"] = str(folder)
     os.environ.update(PATIENCE)
+
+
+def _leave_to_others(*_: object) -> None:
+    """Ctrl-C in a worker: who hands out the tests ends it. Programs inherit what is ignored, but no
+    handler."""
 
 
 def _clear_environment() -> None:

@@ -80,7 +80,7 @@ def test_value_that_cannot_be_read(what: str, stamped_too: bool) -> None:
     assert got(KEY) == note(7, "true", 3)
 
 
-@pytest.mark.parametrize("what", UNREADABLE.keys() - {"another's"})
+@pytest.mark.parametrize("what", [what for what in UNREADABLE if what != "another's"])
 def test_value_that_cannot_be_read_is_counted(what: str) -> None:
     """As corrupt, not as a miss."""
     put(KEY, UNREADABLE[what])

@@ -11,7 +11,8 @@ unsaved. A row with away edits counts for this as it was before them.
 
 Processes
     U  updater: GET; if empty lease, read the row, fill; compare-and-set, mark, acknowledge
-    F  flusher: marks; lock the row, GET, upsert, commit; settle, clear the mark; or lift
+    F  flusher: marks; lock the row, GET; if empty lease, whoever else has, and fill; upsert and
+       commit; settle, clear the mark; or lift
     A  away: an updater that cannot reach the cache: row and journal in one transaction
     L  replay: lock the row, read the journal; update the document with it, to above the row; then
        make the row what the document is now, delete the journal, commit
@@ -39,7 +40,8 @@ Not promised, and left out of the checks:
 - psql's change may be overwritten by the document, which is the live truth. A saved document does
   not follow psql before its next change.
 - A process that dies between compare-and-set and mark leaves a document that counts as unsaved and
-  is not marked, until its next update. Nobody was told of what it holds.
+  is not marked, until its next update. Nobody was told of what it holds. That also holds where a
+  flush has saved it, and dies before it says so.
 - In a snapshot taken between the two, a change is not marked either: it may be lost with a restart.
 - After a restart, psql's write and a flush are not told apart: a row at or above an unsaved
   document wins. After two losses (all memory, then a restart) a flushed change may be overwritten.
@@ -108,7 +110,8 @@ class Rules(NamedTuple):
     settle_compares: bool = True  # only what is byte for byte what was read is settled
     clear_compares: bool = True  # a mark above the document that was settled stays
     clear_settled: bool = True  # a mark stays whose document could not be settled
-    lift_missing: bool = True  # a mark without a document is lifted, however new the row is
+    fill_missing: bool = True  # a mark without a document is not cleared because the row is new
+    take_over: bool = True  # with the row locked, a flush waits for nobody's lease
     lift_first: bool = True  # a lost mark is never cleared and then looked at again
     lift_if_needed: bool = True  # what is saved, or above, by the time of the lift stays as it is
     lift_behind: bool = True  # an unsaved document that is not above its row is lifted
@@ -218,7 +221,8 @@ def asks(w: World, i: int, me: Process, found: str, rules: Rules) -> Iterator[Mo
 
 def abandoned(w: World, i: int, lease: Lease) -> bool:
     """Nobody will fill by right of it any more."""
-    return lease.token == i or w.processes[lease.token].step not in {"read row", "fill"}
+    filling = {"read row", "fill", "fill in"}
+    return lease.token == i or w.processes[lease.token].step not in filling
 
 
 def updates(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
@@ -415,8 +419,20 @@ def looks(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
     if isinstance(w.key, Document):
         for label, after, wrong in asks(w, i, me, "upsert", rules):
             yield label, after._replace(lock=lock), wrong
-    else:
+    elif not rules.fill_missing:
         yield f"F{i} finds no document", becomes(w, i, me, "upsert", lock=lock), None
+    else:
+        key = Lease(i) if w.key is None or rules.take_over else w.key
+        after = becomes(w, i, me._replace(life=w.life), "fill in", lock=lock, key=key)
+        yield f"F{i} leases" if key == Lease(i) else f"F{i} meets a lease", after, None
+
+
+def fills_in(w: World, i: int, me: Process, _: Rules) -> Iterator[Move]:
+    """With the row locked: it is what was filled in, where somebody else may not have done that."""
+    new = as_document(w.row, me.life)
+    key = new if w.key == Lease(i) else w.key
+    after = becomes(w, i, me._replace(document=new), "upsert", key=key)
+    yield f"F{i} {'fills' if key == new else 'may not fill'} {new.revision}", after, None
 
 
 def upserts(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
@@ -451,7 +467,7 @@ def commits(w: World, i: int, me: Process, _: Rules) -> Iterator[Move]:
 def decided(me: Process, rules: Rules) -> Process:
     """With the step that follows from what document, mark and row were."""
     document, row = me.document, me.row
-    if document == NO_DOCUMENT and row.revision >= me.mark and not rules.lift_missing:
+    if document == NO_DOCUMENT and row.revision >= me.mark:
         return me._replace(step="clear")
     lost = me.mark > document.revision
     behind = document.unsaved and not me.ours and document.revision <= row.revision
@@ -533,6 +549,7 @@ def looks_again(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
 
 FLUSH = {
     "look": looks,
+    "fill in": fills_in,
     "upsert": upserts,
     "settle": settles,
     "clear": clears,
@@ -732,6 +749,7 @@ def explore(mix: str, scope: Scope, rules: Rules = Rules()) -> Result:  # noqa: 
 
 SCOPES = {
     "a crash": Scope(evictions=1, crashes=1, lease_expiries=1),
+    "two crashes": Scope(evictions=1, crashes=2),
     "dirty eviction": Scope(evictions=1, crashes=1, sticky=False),
     "memory lost": Scope(losses=1, crashes=1),
     "restart": Scope(restarts=1),
@@ -742,6 +760,7 @@ SCOPES = {
 }
 MIXES = {
     "a crash": "UUF UUUF UUFF UUPF UPFF UUAFL UAFLL UAFFL UAPFL",
+    "two crashes": "UUF UFF",
     "dirty eviction": "UUF UUUF UUFF UUAFL",
     "memory lost": "UUF UUUF UUFF UAFFL",
     "restart": "UUF UUUF UUFF UUAFL",
@@ -770,7 +789,8 @@ WITNESSES = {
     "settle_compares": ("UUF", "a crash"),
     "clear_compares": ("UUF", "a crash"),
     "clear_settled": ("UUF", "dirty eviction"),
-    "lift_missing": ("UUFF", "memory lost"),
+    "fill_missing": ("UUFF", "memory lost"),
+    "take_over": ("UFF", "two crashes"),
     "lift_first": ("UUUF", "dirty eviction"),
     "lift_if_needed": ("UFF", "a crash"),
     "lift_behind": ("UPF", "a crash"),

@@ -7,6 +7,7 @@ SMALL_MIXES = [
     *[(mix, "a crash") for mix in ("UUF", "UUPF", "UAFLL")],
     *[(mix, scope) for mix in ("UUF", "UFF") for scope in ("dirty eviction", "memory lost")],
     *[(mix, "restart, crash") for mix in ("UUF", "UFF", "UAFL")],
+    *[(mix, "two crashes") for mix in ("UUF", "UFF")],
     *[(mix, "cut off") for mix in ("UUF", "UAFL")],
     *[(mix, "unordered") for mix in ("UUF", "UAFL")],
 ]

@@ -61,7 +61,8 @@ class ProblemMiddleware:
 
 
 def check_body(request: WSGIRequest) -> None:
-    """Raise `ParseError` for a malformed Content-Length, `BodyTooLarge` for an oversized body."""
+    """Raise `ParseError` for a malformed Content-Length, or for a chunked body that may be only the
+    beginning of one, `BodyTooLarge` for an oversized body."""
     limit: int = settings.AEVON_MAX_BODY_BYTES
     length = request.META.get("CONTENT_LENGTH") or ""
     if not length:
@@ -85,13 +86,18 @@ def buffer_chunked(request: WSGIRequest) -> None:
     """Give a chunked body the length that Django and REST framework want to see.
 
     Both take a missing Content-Length for an empty body. Only a server that marks the end of
-    its input (`wsgi.input_terminated`, as granian does) can be read without hanging.
+    its input (`wsgi.input_terminated`, as granian does) can be read without hanging. It marks it
+    where a body breaks off as well. The beginning of a JSON object is none; nothing at all would
+    pass for a request without a body, and nobody sends that in chunks. Raises `ParseError`,
+    `BodyTooLarge`.
     """
     chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
     terminated = request.environ.get("wsgi.input_terminated", False)
     if not (chunked and terminated and request.method in BODY_METHODS):
         return
     body = read_limited(request.environ["wsgi.input"])
+    if not body:
+        raise ParseError("The chunked body is empty, or broke off.", code="empty_body")
     request.META["CONTENT_LENGTH"] = str(len(body))
     request._stream = BytesIO(body)  # noqa: SLF001 - as WSGIRequest does
 

@@ -62,6 +62,13 @@ def test_chunked_body(api: Client, settings: Any) -> None:
     assert chunked(api, object_of(limit + 1)).status_code == 413
 
 
+def test_chunked_body_that_breaks_off(api: Client) -> None:
+    """The server ends it as if it were whole; a request without a body is another one."""
+    for begun in (b"", b'{"a": 1'):
+        assert chunked(api, begun).status_code == 400
+    assert api.generic("POST", "/api/echo/").json() == {}
+
+
 def test_input_that_nobody_terminates(api: Client) -> None:
     """A server that does not mark the end of its input is never waited for."""
     environ: dict[str, Any] = {"wsgi.input": Untouchable(), "wsgi.input_terminated": False}

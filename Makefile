@@ -8,8 +8,10 @@ setup = command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is neede
 	$(PYTHON) -I aevon/bootstrap.py
 app = $(setup) requirements.txt
 tools = $(setup) tests/requirements.txt
-# Much of the suite waits. Each process has servers of its own; a file's tests stay together.
-two_at_a_time = -n 2 --dist loadfile --no-loadscope-reorder
+# Much of the suite waits. Each process has servers of its own; a file's tests stay together. Other
+# servers than its own are for one alone.
+others = $(AEVON_TEST_DATABASE_URL)$(AEVON_TEST_DRAGONFLY_URL)
+two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 

@@ -6,6 +6,7 @@ tests must not touch anybody's data. AEVON_TEST_DATABASE_URL and AEVON_TEST_DRAG
 servers that may be used, and filled, instead.
 """
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -20,7 +21,13 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from aevon.embedded import CacheServer, PostgresServer, embedded_servers
+from aevon.embedded import (
+    POSTGRES_ACCOUNT,
+    CacheServer,
+    PostgresServer,
+    embedded_servers,
+    ensure_account,
+)
 from aevon.server import EmbeddedServerError, folder_lock
 
 POSTGRES: PostgresServer | None = None
@@ -29,7 +36,16 @@ CACHE: CacheServer | None = None
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER_PREFIX = "aevon-tests-"
 YOUNG_SECONDS = 60
-PROJECT_PREFIXES = ("AEVON_", "DJANGO_", "JWT_", "AUTH_", "CANVAS_", "CELERY_")
+PROJECT_PREFIXES = (
+    "AEVON_",
+    "AUTH_",
+    "CANVAS_",
+    "CELERY_",
+    "DATABASE_",
+    "DJANGO_",
+    "DRAGONFLY_",
+    "JWT_",
+)
 # A machine under load must not look like an outage; tests of outages set the site's time-outs.
 PATIENCE = {
     "AEVON_CACHE_CONNECT_TIMEOUT_SECONDS": "2",
@@ -66,14 +82,16 @@ def without_cache() -> dict[str, Any]:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Start the servers; a wrapper runs before pytest-django's own hook."""
     options = early_config.known_args_namespace
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
     # A shell that starts this in the background has it, and all that it starts, ignore Ctrl-C.
-    signal.signal(signal.SIGINT, _leave_to_others if is_worker else signal.default_int_handler)
-    # With `-n` the tests are run by workers, each of which has servers of its own.
-    only_hands_out = options.numprocesses and not is_worker
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        if not (options.help or options.version or only_hands_out):
-            _start()
+        if not (options.help or options.version):
+            if "PYTEST_XDIST_WORKER" not in os.environ:
+                _remove_leftovers()
+            if _only_hands_out(options):
+                _prepare_for_workers(options)
+            else:
+                _start()
         return (yield)
     except EmbeddedServerError as error:
         _running.close()
@@ -89,9 +107,31 @@ def pytest_unconfigure() -> None:
     _running.close()
 
 
+def _only_hands_out(options: Any) -> bool:
+    """Whether other processes run the tests (`pytest -n 2`), each of which has servers of its own."""
+    asked_for = getattr(options, "numprocesses", None)  # without the plugin there is no such option
+    return bool(asked_for) and "PYTEST_XDIST_WORKER" not in os.environ
+
+
+def _prepare_for_workers(options: Any) -> None:
+    """What one process can say or do better than two at once.
+
+    `-n auto` may turn out to be none, and then this process would run the tests.
+    """
+    if not isinstance(options.numprocesses, int):
+        raise pytest.UsageError("Say how many processes: -n 2.")
+    if {"AEVON_TEST_DATABASE_URL", "AEVON_TEST_DRAGONFLY_URL"} & os.environ.keys():
+        raise pytest.UsageError("One process alone can use the servers of AEVON_TEST_*: -n 0.")
+    if os.geteuid() == 0:
+        ensure_account(POSTGRES_ACCOUNT)
+    _clear_environment()
+
+
 def _start() -> None:
     global CACHE, POSTGRES  # tests reach the servers by these names
-    _remove_leftovers()
+    atexit.register(
+        _running.close
+    )  # a worker whose parent has been killed ends without unconfigure
     postgres = os.environ.get("AEVON_TEST_DATABASE_URL")
     cache = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
@@ -107,11 +147,6 @@ def _start() -> None:
     os.environ.update(PATIENCE)
 
 
-def _leave_to_others(*_: object) -> None:
-    """Ctrl-C in a worker: who hands out the tests ends it. Programs inherit what is ignored, but no
-    handler."""
-
-
 def _clear_environment() -> None:
     for name in list(os.environ):
         if name.startswith(PROJECT_PREFIXES) and name != "DJANGO_SETTINGS_MODULE":
@@ -121,7 +156,8 @@ def _clear_environment() -> None:
 def _remove_leftovers() -> None:
     """Folders of test runs that were killed; a live run holds its folder's lock."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime < YOUNG_SECONDS:
-            continue  # just made: its owner may not have the lock yet
-        with contextlib.suppress(EmbeddedServerError), folder_lock(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(EmbeddedServerError, FileNotFoundError):
+            if time.time() - folder.stat().st_mtime < YOUNG_SECONDS:
+                continue  # just made: its owner may not have the lock yet
+            with folder_lock(folder):
+                shutil.rmtree(folder, ignore_errors=True)

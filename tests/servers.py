@@ -108,8 +108,8 @@ def pytest_unconfigure() -> None:
 
 
 def _only_hands_out(options: Any) -> bool:
-    """Whether other processes run the tests (`pytest -n 2`), each of which has servers of its own."""
-    asked_for = getattr(options, "numprocesses", None)  # without the plugin there is no such option
+    """Whether other processes run the tests (`pytest -n 2`), each with servers of its own."""
+    asked_for = getattr(options, "numprocesses", None)  # `-p no:xdist` knows no such option
     return bool(asked_for) and "PYTEST_XDIST_WORKER" not in os.environ
 
 

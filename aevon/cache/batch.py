@@ -231,8 +231,8 @@ def _read(
 
 
 def _filled(buffer: WriteBehind[D], missing: Mapping[int, Found], life: Life) -> dict[int, Held]:
-    """The rows, put into the documents' place; where a document has come meanwhile, settling will
-    not find them there."""
+    """The rows, put into the documents' place, or the documents that have come meanwhile; where one
+    comes later, settling finds another than these."""
     # No lease is waited for, with the rows held: whoever left it may have died, and the mark would
     # stay for another period.
     taken = {user_id: taken_over(each) for user_id, each in missing.items()}

@@ -310,9 +310,10 @@ def _stored(buffer: WriteBehind[D], held: Held, following: D, *, was_there: bool
     """Document and mark in one round trip; in two for a document that was only just filled:
     somebody else may hold the lease, and a mark without a document would be taken for a loss.
 
-    The mark of a lost comparison is harmless: the winner has that revision and marks it too. What
-    another life of the server took than the one that was read from does not count: it may not know
-    of what was persisted since.
+    The mark of a lost comparison is harmless: the winner has that revision and marks it too. Where
+    the document has just been evicted there is no winner: is the change refused when it is computed
+    again, the next flush reports a loss that was none. What another life of the server took than
+    the one that was read from does not count: it may not know of what was persisted since.
     """
     key = buffer.projection.keyspace.key(following.user_id)
     # One that has been persisted since it was read holds something unsaved from now on.

@@ -40,21 +40,25 @@ Not promised, and left out of the checks:
 - psql's change may be overwritten by the document, which is the live truth. A saved document does
   not follow psql before its next change.
 - A process that dies between compare-and-set and mark leaves a document that counts as unsaved and
-  is not marked, until its next update. Nobody was told of what it holds. That also holds where a
-  flush has saved it, and dies before it says so.
+  is not marked, until its next update. Nobody was told of what it holds. A flush may have saved it,
+  and died before it said so.
 - In a snapshot taken between the two, a change is not marked either: it may be lost with a restart.
 - After a restart, psql's write and a flush are not told apart: a row at or above an unsaved
   document wins. After two losses (all memory, then a restart) a flushed change may be overwritten.
 - With `unordered`, (5): a mark that comes before its document may be lifted.
+- The code sends a change and its mark together. A change that misses its document, because that has
+  just been evicted, is computed again; is it refused then, or its process dead, its mark is taken
+  for a loss that was none.
 
 Not modelled: `dirtySince`, lifetimes, several users, documents that PostgreSQL refuses (nor a
 replay that it refuses), rows that are passed over because somebody holds or deletes them, what a
 patch means. To add an element twice is harmless. A patch that is repeated, because its replay died
 before it committed, puts its own members back over what came after it.
 
-Steps are merged where that loses no violation: a lock with the read after it, a last step with the
-acknowledgement, the away edit's transaction. Like processes begin in order. A command that a frozen
-process sent is a process that is slow.
+Steps are merged where that loses no violation: a lock with the read and the lease after it, a last
+step with the acknowledgement, the away edit's transaction. Like processes begin in order. A command
+that a frozen process sent is a process that is slow. That an updater loses patience with a living
+process's lease is a lease that expires.
 """
 
 from __future__ import annotations
@@ -336,10 +340,14 @@ def marks_early(w: World, i: int, me: Process, rules: Rules) -> Move:
 
 
 def packet(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
-    """What somebody sent who does not wait for the answer; `mark` is first what it adds."""
+    """What somebody sent who does not wait for the answer; `mark` is first what it adds, or whose
+    lease it has."""
     if me.step == "mark":
         mark = marked(w.mark, me.mark, rules)
         yield f"K{i} marks {mark}", becomes(w, i, me, ENDED, mark=mark), None
+    elif me.step == "fill in":
+        key = me.document if w.key == Lease(me.mark) else w.key
+        yield f"K{i} fills {me.document.revision}", becomes(w, i, me, ENDED, key=key), None
     else:
         yield f"K{i} is lost", becomes(w, i, me, ENDED), None
         yield from updates(w, i, me, rules)
@@ -428,7 +436,7 @@ def looks(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
 
 
 def fills_in(w: World, i: int, me: Process, _: Rules) -> Iterator[Move]:
-    """With the row locked: it is what was filled in, where somebody else may not have done that."""
+    """With the row locked it is the row that counts, whether or not it may still be filled in."""
     new = as_document(w.row, me.life)
     key = new if w.key == Lease(i) else w.key
     after = becomes(w, i, me._replace(document=new), "upsert", key=key)
@@ -650,6 +658,9 @@ def cuts(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
         label = f"U{i} is cut off, having sent its change"
     elif me.step == "put" or (me.kind == "L" and me.step == "store"):
         after, label = dead(w, i, me)._replace(left=left), f"{me.kind}{i} dies, having sent"
+    elif me.step == "fill in":
+        sent = sent._replace(document=as_document(w.row, me.life), mark=i)
+        after, label = dead(w, i, me)._replace(left=left), f"F{i} dies, having sent"
     else:
         return
     yield label, after._replace(processes=(*after.processes, sent)), None
@@ -721,8 +732,10 @@ def quiet_difference(w: World, rules: Rules) -> str | None:
 
 def unlike(document: Document, w: World) -> str | None:
     if document.unsaved:
-        untold = document.content & ~w.row.content & ~(w.acknowledged & ~w.lost)
-        allowed = untold or (w.died and not w.intact)
+        missing = document.content & ~w.row.content
+        untold = missing & ~(w.acknowledged & ~w.lost)
+        saved = document.revision == w.row.revision and not missing
+        allowed = untold or (w.died and (saved or not w.intact))
         return None if allowed else "after a flush the document is unsaved"
     if (document.content ^ w.row.content) & ~PSQL & ~w.lost:
         return "after a flush the document is not its row"
@@ -760,7 +773,7 @@ SCOPES = {
 }
 MIXES = {
     "a crash": "UUF UUUF UUFF UUPF UPFF UUAFL UAFLL UAFFL UAPFL",
-    "two crashes": "UUF UFF",
+    "two crashes": "UUF UFF UUFF",
     "dirty eviction": "UUF UUUF UUFF UUAFL",
     "memory lost": "UUF UUUF UUFF UAFFL",
     "restart": "UUF UUUF UUFF UUAFL",

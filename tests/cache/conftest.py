@@ -13,6 +13,7 @@ from aevon.cache import resources
 from aevon.cache.cached import declared
 from aevon.cache.connection import reset, store
 from aevon.cache.fences import DROP, FENCE, INSTALL
+from aevon.cache.flights import Flights
 from aevon.cache.leases import FILL, LEASE
 from tests import servers
 from tests.cache import ledgers
@@ -93,6 +94,21 @@ def full() -> Iterator[None]:
     yield
     reset()
     store().command("CONFIG", "SET", "maxmemory", "0")
+
+
+@pytest.fixture
+def askers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was asked for by those who read by now, or wait for who reads for them."""
+    joined: list[Any] = []
+    join = Flights._join
+
+    def noted(self: Flights, key: Any) -> Any:
+        place = join(self, key)
+        joined.append(key)
+        return place
+
+    monkeypatch.setattr(Flights, "_join", noted)
+    return joined
 
 
 def due() -> None:

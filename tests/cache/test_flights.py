@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,8 +22,8 @@ class Source:
 
     def read(self) -> Any:
         """What was there when it was asked."""
-        self.reads += 1
         value = self.value
+        self.reads += 1
         assert self.may_end.wait(10)
         if isinstance(value, BaseException):
             raise value
@@ -46,20 +45,14 @@ Ask = Callable[[], Any]
 
 
 @pytest.fixture
-def ask(source: Source, threads: ThreadPoolExecutor) -> Ask:
-    """`ask()`: somebody asks; the future answer."""
+def ask(source: Source, threads: ThreadPoolExecutor, askers: list[Any]) -> Ask:
+    """`ask()`: somebody asks, and waits by now, or reads; the future answer."""
     flights = Flights()
 
     def submit() -> Any:
-        begun = threading.Event()
-
-        def work() -> Any:
-            begun.set()
-            return flights.share("it", source.read)
-
-        future = threads.submit(work)
-        assert begun.wait(10)
-        time.sleep(0.01)  # until it waits, or reads
+        before = len(askers)
+        future = threads.submit(flights.share, "it", source.read)
+        assert eventually(lambda: len(askers) > before and source.reads)
         return future
 
     return submit
@@ -68,7 +61,6 @@ def ask(source: Source, threads: ThreadPoolExecutor) -> Ask:
 def test_askers_during_a_read(ask: Ask, source: Source) -> None:
     """They share the next one, and no third is made."""
     first, *others = [ask() for _ in range(20)]
-    time.sleep(0.2)  # the last of them as well
     assert source.reads == 1
     source.value = "new"
     source.may_end.set()

@@ -42,6 +42,13 @@ def note(user_id: int, text: str = "a", version: int = 1) -> dict[str, Any]:
     return {"userId": user_id, "text": text, "version": version}
 
 
+def fence_runs_out(key: str) -> None:
+    """What the server does when the last mark of a fence is past its deadline."""
+    assert "_fence" in (got(key) or {})
+    assert 0 < store().command("PTTL", key) <= 5_000
+    store().command("DEL", key)
+
+
 def write(user_id: int, text: str, version: int) -> Note:
     """A committed row, and its document."""
     query(

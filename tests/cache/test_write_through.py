@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +20,7 @@ from aevon.cache.connection import store
 from aevon.cache.fences import Mark
 from aevon.cache.models import Outbox
 from aevon.cache.write_through import guarded
-from tests.cache.entry_states import between, got, note, put, write
+from tests.cache.entry_states import between, fence_runs_out, got, note, put, write
 from tests.cache.ledgers import NOTE_RESOURCE, NOTES, Note, add_notes, query
 from tests.servers import without_cache
 from tests.threads import in_another_thread, in_thread
@@ -108,39 +107,37 @@ def test_publish_of_nobody(trips: Any, django_assert_num_queries: Any) -> None:
     assert t.count == 0
 
 
-def test_rollback(settings: Any) -> None:
+def test_rollback() -> None:
     """What was rolled back is never seen; the fence runs out, and the next reader fills."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.5}
     save("old", 1)
     rolled_back("never", 2)
-    assert fenced()
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="old", version=1)
-    time.sleep(0.55)
+    fence_runs_out(KEY)
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="old", version=1)
     assert got(KEY) == note(7, "old", 1)
 
 
-def test_rollback_of_an_inner_transaction(settings: Any) -> None:
-    """The inner one's writer is never heard of again: so long as its mark counts nothing goes in,
-    and what was committed is read from PostgreSQL."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.1}
+def test_rollback_of_an_inner_transaction() -> None:
+    """What it wrote is never seen; the outer one's mark was the only one, and its state goes in."""
     with transaction.atomic():
         save("outer", 1)
         rolled_back("inner", 2)
-    outer = Note(user_id=7, text="outer", version=1)
-    assert cache_aside.load(NOTES, 7) == outer
-    time.sleep(0.11)
-    assert cache_aside.load(NOTES, 7) == outer
     assert got(KEY) == note(7, "outer", 1)
 
 
 def test_publish_after_the_rollback_of_an_inner_transaction() -> None:
-    """The hook went with the savepoint: a later write of the outer one has a hook of its own."""
+    """The hook went with the savepoint: a later write of the outer one has a hook of its own. The
+    inner one's writer is never heard of again: so long as its mark counts nothing goes in, and what
+    was committed is read from PostgreSQL."""
     with transaction.atomic():
         rolled_back("inner", 2)
         save("outer", 3)
         assert len(connection.run_on_commit) == 1
-    assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="outer", version=3)
+    outer = Note(user_id=7, text="outer", version=3)
+    assert cache_aside.load(NOTES, 7) == outer
+    fence_runs_out(KEY)
+    assert cache_aside.load(NOTES, 7) == outer
+    assert got(KEY) == note(7, "outer", 3)
 
 
 def test_publish_of_many(trips: Any, django_assert_num_queries: Any) -> None:
@@ -462,15 +459,13 @@ def test_save_of_a_followed_model_costs(
         assert t.count == 2
 
 
-def test_save_of_a_followed_model_that_fails(followed: None, settings: Any) -> None:
+def test_save_of_a_followed_model_that_fails(followed: None) -> None:
     """Nobody knows what became of it: the fence runs out."""
-    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "FENCE_SECONDS": 0.5}
     write(7, "a", 1)
     Group.objects.create(pk=7, name="g")
     with pytest.raises(IntegrityError):
         Group.objects.create(pk=7, name="g")
-    assert fenced()
-    time.sleep(0.55)
+    fence_runs_out(KEY)
     assert cache_aside.load(NOTES, 7) == Note(user_id=7, text="a", version=1)
     assert got(KEY) == note(7)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -549,10 +550,16 @@ def test_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flush_that_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it does not reach in time is counted and stays; the next flush begins with it."""
     monkeypatch.setattr(flush_module, "BATCH", 1)
+    clock = SimpleNamespace(**vars(time))
+    monkeypatch.setattr(flush_module, "time", clock)
     for user_id in (7, 8, 9):
         edit("a", user_id)
     assert flush(SHEETS, seconds=0) == Flushed(left=3)
-    assert flush_around(lambda: time.sleep(1.1), seconds=1) == Flushed(persisted=1, left=2)
+
+    def an_hour_passes() -> None:
+        clock.monotonic = lambda: time.monotonic() + 3600
+
+    assert flush_around(an_hour_passes, seconds=60) == Flushed(persisted=1, left=2)
     assert marks().keys() == {"8", "9"}
     assert flush(SHEETS) == Flushed(persisted=2)
 
@@ -845,7 +852,8 @@ def test_record_that_somebody_replaced(record: tuple[Any, ...]) -> None:
 
 def test_claim_of_an_early_flush() -> None:
     """One in so many seconds."""
-    claims = [flush_module.claim_early(SHEETS, for_seconds=0.5) for _ in range(3)]
+    claims = [flush_module.claim_early(SHEETS, for_seconds=60) for _ in range(3)]
     assert claims == [True, False, False]
-    time.sleep(0.55)
-    assert flush_module.claim_early(SHEETS, for_seconds=0.5)
+    assert 50_000 < store().command("PTTL", "canvas:flush:early") <= 60_000
+    store().command("DEL", "canvas:flush:early")
+    assert flush_module.claim_early(SHEETS, for_seconds=60)

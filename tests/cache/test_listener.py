@@ -272,15 +272,16 @@ def test_it_ends_when_it_is_told(start: Any, patient: None) -> None:
     assert seconds_to_end(start()) < 5
 
 
-def test_it_ends_while_postgresql_is_away(monkeypatch: Any) -> None:
+def test_it_ends_while_postgresql_is_away(monkeypatch: Any, caplog: Any) -> None:
     """Between two attempts."""
+    monkeypatch.setattr(listener, "RETRY_SECONDS", 60)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
     stop = threading.Event()
     thread = threading.Thread(target=in_thread(lambda: listener.listen(stop)))
     thread.start()
-    time.sleep(0.3)
+    assert eventually(lambda: WAITS in caplog.text)
     stop.set()
-    thread.join(1)
+    thread.join(20)
     assert not thread.is_alive()
 
 

@@ -1,6 +1,5 @@
 """An exact limit on attempts."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -36,7 +35,7 @@ def give_back() -> None:
 def test_attempts_up_to_the_limit() -> None:
     """They are allowed; the next waits for the end of the window, and is not counted."""
     assert [reserve() for _ in range(3)] == [0, 0, 0]
-    assert [59 <= reserve() <= 60 for _ in range(5)] == [True] * 5
+    assert [50 <= reserve() <= 60 for _ in range(5)] == [True] * 5
     assert store().command("GET", KEY) == b"3"
 
 
@@ -55,17 +54,18 @@ def test_sixteen_callers_at_once() -> None:
 
 def test_window_that_ends() -> None:
     """The count begins anew."""
-    assert reserve(limit=1, window_seconds=1) == 0
-    assert reserve(limit=1, window_seconds=1) == 1
-    assert eventually(lambda: reserve(limit=1, window_seconds=1) == 0)
+    assert [reserve(limit=1), reserve(limit=1) > 0] == [0, True]
+    assert 50_000 < store().command("PTTL", KEY) <= 60_000
+    store().command("PEXPIRE", KEY, 1)
+    assert eventually(lambda: reserve(limit=1) == 0)
 
 
 def test_window_is_fixed() -> None:
     """Later attempts do not move its end."""
-    reserve(window_seconds=2)
-    time.sleep(0.3)
-    reserve(window_seconds=2)
-    assert store().command("PTTL", KEY) <= 1700
+    reserve()
+    store().command("PEXPIRE", KEY, 30_000)
+    reserve()
+    assert 0 < store().command("PTTL", KEY) <= 30_000
 
 
 def test_attempt_given_back() -> None:

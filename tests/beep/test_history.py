@@ -247,7 +247,7 @@ def test_forgetting_takes_the_turn_that_it_waited_for(user: User) -> None:
             wait_for_locks()
 
     def forget() -> None:
-        recording.wait(5)
+        assert recording.wait(30)
         services.forget(user.pk)
 
     in_threads([slow_command, forget])

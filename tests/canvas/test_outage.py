@@ -3,7 +3,6 @@
 import contextlib
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -443,6 +442,25 @@ def test_a_restart_during_a_replay_is_waited_for(user: User, cache_away: Any) ->
     assert live(user.pk) == in_row(user.pk) == {"b", "c", "x"}
 
 
+def somebody_held_back(patched: pytest.MonkeyPatch) -> threading.Event:
+    """Set once somebody's change has to wait for its turn."""
+    turn, told = write_behind.turn, threading.Event()
+
+    @contextlib.contextmanager
+    def telling(user_id: int) -> Iterator[None]:
+        lock: Any = turn(user_id)
+        if not lock.acquire(blocking=False):
+            told.set()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    patched.setattr(write_behind, "turn", telling)
+    return told
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_restart_during_a_replay_in_the_same_process(user: User, cache_away: Any) -> None:
     """A change that finds the older document has its turn after the replay, and waits for the row
@@ -458,9 +476,10 @@ def test_a_restart_during_a_replay_in_the_same_process(user: User, cache_away: A
         def repeat_late(*args: Any) -> CanvasDocument:
             if not changing:
                 changing.append(pool.submit(in_thread(lambda: patch(user.pk, c=window()))))
-                time.sleep(0.3)
+                assert held_back.wait(30)
             return repeated(*args)
 
+        held_back = somebody_held_back(patched)
         patched.setattr(journal, "_repeated", repeat_late)
         journal.replay(CANVAS_BUFFER, [user.pk])
         changing[0].result(5)
@@ -484,9 +503,10 @@ def test_a_change_that_has_its_turn_before_the_replay(user: User, cache_away: An
         def locked(user_ids: Sequence[int]) -> Iterator[Any]:
             with held(user_ids) as rows:
                 changing.append(pool.submit(in_thread(lambda: patch(user.pk, c=window()))))
-                time.sleep(0.3)
+                assert held_back.wait(30)
                 yield rows
 
+        held_back = somebody_held_back(patched)
         patched.setattr(journal, "locked", locked)
         journal.replay(CANVAS_BUFFER, [user.pk])
         changing[0].result(5)

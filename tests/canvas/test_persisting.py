@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -237,15 +238,23 @@ def test_a_row_that_another_flush_holds_is_not_called_left(
 ) -> None:
     """It is saved by the time that it is tried again."""
     patch(user.pk, x=window())
+    tried, saved = threading.Event(), threading.Event()
+
+    def pause(_: float) -> None:
+        tried.set()
+        assert saved.wait(30)
+
+    monkeypatch.setattr(flush, "time", SimpleNamespace(**{**vars(time), "sleep": pause}))
     with ThreadPoolExecutor(1) as pool:
 
         def save_late(documents: Sequence[CanvasDocument]) -> Mapping[int, str]:
             flushing.append(pool.submit(in_thread(services.persist_now)))
-            time.sleep(0.3)
+            assert tried.wait(30)
             return save(documents)
 
         flushing: list[Future[Flushed]] = []
         assert flush_with(save_late) == Flushed(persisted=1)
+        saved.set()
         assert flushing[0].result(5).left == 0
 
 

@@ -5,6 +5,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from .conftest import Gateway
@@ -77,14 +78,20 @@ def test_what_is_not_for_the_outside_is_not_there(running: Gateway) -> None:
             assert client.get(path).status_code == 404
 
 
-def test_a_body_that_breaks_off_changes_nothing(running: Gateway, bearer: dict[str, str]) -> None:
-    """A chunked logout whose chunk is none: refused, and the session goes on. Caddy, which does not
-    wait for the end of a body, has sent its beginning on."""
+def answer_to_a_broken_logout(connection: socket.socket, headers: dict[str, str]) -> int:
+    """The status; it is chunked, and its chunk is none."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = (
-        "POST /api/v1/auth/logout/ HTTP/1.1\r\nHost: localhost\r\n"
-        f"Authorization: {bearer['Authorization']}\r\nContent-Type: application/json\r\n"
-        "Transfer-Encoding: chunked\r\n\r\nZZ\r\n"
+        f"POST /api/v1/auth/logout/ HTTP/1.1\r\nHost: localhost\r\n{more}"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"
     )
+    connection.sendall(request.encode())
+    return int(connection.recv(64).split()[1])
+
+
+def test_a_body_that_breaks_off_changes_nothing(running: Gateway, bearer: dict[str, str]) -> None:
+    """It is refused, and the session goes on. Caddy, which does not wait for the end of a body, has
+    sent its beginning on."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     address = ("localhost", urlsplit(running.url).port or 0)
@@ -92,7 +99,18 @@ def test_a_body_that_breaks_off_changes_nothing(running: Gateway, bearer: dict[s
         socket.create_connection(address) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
-        connection.sendall(request.encode())
-        assert connection.recv(64).split()[1][:1] in (b"4", b"5")
+        assert answer_to_a_broken_logout(connection, bearer) >= 400
     with running.client() as client:
         assert client.get("/api/v1/canvas/", headers=bearer).status_code == 200
+
+
+def test_a_body_that_breaks_off_is_no_empty_one(site: dict[str, Any]) -> None:
+    """The site's own web server ends both in the same way."""
+    headers = {"X-Forwarded-Proto": "https"}
+    with httpx.Client(base_url=site["url"], headers=headers) as client:
+        tokens = client.post("/api/v1/auth/token/", json=site["demo"]).json()
+        headers["Authorization"] = f"Bearer {tokens['access']}"
+        place = urlsplit(site["url"])
+        with socket.create_connection((place.hostname, place.port)) as connection:
+            assert answer_to_a_broken_logout(connection, headers) == 400
+        assert client.get("/api/v1/canvas/", headers=headers).status_code == 200

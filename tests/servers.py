@@ -3,7 +3,7 @@
 `-p tests.servers` (pyproject.toml) starts an embedded PostgreSQL and cache server in a temporary
 folder and points the environment at them. Whatever the environment named before is dropped:
 tests must not touch anybody's data. AEVON_TEST_DATABASE_URL and AEVON_TEST_DRAGONFLY_URL name
-servers that may be used, and filled, instead.
+servers that may be used, and filled, instead, by one process alone.
 """
 
 import atexit
@@ -129,9 +129,8 @@ def _prepare_for_workers(options: Any) -> None:
 
 def _start() -> None:
     global CACHE, POSTGRES  # tests reach the servers by these names
-    atexit.register(
-        _running.close
-    )  # a worker whose parent has been killed ends without unconfigure
+    # A worker whose parent has been killed ends without unconfigure.
+    atexit.register(_running.close)
     postgres = os.environ.get("AEVON_TEST_DATABASE_URL")
     cache = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))

@@ -1,4 +1,4 @@
-"""What BEEP can do: each service registers a handler for its own intents.
+"""What BEEP can do: each service registers a handler for its own intents, and what can be named.
 
 So BEEP commands the services without importing them, and they answer without knowing BEEP. All it
 remembers of an answer is its text: names and lists are written here in the one form that it reads
@@ -8,16 +8,53 @@ back, so that "the second one" means something afterwards.
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """An intent with its arguments, ready to be performed."""
+
+    intent: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What BEEP answers, and the deed that takes back what was done, where one does."""
+
+    answer: str
+    undo: Deed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that is open now; places and sizes in pixels, a higher `z_index` is nearer.
+
+    `name` means this window alone: its title, or its id where the title does not tell.
+    """
+
+    name: str
+    id: str
+    title: str
+    type: str
+    x: float
+    y: float
+    width: float
+    height: float
+    z_index: int
+
+
 # user id, arguments as BEEP's engine resolved them -> what BEEP answers
-Handler = Callable[[int, Mapping[str, Any]], str]
+Handler = Callable[[int, Mapping[str, Any]], Done]
 
 # A name that needs no quotes: no comma, full stop or bracket that would end it in a list.
 PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
 WHICH_ONE: Final = "Which one do you mean"
 
 _handlers: Final[dict[str, Handler]] = {}
+_names: Final[dict[str, tuple[str, ...]]] = {}
 
 
 class IntentRefused(Exception):
@@ -29,8 +66,18 @@ def register(intent: str, handler: Handler) -> None:
     _handlers[intent] = handler
 
 
-def perform(intent: str, user_id: int, arguments: Mapping[str, Any]) -> str:
-    """Carry out an intent and return the answer.
+def offer(kind: str, names: Iterable[str]) -> None:
+    """Say what a service has that commands may name: its `instruments`, its `microApps`."""
+    _names[kind] = tuple(names)
+
+
+def offered(kind: str) -> tuple[str, ...]:
+    """The names of this kind; empty where no service has any."""
+    return _names.get(kind, ())
+
+
+def perform(intent: str, user_id: int, arguments: Mapping[str, Any]) -> Done:
+    """Carry out an intent and say what was done.
 
     Raises `IntentRefused`, also for an intent that nobody registered.
     """

@@ -1,309 +1,368 @@
-"""The Contextualization Engine: what a command means after the turns before it.
+"""The Contextualization Engine: what a command means after the turns before it (docs/beep.md).
 
-Pure. It reads at most `WINDOW` recent turns, whose commands it parses again and whose responses
-it reads as `beep.phrases` wrote them; nothing else is remembered between two commands. A reference
-that the turns do not settle becomes a question with the candidates, never a guess.
+Pure: the same command, turns and canvas come to the same intent, or to the same question. A
+reference that they do not settle becomes a question with the candidates, never a guess.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from aevon.intents import which_one
+from aevon.intents import which_one, written
 from beep.grammar import (
-    ACTIONS,
     AGAIN,
+    ALSO,
+    CLOSE,
+    DEEDS,
+    FAR_EDGE,
     HELP,
+    INSTEAD,
+    MOVE,
+    NEVER_MIND,
+    OPEN,
+    OTHER_WAY,
     PLAY,
+    RESIZE,
+    UNDO,
     Command,
-    Intent,
     canonical,
-    literal_names,
     parse,
     tidy,
 )
-from beep.phrases import (
-    answer_of,
-    asks_which,
-    read_echo,
-    read_enumeration,
-    read_what_with,
-    what_with,
-    with_echo,
-)
-
-WINDOW: Final = 5  # turns: all that `convo_history:{userId}` holds
+from beep.measures import reversed_, to_degree
+from beep.phrases import INSTEAD_WHAT, how_large, what_with, where_to, with_echo
+from beep.references import point
+from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
+from beep.scene import Found, Names, Scene
+from beep.story import Told, parts, read, says_it_all
 
 NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'
-NOTHING_TO_REPEAT: Final = "There is nothing to repeat yet. What would you like me to do?"
+NOTHING_TO_REPEAT: Final = "There is nothing to repeat. What would you like me to do?"
+NOTHING_TO_TAKE_BACK: Final = "There is nothing that I could take back."
+A_PLAY_STANDS: Final = "A play cannot be taken back."
+NO_OTHER_WAY: Final = "There is no other way round for that."
+ONE_AT_A_TIME: Final = "One at a time, please: what should I do first?"
+FAR_EDGES: Final = "I cannot know how large your screen is: name a place, such as 800 400."
+NOTHING_OPEN: Final = "Nothing is open."
+# More than these are not read out: the user says the name.
+CANDIDATES_MAX: Final = 9
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One recorded turn: its number, what the user typed and what BEEP answered."""
+def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
+    """What `command` means after `history`, the newest turn first. Never raises.
 
-    seq: int
-    command: str
-    response: str
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A phrase of the command, what it was resolved to, and the turn that said so."""
-
-    phrase: str
-    value: str
-    seq: int
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """What a command came to: an intent, or a question to the user; never both, never neither."""
-
-    intent: Intent | None
-    references: tuple[Reference, ...] = ()
-    question: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """The API's `resolved` member."""
-        return {
-            "intent": self.intent.name if self.intent else None,
-            "arguments": dict(self.intent.arguments) if self.intent else {},
-            "references": [
-                {"phrase": each.phrase, "value": each.value, "seq": each.seq}
-                for each in self.references
-            ],
-            "question": self.question,
-        }
-
-
-def resolve(text: str, turns: Sequence[Turn] = ()) -> Resolution:
-    """What `text` means after `turns`, the newest first. Never raises, whatever the texts."""
-    recent = tuple(turns[:WINDOW])
-    command = parse(text)
-    if command is None:
-        return _answer(tidy(text), recent)
-    if command.name == AGAIN:
-        return _repeat(text, command, recent)
-    if command.target is None:
-        return Resolution(command.aimed_at(()))
-    return _aim(command, command.target, recent)
-
-
-def response_for(resolution: Resolution, answer: str) -> str:
-    """The response to record: the question, or the answer under what was understood.
-
-    Without the echo a later turn could not know what "it" was once older turns have gone.
+    Of a longer history only the newest five turns are read.
     """
-    if resolution.intent is None:
-        return resolution.question or NOT_UNDERSTOOD
-    if not resolution.references:
+    return _Engine(read(history), canvas).resolve(command)
+
+
+def response_for(text: str, resolved: ResolvedCommand, answer: str) -> str:
+    """The response to record: the question, or the answer, below what was understood unless the
+    command says it by itself. So a later turn knows what "it" was when older turns have gone."""
+    if resolved.intent is None:
+        return resolved.question or NOT_UNDERSTOOD
+    if resolved.takes_back is None and says_it_all(text, resolved.intent):
         return answer
-    return with_echo(canonical(resolution.intent), answer)
+    return with_echo(canonical(resolved.intent), answer, instead_of=resolved.takes_back)
 
 
-@dataclass(frozen=True)
-class _Mention:
-    """What a turn spoke of: the names it acted on and the list that it showed."""
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A command that waits for its object: the one just given, or one that a question was about.
 
-    subject: tuple[str, ...]
-    listed: tuple[str, ...]
-    domain: str | None
-    seq: int
+    `wrong` are names that it is not about, `takes_back` the turn that it corrects. `why` is the
+    reason for every reference in it, where there is one.
+    """
+
+    command: Command
+    wrong: Names = ()
+    takes_back: int | None = None
+    back: Names = ()
+    why: Why | None = None
+
+
+def _asked(question: str, candidates: Names = ()) -> ResolvedCommand:
+    return ResolvedCommand(None, question=question, candidates=candidates)
+
+
+class _Engine:
+    def __init__(self, story: tuple[Told, ...], canvas: Canvas) -> None:
+        self.story = story
+        self.canvas = canvas
+        self.said = ""
+
+    def resolve(self, text: str) -> ResolvedCommand:
+        command, self.said = parse(text), tidy(text)
+        if command is None:
+            return self._answer(self.said)
+        special: Mapping[str, Callable[[Command], ResolvedCommand]] = {
+            AGAIN: self._again,
+            OTHER_WAY: self._other_way,
+            ALSO: self._also,
+            INSTEAD: self._instead,
+            UNDO: self._undo,
+            FAR_EDGE: lambda _: _asked(FAR_EDGES),
+        }
+        if command.name in special:
+            return special[command.name](command)
+        if command.target is None:
+            return ResolvedCommand(command.aimed_at(()))
+        if command.fragment or not command.target:
+            return self._without_object(command)
+        return self._aim(_Task(command), command.target)
+
+    # --- aiming ---
+
+    def _scene(self, task: _Task) -> Scene:
+        return Scene(task.command.name, self.story, self.canvas, task.back)
+
+    def _aim(self, task: _Task, target: str) -> ResolvedCommand:
+        """The command with its target settled, by name or by reference."""
+        if task.command.name == OPEN and any(map(parse, parts(target)[1:])):
+            return _asked(ONE_AT_A_TIME)
+        return self._settle(task, self._scene(task), self._look_up(task, target, None))
+
+    def _look_up(self, task: _Task, target: str, among: Names | None) -> list[tuple[str, Found]]:
+        """What each part of a target means; the whole, if that is something's name."""
+        scene = self._scene(task)
+        whole, several = scene.look_up(target, among=among, not_=task.wrong), parts(target)
+        is_new = task.command.name == OPEN and whole.names == (target,)
+        if len(several) < 2 or (whole.names and not is_new):
+            return [(target, whole)]
+        return [(each, scene.look_up(each, among=among, not_=task.wrong)) for each in several]
+
+    def _settle(
+        self, task: _Task, scene: Scene, found: Sequence[tuple[str, Found]]
+    ) -> ResolvedCommand:
+        names = tuple(dict.fromkeys(name for _, each in found for name in each.names))
+        if unsettled := [each for _, each in found if not each.names]:
+            return _ask(scene, unsettled[0])
+        if task.command.name == PLAY and len(names) > 1:
+            return _ask(scene, Found(candidates=names))
+        return self._complete(task, names, _references(found, task.why))
+
+    def _complete(
+        self, task: _Task, names: Names, references: tuple[Reference, ...]
+    ) -> ResolvedCommand:
+        """With its object; without the rest of what it needs it asks for that."""
+        command = task.command
+        if command.arguments is None:
+            question = where_to(names) if command.name == MOVE else how_large(names)
+            return replace(_asked(question), references=references)
+        return ResolvedCommand(command.aimed_at(names), references, takes_back=task.takes_back)
+
+    def _without_object(self, command: Command) -> ResolvedCommand:
+        """ "Bigger", "close": done to what was just asked about, or what the last deed was done to;
+        a verb by itself asks."""
+        lacks = self.story[0].lacks if self.story else None
+        task, scene = _Task(command), Scene(command.name, self.story, self.canvas)
+        phrase = self.said
+        if lacks and all(scene.fit(name) for name in lacks[1]):
+            reference = Reference(phrase, ", ".join(lacks[1]), "answer", self.story[0].seq)
+            return self._complete(task, lacks[1], (reference,))
+        if not command.fragment:
+            return _ask(scene, Found(candidates=scene.everything))
+        for told in self.story:
+            names = tuple(fit for name in told.subject for fit in scene.fit(name))
+            if told.done and told.kind in DEEDS | {UNDO} and names:
+                reference = Reference(phrase, ", ".join(names), "ellipsis", told.seq)
+                return self._complete(task, names, (reference,))
+        return self._settle(replace(task, why="ellipsis"), scene, [(phrase, scene.look_up("it"))])
+
+    # --- what refers to an earlier command ---
 
     @property
-    def focus(self) -> tuple[str, ...]:
-        return self.subject or self.listed
+    def _newest_deed(self) -> Told | None:
+        return next((told for told in self.story if told.is_deed), None)
+
+    def _again(self, command: Command) -> ResolvedCommand:
+        """The newest deed once more (of one kind, after "play again"), else the newest query."""
+        given = dict(command.arguments or {})
+        wanted, degree = given.pop("intent", None), str(given.pop("degree", ""))
+        done = [t for t in self.story if t.done and t.intent and wanted in (None, t.kind)]
+        deeds = [t for t in done if t.kind in DEEDS | {UNDO} and not t.taken_back]
+        queries = [t for t in done if t.kind not in (*DEEDS, UNDO, HELP, NEVER_MIND)]
+        told = next(iter(deeds or queries), None)
+        if told is None or told.intent is None:
+            return _asked(NOTHING_TO_REPEAT)
+        if told.kind == UNDO:
+            return self._undo(Command(UNDO, ""))
+        arguments = {**to_degree(told.intent.arguments, degree), **given}
+        return self._repeat(told, Intent(told.kind, arguments), self.said)
+
+    def _repeat(self, told: Told, intent: Intent, phrase: str) -> ResolvedCommand:
+        """An intent like the one that a turn was, if what it acts on is still fit for it."""
+        scene = Scene(intent.name, self.story, self.canvas)
+        fit = [scene.fit(name) for name in intent.names]
+        if any(len(each) != 1 for each in fit):
+            return _ask(scene, Found(candidates=scene.everything))
+        return ResolvedCommand(
+            intent, (Reference(phrase, canonical(intent), "repetition", told.seq),)
+        )
+
+    def _other_way(self, _: Command) -> ResolvedCommand:
+        deed = self._newest_deed
+        if deed is None or deed.intent is None:
+            return _asked(NOTHING_TO_REPEAT)
+        arguments = reversed_(deed.intent.arguments)
+        if arguments is None:
+            return _asked(NO_OTHER_WAY)
+        return self._repeat(deed, Intent(deed.kind, arguments), self.said)
+
+    def _also(self, command: Command) -> ResolvedCommand:
+        """ "And the clock?": the newest deed, done to this; or the answer to a question."""
+        if answered := self._answer_to_question(command.target or ""):
+            return answered
+        deed = self._newest_deed
+        if deed is None or not deed.intent or not deed.intent.names:
+            return _asked(NOTHING_TO_REPEAT)
+        return self._aim(replace(_like(deed), why="ellipsis"), command.target or "")
+
+    def _undo(self, command: Command) -> ResolvedCommand:
+        deeds = [told for told in self.story if told.is_deed]
+        target = command.target or ""
+        if command.target is None:
+            deeds = [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
+        elif target and not point(target):
+            deeds = [told for told in deeds if _speaks_of(told, target)]
+        if not deeds or (deed := deeds[0]).intent is None:
+            return _asked(NOTHING_TO_TAKE_BACK)
+        if deed.kind == PLAY:
+            return _asked(A_PLAY_STANDS)
+        reference = Reference(self.said, canonical(deed.intent), "undo", deed.seq)
+        return ResolvedCommand(Intent(UNDO, {"turn": deed.seq}), (reference,))
+
+    def _instead(self, command: Command) -> ResolvedCommand:
+        """ "No, the other one": the newest deed is taken back, and done to this instead."""
+        if command.inner is None and (answer := self._answer_to_question(command.target or "")):
+            return answer
+        deed = self._newest_deed
+        if deed is None or deed.intent is None:
+            return self._go_on(command)
+        back = deed.intent.names if deed.kind == CLOSE else ()
+        takes_back = None if deed.kind == PLAY else deed.seq
+        if command.inner is not None:
+            return self._correct_command(command.inner, deed, takes_back, back)
+        task = replace(_like(deed), takes_back=takes_back, back=back, why="repair")
+        if not command.target or not deed.intent.names:
+            return _asked(INSTEAD_WHAT) if deed.intent.names else _asked(NOT_UNDERSTOOD)
+        return self._aim(replace(task, wrong=deed.intent.names), command.target)
+
+    def _correct_command(
+        self, inner: Command, deed: Told, takes_back: int | None, back: Names
+    ) -> ResolvedCommand:
+        """ "No, right", "no, close the clock": something else, to the same or to another."""
+        task = _Task(inner, takes_back=takes_back, back=back, why="repair")
+        if inner.target is None:
+            return ResolvedCommand(inner.aimed_at(()), takes_back=takes_back)
+        if inner.target and not (deed.intent and point(inner.target)):
+            return self._aim(task, inner.target)
+        pointed = point(inner.target) if inner.target else None
+        if pointed and pointed.kind not in ("it", "this", "them"):
+            return self._aim(replace(task, wrong=deed.subject), inner.target)
+        scene = self._scene(task)
+        names = tuple(fit for name in deed.subject for fit in scene.fit(name))
+        found = Found(names, "repair", deed.seq, candidates=scene.everything)
+        return self._settle(task, scene, [(inner.target or self.said, found)])
+
+    def _go_on(self, command: Command) -> ResolvedCommand:
+        """A correction where nothing was done: the command by itself, or what it points to."""
+        if command.inner is not None and command.inner.target:
+            return self._aim(_Task(command.inner), command.inner.target)
+        return _asked(NOTHING_TO_TAKE_BACK) if command.inner else _asked(NOT_UNDERSTOOD)
+
+    # --- answers ---
+
+    def _answer(self, text: str) -> ResolvedCommand:
+        """A text that is no command: an answer to a question, or a reference without a verb."""
+        if answered := self._answer_to_question(text):
+            return answered
+        scene = Scene(CLOSE, self.story, self.canvas)  # a verb that needs an open window
+        found = scene.look_up(text) if text else Found(missing=text)
+        if len(found.names) == 1:
+            references = _references([(text, found)], None)
+            return replace(_asked(what_with(found.names[0])), references=references)
+        if point(text) or (found.candidates and not found.missing):
+            return _ask(scene, found)
+        return _asked(NOT_UNDERSTOOD)
+
+    def _answer_to_question(self, text: str) -> ResolvedCommand | None:
+        """The command that the newest turn asked about, if this answers it."""
+        task = self._pending(self.story)
+        if task is None or not text:
+            return None
+        scene = self._scene(task)
+        among = scene.fit_of(self.story[0].listed) or scene.everything or None
+        task = replace(task, why="answer")
+        if among and len(among) == 1 and text.lower() in _YES:
+            return self._settle(task, scene, [(text, Found(among, "answer", self.story[0].seq))])
+        found = self._look_up(task, text, among)
+        if any(each.missing for _, each in found):
+            # Another one than those that were offered, by its name.
+            found = self._look_up(task, text, None)
+            if task.command.name == OPEN or any(each.missing for _, each in found):
+                return None
+        return self._settle(task, scene, found)
+
+    def _pending(self, story: tuple[Told, ...]) -> _Task | None:
+        """The command whose object the newest of these turns asked for."""
+        if not story or not story[0].asks:
+            return None
+        told, before = story[0], _Engine(story[1:], self.canvas)
+        command = told.command
+        if command is None:
+            return self._pending(story[1:])
+        deed = before._newest_deed
+        if command.name in (ALSO, INSTEAD) and deed and deed.intent:
+            return before._task_of(command, deed)
+        return _Task(command) if command.target is not None and "." in command.name else None
+
+    def _task_of(self, command: Command, deed: Told) -> _Task:
+        if command.name == ALSO or deed.intent is None:
+            return _like(deed)
+        takes_back = None if deed.kind == PLAY else deed.seq
+        back = deed.intent.names if deed.kind == CLOSE else ()
+        inner = command.inner if command.inner and command.inner.target is not None else None
+        task = _Task(inner) if inner else replace(_like(deed), wrong=deed.intent.names)
+        return replace(task, takes_back=takes_back, back=back)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Names that a reference points to and the turn that says so; or none, and the candidates."""
-
-    names: tuple[str, ...] = ()
-    seq: int = 0
-    candidates: tuple[str, ...] = ()
-
-
-_ANY_THING: Final = r"(?:one|window|app|micro-?app|panel|instrument|game|thing)"
-_IT: Final = re.compile(
-    rf"it|(?:that|this|(?:the )?same)(?: {_ANY_THING})?|the {_ANY_THING}", re.IGNORECASE
-)
-_OTHER: Final = re.compile(rf"(?:the )?other(?: {_ANY_THING})?", re.IGNORECASE)
-_THEM: Final = re.compile(r"(?:both|all) of (?:them|these|those)|them|both|these|those", re.I)
-_WORDS: Final = (
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
-)  # fmt: skip
-_ORDINAL: Final = re.compile(
-    rf"(?:the )?(?:(last|{'|'.join(_WORDS)})|([0-9]{{1,3}})(?:st|nd|rd|th))(?: {_ANY_THING})?"
-    r"|(?:number |no |#)?([0-9]{1,2})",
-    re.IGNORECASE,
-)
-
-
-def _aim(command: Command, target: str, turns: tuple[Turn, ...]) -> Resolution:
-    """The command with its target settled, by name or by reference."""
-    found = _look_up(target, _domain(command.name), turns)
-    names = literal_names(target) if found is None else found.names
-    candidates = found.candidates if found else ()
-    if not names or (command.name == PLAY and len(names) > 1):
-        return Resolution(None, (), which_one(names or candidates))
-    return Resolution(command.aimed_at(names), _references(target, found) if found else ())
-
-
-def _answer(text: str, turns: tuple[Turn, ...]) -> Resolution:
-    """A text that is no command: an answer to a question, or a reference without a verb."""
-    pending = _pending(turns)
-    found = _look_up(text, _domain(pending.name) if pending else None, turns) if text else None
-    if found is None:
-        return _answer_by_name(text, pending, turns)
-    if pending is not None:
-        return _aim(pending, text, turns)
-    if len(found.names) == 1:
-        return Resolution(None, _references(text, found), what_with(found.names[0]))
-    return Resolution(None, (), which_one(found.names or found.candidates))
-
-
-def _answer_by_name(text: str, pending: Command | None, turns: tuple[Turn, ...]) -> Resolution:
-    names = literal_names(text)
-    if pending is None or len(names) != 1:
-        return Resolution(None, (), NOT_UNDERSTOOD)
-    offered = read_enumeration(answer_of(turns[0].response)) or names
-    chosen = tuple(name for name in offered if name.casefold() == names[0].casefold())
-    if len(chosen) != 1:
-        return Resolution(None, (), NOT_UNDERSTOOD)
-    return Resolution(pending.aimed_at(chosen), (Reference(text, chosen[0], turns[0].seq),))
-
-
-def _repeat(text: str, command: Command, turns: tuple[Turn, ...]) -> Resolution:
-    """The newest action again (of one kind, after "play again"), else the newest query."""
-    wanted = command.arguments.get("intent")
-    done = [
-        (intent, turn.seq)
-        for turn, intent in _understood_turns(turns)
-        if wanted in (None, intent.name) and intent.name != HELP and not asks_which(turn.response)
-    ]
-    done.sort(key=lambda each: each[0].name not in ACTIONS)  # stable: newest first in each half
-    if not done:
-        return Resolution(None, (), NOTHING_TO_REPEAT)
-    intent, seq = done[0]
-    return Resolution(intent, (Reference(tidy(text), canonical(intent), seq),))
-
-
-def _look_up(phrase: str, domain: str | None, turns: tuple[Turn, ...]) -> _Found | None:
-    """What a referring phrase points to; None when the phrase is no reference, but a name."""
-    if not phrase:
-        return _Found(candidates=_known(_mentions(domain, turns)))
-    if _IT.fullmatch(phrase):
-        return _it(_mentions(domain, turns))
-    if _OTHER.fullmatch(phrase):
-        return _other(_mentions(domain, turns))
-    if _THEM.fullmatch(phrase):
-        return _them(_mentions(domain, turns))
-    if ordinal := _ORDINAL.fullmatch(phrase):
-        return _nth(_position(ordinal), _mentions(domain, turns))
-    return None
-
-
-def _it(mentions: list[_Mention]) -> _Found:
-    if mentions and len(mentions[0].focus) == 1:
-        return _Found(mentions[0].focus, mentions[0].seq)
-    return _Found(candidates=mentions[0].focus if mentions else ())
-
-
-def _other(mentions: list[_Mention]) -> _Found:
-    """The one that is left beside the newest subject, among the newest list or all known."""
-    subject = next((each for each in mentions if each.subject), None)
-    shown = next((each for each in mentions if each.listed), None)
-    pool = shown.listed if shown else _known(mentions)
-    rest = tuple(name for name in pool if subject is None or name not in subject.subject)
-    if subject is None or len(rest) != 1:
-        return _Found(candidates=rest)
-    return _Found(rest, next(each.seq for each in mentions if rest[0] in _all(each)))
-
-
-def _them(mentions: list[_Mention]) -> _Found:
-    if mentions and len(mentions[0].focus) > 1:
-        return _Found(mentions[0].focus, mentions[0].seq)
-    known = _known(mentions)[::-1]  # in the order in which they were named
-    return _Found(known, mentions[0].seq) if len(known) == 2 else _Found(candidates=known)
-
-
-def _nth(position: int, mentions: list[_Mention]) -> _Found:
-    shown = next((each for each in mentions if each.listed), None)
-    if shown is None:
-        return _Found(candidates=_known(mentions))
-    if position > len(shown.listed) or position == 0:
-        return _Found(candidates=shown.listed)
-    return _Found((shown.listed[position - 1 if position > 0 else -1],), shown.seq)
-
-
-def _position(ordinal: re.Match[str]) -> int:
-    """1 for the first; -1 for the last."""
-    word = (ordinal[1] or "").lower()
-    if not word:
-        return int(ordinal[2] or ordinal[3])
-    return -1 if word == "last" else _WORDS.index(word) + 1
-
-
-def _mentions(domain: str | None, turns: tuple[Turn, ...]) -> list[_Mention]:
-    """What the turns spoke of, newest first, as far as it fits the domain."""
-    mentions = [_mention(turn, turns[index:]) for index, turn in enumerate(turns, 1)]
-    return [
-        each
-        for each in mentions
-        if each.focus and (domain is None or each.domain is None or each.domain == domain)
-    ]
-
-
-def _mention(turn: Turn, older: tuple[Turn, ...]) -> _Mention:
-    understood = _understood(turn, older)
-    listed = read_enumeration(answer_of(turn.response))
-    # A turn that ended in a question has done nothing yet: its list counts, not its target.
-    subject = understood.names if understood and not asks_which(turn.response) else ()
-    left_open = read_what_with(turn.response)
-    command = understood or parse(turn.command)
-    return _Mention(
-        subject=(left_open,) if left_open else subject,
-        listed=listed,
-        domain=_domain(command.name) if command and command.name != AGAIN else None,
-        seq=turn.seq,
+def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Reference, ...]:
+    """Those of the phrases that were no plain names."""
+    return tuple(
+        Reference(phrase, ", ".join(each.names), why or each.why, each.seq)
+        for phrase, each in found
+        if each.why is not None
     )
 
 
-def _understood(turn: Turn, older: tuple[Turn, ...]) -> Intent | None:
-    """The intent that a turn was: from its echo, else by resolving its command once more."""
-    echo = read_echo(turn.response)
-    return resolve(turn.command if echo is None else echo, older).intent
+def _like(deed: Told) -> _Task:
+    """The command that a deed was, without its object."""
+    assert deed.intent is not None  # noqa: S101  a deed has one
+    own = ("microApps", "instrument")
+    arguments: Arguments = {k: v for k, v in deed.intent.arguments.items() if k not in own}
+    return _Task(Command(deed.kind, "", arguments))
 
 
-def _understood_turns(turns: tuple[Turn, ...]) -> list[tuple[Turn, Intent]]:
-    pairs = ((turn, _understood(turn, turns[index:])) for index, turn in enumerate(turns, 1))
-    return [(turn, intent) for turn, intent in pairs if intent is not None]
+_YES: Final = ("yes", "yeah", "yep", "that one", "that")
+_KINDS: Final = {
+    MOVE: ("move", "moving", "moved"), RESIZE: ("resize", "resizing", "size"),
+    CLOSE: ("close", "closing"), OPEN: ("open", "opening"), PLAY: ("play", "playing"),
+}  # fmt: skip
 
 
-def _pending(turns: tuple[Turn, ...]) -> Command | None:
-    """The command whose target the newest turn asked for."""
-    if not turns or not asks_which(turns[0].response):
-        return None
-    command = parse(read_echo(turns[0].response) or turns[0].command)
-    if command is None:
-        return _pending(turns[1:])
-    return command if command.target is not None else None
+def _speaks_of(told: Told, target: str) -> bool:
+    """Whether a deed was this kind of thing ("the last move"), or was done to this."""
+    words = target.casefold().split()
+    return any(word in _KINDS.get(told.kind, ()) for word in words) or any(
+        name.casefold() in target.casefold() for name in told.subject
+    )
 
 
-def _references(phrase: str, found: _Found) -> tuple[Reference, ...]:
-    return (Reference(phrase, ", ".join(found.names), found.seq),) if found.names else ()
-
-
-def _known(mentions: list[_Mention]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for each in mentions for name in _all(each)))
-
-
-def _all(mention: _Mention) -> tuple[str, ...]:
-    return mention.subject + mention.listed
-
-
-def _domain(intent_name: str) -> str:
-    return intent_name.partition(".")[0]
+def _ask(scene: Scene, found: Found) -> ResolvedCommand:
+    """The question which one is meant, after what is missing."""
+    candidates = found.candidates if len(found.candidates) <= CANDIDATES_MAX else ()
+    missing = f"There is no {written(found.missing)}. " if found.missing else ""
+    if not found.candidates and not scene.everything and scene.verb not in (OPEN, PLAY):
+        return _asked(f"{missing}{NOTHING_OPEN}")
+    return _asked(f"{missing}{which_one(candidates)}", candidates)

@@ -1,204 +1,418 @@
-"""The grammar of BEEP's commands: English, deterministic, blind to case.
+"""The grammar of BEEP's commands: English, deterministic, blind to case (docs/beep.md).
 
 `parse` says what a text asks for and leaves its target (a name or a reference) as it was typed;
-`canonical` writes an intent as a command that parses to the same intent again.
-Every pattern is matched against text whose white space is single, in time linear in its length.
+`canonical` writes an intent as a command that parses to the same intent again. The templates are
+read by `beep/patterns.py`; each is matched in time linear in the text's length.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aevon.intents import quoted
-from beep.phrases import QUOTED, unquoted
+from beep.measures import (
+    EDGE,
+    MOVES,
+    SHIFT,
+    SIZES,
+    SLOTS,
+    Groups,
+    Tail,
+    at_edge,
+    degree,
+    grown,
+    sides,
+)
+from beep.patterns import Pattern
+from beep.phrases import QUOTED
+from beep.resolution import Arguments, Intent
 
 OPEN: Final = "canvas.open"
 CLOSE: Final = "canvas.close"
 MOVE: Final = "canvas.move"
+RESIZE: Final = "canvas.resize"
 FRONT: Final = "canvas.front"
+BACK: Final = "canvas.back"
+TILE: Final = "canvas.tile"
+TIDY: Final = "canvas.tidy"
 LIST: Final = "canvas.list"
+UNSAVED: Final = "canvas.unsaved"
 PLAY: Final = "klepsydra.play"
 STATUS: Final = "klepsydra.status"
 INSTRUMENTS: Final = "klepsydra.instruments"
+SESSIONS: Final = "auth_sessions.list"
 HELP: Final = "beep.help"
-AGAIN: Final = "beep.again"  # never leaves this package: it is resolved to what it repeats
+UNDO: Final = "beep.undo"
+NEVER_MIND: Final = "beep.never_mind"
+# These never leave this package: each is resolved to what it repeats, turns round or corrects.
+AGAIN: Final = "again"
+OTHER_WAY: Final = "other way"
+ALSO: Final = "also"
+INSTEAD: Final = "instead"
+FAR_EDGE: Final = "far edge"
 
-ACTIONS: Final = frozenset({OPEN, CLOSE, MOVE, FRONT, PLAY})
-DEFAULT_STEP_PIXELS: Final = 100
-
-Value = str | int | list[str]
-Arguments = Mapping[str, Value]
+DEEDS: Final = frozenset({OPEN, CLOSE, MOVE, RESIZE, FRONT, BACK, TILE, TIDY, PLAY})
 
 
-@dataclass(frozen=True)
-class Intent:
-    """What BEEP is to do: a dotted name and plain arguments.
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A parsed text. `target` is as typed, "" where one is missing, None where none belongs.
 
-    open, close, move, front: `microApps` (a list of names); move also `dx` and `dy`, or `x` and
-    `y`, in pixels. play: `instrument` (a name) and, if given, `stake` (ΞCredits). Others: nothing.
+    `arguments` is None where they are missing, as in "move Notes". A `fragment` has no verb
+    ("bigger"). `inner` is the command inside a correction ("no, close it").
     """
 
     name: str
-    arguments: Arguments = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of what this intent acts on."""
-        apps = self.arguments.get("microApps", [])
-        instrument = self.arguments.get("instrument")
-        return tuple(apps) if isinstance(apps, list) and apps else _one(instrument)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A parsed text. `target` is as typed, "" where one is missing, None where none belongs."""
-
-    name: str
     target: str | None = None
-    arguments: Arguments = field(default_factory=dict)
+    arguments: Arguments | None = field(default_factory=dict)
+    fragment: bool = False
+    inner: "Command | None" = None
 
     def aimed_at(self, names: tuple[str, ...]) -> Intent:
         """The intent of this command with its target settled."""
-        if self.target is None:
-            return Intent(self.name, self.arguments)
-        aim: Arguments = (
-            {"instrument": names[0]} if self.name == PLAY else {"microApps": list(names)}
-        )
-        return Intent(self.name, {**aim, **self.arguments})
+        aim: Arguments = {}
+        if self.name == PLAY:
+            aim = {"instrument": names[0]}
+        elif self.target is not None:
+            aim = {"microApps": list(names)}
+        return Intent(self.name, {**aim, **(self.arguments or {})})
 
 
-_THING: Final = r"(?:micro-?apps?|apps?|windows?|panels?)"
-_THINGS: Final = r"(?:micro-?apps|apps|windows|panels)"
-_NUMBER: Final = r"-?[0-9]{1,9}"
-_STAKE: Final = (
-    r" (?:with|for|at|staking|stake)(?: a)?(?: stake)?(?: of)? ([0-9]{1,18})(?: ?Ξ?(?:credits?)?)"
+Build = Callable[[Groups], Command]
+
+_THING: Final = "(micro-app|microapp|app|window|panel)"
+_THINGS: Final = "(micro-apps|microapps|apps|windows|panels)"
+_ALL: Final = f"(all [of them]|everything|them|things|[all] [of] [the|my] {_THINGS})"
+_SCREEN: Final = "[the|my] (canvas|screen|desk|desktop|mess|place)"
+_LIST_MY: Final = "(list|show|name) [me] [all] [of] [the|my]"
+_NOW: Final = "[right] [now]"
+_SAVED: Final = "(saved|safe|persisted|in the ledger)"
+_WORK: Final = "(everything|it|it all|all|[all] my (changes|work|windows|canvas|layout))"
+_STAKED: Final = (
+    "[this time] (with|for|at|staking|stake|betting) [a] [stake] [of] <stake> [this time]"
 )
-_AGAIN_VERBS: Final = {
-    "open": OPEN, "show": OPEN, "close": CLOSE, "move": MOVE, "play": PLAY, "spin": PLAY,
-}  # fmt: skip
-_AGAIN: Final = " again"
-_STEPS: Final = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
-Build = Callable[[re.Match[str]], Command]
+_FIXED: Final[Mapping[str, tuple[str, ...]]] = {
+    HELP: (
+        "help [me] [out]",
+        "commands",
+        "what (can|do) you (do|understand)",
+        "what (can|could) i (say|do|ask) [you] [here]",
+        "how (do|does) (i|it|this) work",
+    ),
+    LIST: (
+        f"(what|what's|whats) [{_THING}|{_THINGS}] [is|are] [currently] open {_NOW}",
+        f"(what|which) {_THINGS} are [currently] open {_NOW}",
+        f"(what|which) {_THINGS} (do i have|have i) [open] {_NOW}",
+        f"what do i have open {_NOW}",
+        "(what is|what's) on (my|the) (canvas|screen)",
+        "[open] windows",
+        f"{_LIST_MY} [open] {_THINGS} [that are] [open]",
+    ),
+    UNSAVED: (
+        "[list|show] [me] [all] [the|my] unsaved [changes]",
+        "[do i have|are there] [any] unsaved changes",
+        "(what is|what's|is anything|anything|do i have anything) [still] unsaved [yet]",
+        f"(what is|what's|is anything|anything) [still] not [yet] {_SAVED} [yet]",
+        f"(what isn't|what is not|what hasn't been|what has not been) {_SAVED} [yet]",
+        f"(is|are) {_WORK} [all] {_SAVED} [yet|already]",
+        f"(has|have) {_WORK} [all] been {_SAVED} [yet|already]",
+    ),
+    SESSIONS: (
+        "sessions",
+        "my (sessions|devices|logins)",
+        "(list|show) [me] [all] [of] [my] [live|open|active] (sessions|devices|logins)",
+        f"(where|on what devices|on which devices) am i [still] (signed|logged) in {_NOW}",
+        "(what|which) devices am i (signed|logged) in (on|with)",
+        "(what|which) (devices|sessions) (are (open|active|live|there)|do i have [open])",
+        "who [else] is (signed|logged) in",
+    ),
+    STATUS: (
+        "[show|tell|what is|what's] [me] [my] (psyche|psyche state|status|luck|mood)",
+        "how am i [doing|feeling] [today|now]",
+        "(how's|how is) my (luck|psyche|mood|status) [today|doing]",
+        "how (lucky|frustrated) am i",
+        "am i (throttled|resting|lucky)",
+    ),
+    INSTRUMENTS: (
+        f"[{_LIST_MY}] [folly] (instruments|games|odds)",
+        "what (can|could) i play",
+        "(what|which) [folly] (instruments|games) (are there|can i play|do you have|have you got)",
+        "(what is there|what's there) to play",
+        "what are the odds",
+    ),
+    TILE: (
+        f"tile [{_ALL}]",
+        f"(arrange|lay out|put|organise|organize) [{_ALL}] (in a grid|into a grid|side by side)",
+    ),
+    TIDY: (
+        f"(tidy|clean|straighten|sort|neaten) [up|out] [{_ALL}|{_SCREEN}] [up]",
+        f"(arrange|organise|organize|line up) [{_ALL}|{_SCREEN}] [neatly]",
+    ),
+    NEVER_MIND: (
+        "(never mind|nevermind) [it|that|about it|about that]",
+        "(cancel|stop|skip) [that|it]",
+        "forget (it|that|about it)",
+        "(neither|none) [one|of (them|those|these)]",
+        "nothing",
+        "[no] (no thanks|no thank you)",
+        "leave it [be]",
+        "don't [bother]",
+    ),
+}
+
+_MOVING: Final = "(move|drag|push|nudge|shift|put|place|slide|pull|bring|send|position)"
+_PLAYING: Final = "(play|spin|roll) [a (round|game|go) (of|on|with|at)]"
+_OPENING: Final = (
+    "(open [up]|reopen|re-open|launch|start [up]|show [me]|(bring|pull) (up|back)|fetch"
+    "|let me see|(i'd like|i want|i need) to see)"
+)
+_CLOSING: Final = (
+    "(close [down]|shut [down]|dismiss|hide|remove|quit|exit|kill|get rid of|put away)"
+)
+_TO_FRONT: Final = (
+    "((to|into) [the] (front|foreground)|forward|forwards|[right] on top [of (everything|all [the]"
+    " [others]|the others)]|[up] in front [of (everything|the others)])"
+)
+_TO_BACK: Final = (
+    "((to|into) [the] (back|background)|behind (everything|all [the] others|the (others|rest)))"
+)
+_TO_EDGE: Final = f"(to|into|at|in) [the|my] {EDGE} [of (the|my) (screen|canvas)]"
+_AS_BEFORE: Final = "[(where|how|as|the way) (it|they|that) (was|were|used to be) [before]]"
+_ONCE_MORE: Final = "(again|once more|one more time|another time)"
+
+_AGAIN_VERBS: Final = {
+    "open": OPEN, "show": OPEN, "close": CLOSE, "move": MOVE, "resize": RESIZE, "play": PLAY,
+    "spin": PLAY, "roll": PLAY,
+}  # fmt: skip
 
 
 def _fixed(name: str) -> Build:
     return lambda _: Command(name)
 
 
-def _aimed(name: str) -> Build:
-    return lambda found: Command(name, found[1] or "")
+def _aimed(name: str, arguments: Arguments | None = None, *, lacking: bool = False) -> Build:
+    given = None if lacking else arguments or {}
+    return lambda groups: Command(name, groups.get("target", ""), given)
 
 
-def _stepped(found: re.Match[str]) -> Command:
-    across, down = _STEPS[found[2].lower()]
-    step = int(found[3] or DEFAULT_STEP_PIXELS)
-    return Command(MOVE, found[1] or "", {"dx": across * step, "dy": down * step})
+def _with(name: str, arguments: Callable[[Groups], Arguments]) -> Build:
+    return lambda groups: Command(name, groups.get("target", ""), arguments(groups))
 
 
-def _moved(first: str, second: str) -> Build:
-    return lambda found: Command(
-        MOVE, found[1] or "", {first: int(found[2]), second: int(found[3])}
-    )
+def _to_edge(groups: Groups) -> Command:
+    place = at_edge(groups)
+    return Command(FAR_EDGE) if place is None else Command(MOVE, groups.get("target", ""), place)
 
 
-def _played(found: re.Match[str]) -> Command:
-    stake: Arguments = {"stake": int(found[2])} if found[2] else {}
-    return Command(PLAY, found[1] or "", stake)
+def _grown(becomes: str) -> Build:
+    return _with(RESIZE, lambda groups: grown(becomes, degree(groups["degree"])))
 
 
-def _repeated(found: re.Match[str]) -> Command:
-    verb = found[1]
-    return Command(AGAIN, None, {"intent": _AGAIN_VERBS[verb.lower()]} if verb else {})
+def _played(groups: Groups) -> Command:
+    target, stake = groups.get("target", ""), groups.get("stake", "")
+    if not stake and (bare := _STAKED_BARE.fullmatch(target)):
+        target, stake = bare["name"], bare["stake"]
+    return Command(PLAY, target, {"stake": int(stake)} if stake else {})
+
+
+def _again(groups: Groups) -> Command:
+    """Of one kind, by another step, or for another stake."""
+    given: dict[str, str | int] = {}
+    if verb := groups.get("verb"):
+        given["intent"] = _AGAIN_VERBS[verb.lower()]
+    if stake := groups.get("stake"):
+        given |= {"intent": PLAY, "stake": int(stake)}
+    return Command(AGAIN, None, given | {"degree": degree(groups.get("degree", ""))})
+
+
+def _undone(groups: Groups) -> Command:
+    if turn := groups.get("turn"):
+        return Command(UNDO, None, {"turn": int(turn)})
+    return Command(UNDO, groups.get("target", ""))
+
+
+def _after(verbs: str, name: str, tails: tuple[Tail, ...]) -> Iterator[tuple[str, Build]]:
+    for tail in tails:
+        yield f"{verbs} [<target>] {tail.template}", _with(name, tail.arguments)
 
 
 _RULES: Final[tuple[tuple[str, Build], ...]] = (
-    (r"help(?: me)?|commands|what can you do", _fixed(HELP)),
-    (
-        (
-            rf"what(?:'s| is| are)(?: {_THING})?(?: are)? open(?: (?:right )?now)?"
-            rf"|(?:what|which) {_THING} (?:is|are) open|what(?:'s| is) on my canvas|windows"
-            rf"|(?:list|show)(?: me)?(?: all)?(?: the| my)?(?: open)? {_THINGS}"
-        ),
-        _fixed(LIST),
-    ),
-    (
-        r"(?:(?:show|what(?:'s| is))(?: me)? )?(?:my )?(?:psyche|status|luck)|how am i(?: doing)?",
-        _fixed(STATUS),
-    ),
-    (
-        (
-            r"(?:(?:list|show)(?: me)?(?: all)?(?: the| my)? )?(?:folly )?"
-            r"(?:instruments|games|odds)"
-            r"|what can i play|(?:what|which) (?:instruments|games) (?:are there|can i play)"
-        ),
-        _fixed(INSTRUMENTS),
-    ),
-    (
-        (
-            r"(?:do |repeat )?(?:it |that |this |the same |same )?(?:again|once more|one more time)"
-            r"|repeat(?: it| that| this)?|(?:do )?(?:the )?same(?: thing)?"
-        ),
-        lambda _: Command(AGAIN),
-    ),
-    (rf"({'|'.join(_AGAIN_VERBS)})(?: it| that)? again", _repeated),
-    (
-        (
-            r"(?:move|drag|push|nudge)(?: (.+?))?(?: to the)? (left|right|up|down)"
-            r"(?: by)?(?: ([0-9]{1,9}))?(?: ?(?:px|pixels?))?"
-        ),
-        _stepped,
-    ),
-    (rf"(?:move|drag|put)(?: (.+?))? by \(?({_NUMBER})(?: ?, ?| )({_NUMBER})\)?",
-     _moved("dx", "dy")),
-    (
-        rf"(?:move|drag|put)(?: (.+?))? to (?:position )?\(?({_NUMBER})(?: ?, ?| )({_NUMBER})\)?",
-        _moved("x", "y"),
-    ),
-    (r"(?:bring|send|put)(?: (.+?))? (?:to(?: the)? front|forward)", _aimed(FRONT)),
-    (r"(?:focus(?: on)?|raise)(?: (.+))?", _aimed(FRONT)),
-    (rf"(?:play|spin)(?: (.+?))?(?:{_STAKE})?", _played),
-    (r"(?:open|show|launch)(?: me)?(?: (.+))?", _aimed(OPEN)),
-    (r"(?:close|shut)(?: (.+))?", _aimed(CLOSE)),
+    *((each, _fixed(name)) for name, templates in _FIXED.items() for each in templates),
+    ("(undo|revert|reverse|take back|roll back) turn <turn>", _undone),
+    ("(undo|revert|reverse|take back|roll back) [the] last (thing|one|change|command|step|action)",
+     _undone),
+    ("(undo|revert|reverse|take back|roll back) what (you|i) [just] did", _undone),
+    ("(undo|revert|reverse|take back|roll back) [<target>]", _undone),
+    (f"(take|roll|put|turn|change|move) [<target>] back [again] [to] {_AS_BEFORE}", _undone),
+    (f"[do|repeat] [it|that|this|the same|same] {_ONCE_MORE}", _again),
+    ("repeat [it|that|this]", _again),
+    ("[do] [the] same [thing] [again]", _again),
+    ("(one more [time]|another (one|round|go))", _again),
+    ("[<degree>] (more|further|farther|again)", _again),
+    ("<degree>", _again),
+    ("(keep going|go on)", _again),
+    (f"[do] [it|that|the same] {_ONCE_MORE} {_STAKED}", _again),
+    (f"<verb> [it|that] {_ONCE_MORE}", _again),
+    ("[in|to] [the] (other way [round|around]|opposite [direction|way]|other direction|reverse)",
+     _fixed(OTHER_WAY)),
+    (f"(bring|put|move|get|pull|send|keep) [<target>] {_TO_FRONT}", _aimed(FRONT)),
+    ("bring (forward|to the front|to front) <target>", _aimed(FRONT)),
+    ("(raise|activate|focus [on]|(switch|go|jump) [over] to) [<target>]", _aimed(FRONT)),
+    (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
+    (f"{_MOVING} [<target>] {_TO_EDGE}", _to_edge),
+    *_after(_MOVING, MOVE, MOVES),
+    *_after("(move|drag|put|shift)", MOVE, (SHIFT,)),
+    *_after("(make|resize|scale|size|set)", RESIZE, SIZES),
+    ("(enlarge|grow|expand|magnify|scale up|blow up) [<target>] [<degree>]", _grown("bigger")),
+    ("(shrink|reduce|scale down) [<target>] [<degree>]", _grown("smaller")),
+    ("(widen|broaden) [<target>] [<degree>]", _grown("wider")),
+    ("narrow [<target>] [<degree>]", _grown("narrower")),
+    ("double [the size of] [<target>]", _aimed(RESIZE, sides("", 200))),
+    ("halve [the size of] [<target>]", _aimed(RESIZE, sides("", 50))),
+    ("(bet|stake|put) <stake> on <target>", _played),
+    (f"{_PLAYING} {_STAKED}", _played),
+    (f"{_PLAYING} <target> {_STAKED}", _played),
+    (f"{_PLAYING} [<target>]", _played),
+    ("(move|drag|shift|nudge) [<target>]", _aimed(MOVE, lacking=True)),
+    ("resize [<target>]", _aimed(RESIZE, lacking=True)),
+    ("bring <target> back", _aimed(OPEN)),
+    (f"{_OPENING} [<target>]", _aimed(OPEN)),
+    (f"{_CLOSING} [<target>]", _aimed(CLOSE)),
 )  # fmt: skip
-_COMPILED: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE | re.DOTALL), build) for pattern, build in _RULES
+_FRAGMENTS: Final[tuple[tuple[str, Build], ...]] = (
+    (_TO_EDGE, _to_edge),
+    (EDGE, _to_edge),
+    *((tail.template, _with(MOVE, tail.arguments)) for tail in MOVES),
+    *((tail.template, _with(RESIZE, tail.arguments)) for tail in SIZES),
+    (_TO_FRONT, _aimed(FRONT)),
+    (_TO_BACK, _aimed(BACK)),
+    (_STAKED, _played),
 )
+_GRAMMAR_SLOTS: Final = {
+    **SLOTS,
+    "turn": "(?P<turn>[0-9]{1,18}) ",
+    "verb": f"(?P<verb>{'|'.join(_AGAIN_VERBS)}) ",
+}
+
+
+def _compiled(rules: tuple[tuple[str, Build], ...]) -> tuple[tuple[Pattern, Build], ...]:
+    return tuple((Pattern(each, slots=_GRAMMAR_SLOTS), build) for each, build in rules)
+
+
+_WHOLE: Final = _compiled(_RULES)
+_PARTIAL: Final = _compiled(_FRAGMENTS)
+
+_FLAGS: Final = re.IGNORECASE | re.DOTALL
+# "SpinForge 5", but not "number 5" or "the 5".
+_STAKED_BARE: Final = re.compile(
+    r"(?P<name>(?!(?:the|number|no|instrument|game)\b).+?) (?P<stake>[0-9]{1,18})"
+    r"(?: ?Ξ?(?:credits?)?)",
+    _FLAGS,
+)
+_CORRECTION: Final = re.compile(
+    r"(?:(?P<strong>no|nope|nah|not (?:that|this|it)(?: one| window)?|(?:the )?wrong (?:one|window)"
+    r"|i (?:meant|mean|said)|rather)|sorry|oops|whoops|wait|actually|hmm)(?![\w'])[ ,.;:!–—-]*",
+    _FLAGS,
+)
+_NOT_THAT: Final = r"(?:that(?: one)?|it|the [^,\"]+)"
+_INSTEAD_AFTER: Final = re.compile(
+    rf"(?:,? (?:instead|rather)(?: of {_NOT_THAT})?|,? (?:and )?not {_NOT_THAT})\Z", _FLAGS
+)
+_NOT_BUT: Final = re.compile(r"not [^,\"]+?(?:, (?:but )?| but )(?P<right>.+)", _FLAGS)
+_ALSO_BEFORE: Final = re.compile(
+    r"(?:(?:and(?: now| also)?|also|now|then|what about|how about"
+    r"|(?:do )?(?:the )?same (?:again )?(?:for|with|to|goes for)),? )+(?P<rest>.+)",
+    _FLAGS,
+)
+_ALSO_AFTER: Final = re.compile(r"(?P<rest>.+?),? (?:too|also|as well)", _FLAGS)
 _POLITE: Final = re.compile(
-    r"(?:(?:please|hey|ok|okay|beep|now|and|then|can you|could you|would you),? )+", re.IGNORECASE
+    r"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|please|hey|hi|ok|okay|beep|now"
+    r"|and|then|(?:can|could|would|will) you|i(?:'d| would) like you to|just|go ahead and|let's"
+    r"|kindly|so|well|great|thanks|perfect|good|nice|yes|yeah),? )+",
+    _FLAGS,
 )
-_THANKS: Final = re.compile(r"(?:,? (?:please|for me|thanks|thank you))+", re.IGNORECASE)
-_ARTICLE: Final = re.compile(r"\A(?:the|my|a|an) (?=.)", re.IGNORECASE | re.DOTALL)
-_NOUN: Final = re.compile(rf"(?<=.) {_THING}\Z", re.IGNORECASE | re.DOTALL)
-_NAMES: Final = re.compile(rf"{QUOTED}(?:(?:, ?and |, ?| and ){QUOTED})*")
+_THANKS: Final = re.compile(
+    r"(?:,? (?:please|for me|thanks|thank you|beep|right now|now|(?:would|will|can) you|too|also"
+    r"|as well))+\Z",
+    _FLAGS,
+)
+_THANKS_MAX: Final = 40  # characters
+_AGAIN_AFTER: Final = re.compile(r" (?:again|once more)\Z", _FLAGS)
 
 
 def parse(text: str) -> Command | None:
     """The command that a text is, or None. Never raises, whatever the text."""
     plain = tidy(text)
-    base = _match(plain[: -len(_AGAIN)]) if plain.lower().endswith(_AGAIN) else None
+    if _INSTEAD_AFTER.search(plain, max(0, len(plain) - 80)):
+        return _correction(plain)
+    return _whole(plain) or _correction(plain) or _addition(text) or _fragment(plain)
+
+
+def _whole(plain: str) -> Command | None:
+    """A command with a verb of its own."""
+    without = _AGAIN_AFTER.sub("", plain)
+    base = _first(_WHOLE, without) if without != plain else None
     # "open it again" opens it; but "again", "play again" and "move it again" repeat.
-    return base if base and base.name != AGAIN and base.target != "" else _match(plain)
+    has_own = base and base.name not in (AGAIN, UNDO) and base.target and base.arguments is not None
+    return base if has_own else _first(_WHOLE, plain)
+
+
+def _correction(plain: str) -> Command | None:
+    """ "No, the other one": what is said instead, a phrase or a command."""
+    strong, rest = False, plain
+    while found := _CORRECTION.match(rest):
+        strong, rest = strong or bool(found["strong"]), rest[found.end() :]
+    swapped = _NOT_BUT.fullmatch(rest) or _NOT_BUT.fullmatch(plain)
+    rest = swapped["right"] if swapped else _INSTEAD_AFTER.sub("", rest)
+    if rest == plain:
+        return None
+    inner = (_whole(tidy(rest)) or _fragment(tidy(rest))) if rest else None
+    if inner and inner.name in (UNDO, NEVER_MIND, AGAIN, OTHER_WAY):
+        return inner
+    goes_on = strong or swapped or rest != plain[len(plain) - len(rest) :]
+    if inner and not inner.fragment and not goes_on:
+        return inner  # "actually, close it" corrects nothing
+    return Command(INSTEAD, tidy(rest), inner=inner)
+
+
+def _addition(text: str) -> Command | None:
+    """ "And the clock?": the same for something else."""
+    bare = _plain(text)  # before courtesies are taken off: "and" is one of them
+    found = _ALSO_BEFORE.fullmatch(bare) or _ALSO_AFTER.fullmatch(bare)
+    if found is None or _fragment(tidy(found["rest"])):
+        return None
+    return Command(ALSO, tidy(found["rest"]))
+
+
+def _fragment(plain: str) -> Command | None:
+    found = _first(_PARTIAL, plain)
+    return replace(found, fragment=True) if found else None
+
+
+def _first(rules: tuple[tuple[Pattern, Build], ...], plain: str) -> Command | None:
+    for pattern, build in rules:
+        if (groups := pattern.match(plain)) is not None:
+            return build(groups)
+    return None
 
 
 def tidy(text: str) -> str:
     """The text without courtesies, closing marks and superfluous space; quoted parts untouched."""
+    bare = _plain(text)
+    polite = _POLITE.match(bare)
+    bare = bare[polite.end() :] if polite else bare
+    # Searched for at the end only: a search from the left is quadratic in a text of "please"s.
+    thanks = _THANKS.search(bare, max(0, len(bare) - _THANKS_MAX))
+    return bare[: thanks.start()] if thanks else bare
+
+
+def _plain(text: str) -> str:
     if '"' not in text:
         text = text.translate({ord("“"): '"', ord("”"): '"', ord("’"): "'"})
     spaced = re.sub(rf"({QUOTED})|\s+", lambda found: found[1] or " ", text)
-    bare = spaced.strip(" ").rstrip(" .!?")
-    polite = _POLITE.match(bare)
-    bare = bare[polite.end() :] if polite else bare
-    return _without_thanks(bare)
-
-
-def literal_names(target: str) -> tuple[str, ...]:
-    """The names in a target: quoted ones as they are, else one without article and noun."""
-    bare = _NOUN.sub("", _ARTICLE.sub("", target, count=1))
-    if _NAMES.fullmatch(bare):
-        return tuple(name for part in re.findall(QUOTED, bare) if (name := unquoted(part)))
-    return _one(bare.strip())
+    return spaced.strip(" ").rstrip(" .!?…").lstrip(" ,.…")
 
 
 def canonical(intent: Intent) -> str:
@@ -208,9 +422,22 @@ def canonical(intent: Intent) -> str:
 
 
 def _written_move(names: str, arguments: Arguments) -> str:
-    if "x" in arguments:
+    if "dx" in arguments:
+        return f"move {names} by {arguments['dx']}, {arguments['dy']}"
+    if "x" in arguments and "y" in arguments:
         return f"move {names} to {arguments['x']}, {arguments['y']}"
-    return f"move {names} by {arguments['dx']}, {arguments['dy']}"
+    axis = "x" if "x" in arguments else "y"
+    return f"move {names} to {axis} {arguments[axis]}"
+
+
+def _written_resize(names: str, arguments: Arguments) -> str:
+    if "widthPercent" in arguments:
+        percents = f"{arguments['widthPercent']}, {arguments['heightPercent']}"
+        return f"resize {names} to {percents} percent"
+    if "width" in arguments and "height" in arguments:
+        return f"resize {names} to {arguments['width']} by {arguments['height']}"
+    side = "width" if "width" in arguments else "height"
+    return f"resize {names} to {side} {arguments[side]}"
 
 
 def _written_play(names: str, arguments: Arguments) -> str:
@@ -221,28 +448,19 @@ _WRITTEN: Final[Mapping[str, Callable[[str, Arguments], str]]] = {
     OPEN: lambda names, _: f"open {names}",
     CLOSE: lambda names, _: f"close {names}",
     FRONT: lambda names, _: f"bring {names} to front",
+    BACK: lambda names, _: f"send {names} to back",
     MOVE: _written_move,
+    RESIZE: _written_resize,
     PLAY: _written_play,
+    TILE: lambda *_: "tile windows",
+    TIDY: lambda *_: "tidy windows",
     LIST: lambda *_: "list windows",
+    UNSAVED: lambda *_: "unsaved changes",
     STATUS: lambda *_: "status",
     INSTRUMENTS: lambda *_: "list instruments",
+    SESSIONS: lambda *_: "list sessions",
     HELP: lambda *_: "help",
+    NEVER_MIND: lambda *_: "never mind",
+    UNDO: lambda _, arguments: f"undo turn {arguments['turn']}",
 }
-
-
-def _match(plain: str) -> Command | None:
-    for pattern, build in _COMPILED:
-        if found := pattern.fullmatch(plain):
-            return build(found)
-    return None
-
-
-def _without_thanks(text: str) -> str:
-    # Searched for at the end only: a search from the left is quadratic in a text of "please"s.
-    start = max(0, len(text) - 40)
-    found = re.compile(rf"{_THANKS.pattern}\Z", re.IGNORECASE).search(text, start)
-    return text[: found.start()] if found else text
-
-
-def _one(name: object) -> tuple[str, ...]:
-    return (name,) if isinstance(name, str) and name else ()
+INTENTS: Final = frozenset(_WRITTEN)

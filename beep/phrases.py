@@ -2,17 +2,24 @@
 
 A turn in `convo_history:{userId}` is nothing but command and response, so what a later command
 may refer to stands in the response: lists as `1. Notes, 2. Ledger`, what was understood as a
-first line `Understood: close "Notes".`, and questions that end in `Which one do you mean: …?`.
+first line `Understood: close "Notes".`, what was refused behind `Not done:`, and questions that
+end in `Which one do you mean: …?` or ask for what a command lacked.
 """
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from aevon.intents import PLAIN, WHICH_ONE, quoted
 
 _UNDERSTOOD: Final = "Understood: "
+_INSTEAD: Final = re.compile(r"instead of turn ([0-9]{1,18}), ")
+_NOT_DONE: Final = "Not done: "
 _WHAT_WITH: Final = "What should I do with "
+_WHERE: Final = "Where should I move "
+_HOW_LARGE: Final = "How large should I make "
+INSTEAD_WHAT: Final = "What should I have done it to? Please say its name."
 
 QUOTED: Final = r'"[^"]*"'
 _ITEM: Final = re.compile(rf"({QUOTED}|{PLAIN})(?: \([^()]*\))?")
@@ -46,31 +53,58 @@ def what_with(name: str) -> str:
     return f"{_WHAT_WITH}{quoted(name)}?"
 
 
-def with_echo(command: str, answer: str) -> str:
-    """The answer under a line that says which command the references came to."""
-    return f"{_UNDERSTOOD}{command}.\n{answer}"
+def where_to(names: Sequence[str]) -> str:
+    """The question after a move without a direction."""
+    return f"{_WHERE}{', '.join(map(quoted, names))}?"
 
 
-def read_echo(response: str) -> str | None:
-    """The command in the first line of an echoing response."""
+def how_large(names: Sequence[str]) -> str:
+    """The question after a change of size without a size."""
+    return f"{_HOW_LARGE}{', '.join(map(quoted, names))}?"
+
+
+def not_done(reason: str) -> str:
+    """The answer when nothing was changed; a question says so by itself."""
+    return reason if asks_which(reason) else f"{_NOT_DONE}{reason}"
+
+
+def was_done(response: str) -> bool:
+    """Whether the response tells of something that was done, not of a refusal or a question."""
+    answer = answer_of(response)
+    return not (answer.startswith(_NOT_DONE) or asks_which(answer) or left_open(answer))
+
+
+def with_echo(command: str, answer: str, *, instead_of: int | None = None) -> str:
+    """The answer under a line that says what was understood, and which turn that corrects."""
+    correcting = "" if instead_of is None else f"instead of turn {instead_of}, "
+    return f"{_UNDERSTOOD}{correcting}{command}.\n{answer}"
+
+
+def read_echo(response: str) -> tuple[str | None, int | None]:
+    """The command in the first line of an echoing response, and the turn that it corrected."""
     line = response.partition("\n")[0]
-    if line.startswith(_UNDERSTOOD) and line.endswith("."):
-        return line[len(_UNDERSTOOD) : -1]
-    return None
+    if not (line.startswith(_UNDERSTOOD) and line.endswith(".")):
+        return None, None
+    command = line[len(_UNDERSTOOD) : -1]
+    correcting = _INSTEAD.match(command)
+    return (command[correcting.end() :], int(correcting[1])) if correcting else (command, None)
 
 
 def answer_of(response: str) -> str:
     """The response without its echo."""
-    return response.partition("\n")[2] if read_echo(response) is not None else response
+    return response.partition("\n")[2] if read_echo(response)[0] is not None else response
 
 
 def asks_which(response: str) -> bool:
     """Whether the response ends by asking which one was meant."""
     tail = re.sub(QUOTED, "", answer_of(response))
-    return WHICH_ONE in tail and tail.rstrip().endswith(("?", "Please say its name."))
+    asked = WHICH_ONE in tail and tail.rstrip().endswith(("?", "Please say its name."))
+    return asked or tail == INSTEAD_WHAT
 
 
-def read_what_with(response: str) -> str | None:
-    """The name in a response that asked what to do with it."""
-    found = re.fullmatch(rf"{_WHAT_WITH}({QUOTED})\?", response)
-    return unquoted(found[1]) if found else None
+def left_open(response: str) -> tuple[str, tuple[str, ...]] | None:
+    """What a response asked for, `what`, `where` or `how large`, and about which names."""
+    for kind, begins in (("what", _WHAT_WITH), ("where", _WHERE), ("how large", _HOW_LARGE)):
+        if found := re.fullmatch(rf"{begins}({QUOTED}(?:, {QUOTED})*)\?", response):
+            return kind, tuple(map(unquoted, re.findall(QUOTED, found[1])))
+    return None

@@ -98,4 +98,6 @@ class Resolver(Protocol):
     first, and the canvas. It may not raise, whatever the texts, and names nothing that neither
     the turns nor the canvas do; what it names wrongly all the same is not carried out."""
 
-    def __call__(self, command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand: ...
+    def __call__(
+        self, command: str, history: Sequence[Turn], canvas: Canvas
+    ) -> ResolvedCommand: ...

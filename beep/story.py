@@ -1,0 +1,151 @@
+"""What the recorded turns say: what each did, spoke of, listed or asked. Pure.
+
+Nothing but the turns' own texts is read: what was done stands in the command, or in the line of the
+response that says what it was taken to mean.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from beep.grammar import DEEDS, PLAY, UNDO, Command, parse
+from beep.phrases import (
+    QUOTED,
+    answer_of,
+    asks_which,
+    left_open,
+    read_echo,
+    read_enumeration,
+    unquoted,
+    was_done,
+)
+from beep.references import is_reference
+from beep.resolution import WINDOW, Intent, Turn
+
+Names = tuple[str, ...]
+
+_PARTS: Final = re.compile(rf"((?:{QUOTED}|[^\",&])+?)(?:, ?(?:and )?| and | & |\Z)", re.IGNORECASE)
+_ARTICLE: Final = re.compile(r"\A(?:the|my|a|an) (?=.)", re.IGNORECASE | re.DOTALL)
+_NOUN: Final = re.compile(
+    r"(?<=.) (?:micro-?apps?|apps?|windows?|panels?)\Z", re.IGNORECASE | re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One turn: what was understood, whether it was carried out, and what it spoke of.
+
+    `subject` are the names it acted on, or asked something about; `listed` the list that it showed.
+    `asks`: it ended by asking which of them; `lacks`: what it asked for instead, and about which
+    names. `taken_back`: a later turn has undone it.
+    """
+
+    seq: int
+    command: Command | None
+    intent: Intent | None
+    done: bool
+    subject: Names = ()
+    listed: Names = ()
+    asks: bool = False
+    lacks: tuple[str, Names] | None = None
+    instead_of: int | None = None
+    taken_back: bool = False
+
+    @property
+    def is_deed(self) -> bool:
+        """Whether it changed something that still stands."""
+        return self.done and not self.taken_back and self.kind in DEEDS
+
+    @property
+    def kind(self) -> str:
+        """The intent's name; "" where none was understood."""
+        return self.intent.name if self.intent else ""
+
+    @property
+    def focus(self) -> Names:
+        """What "it" after this turn is."""
+        return self.subject or self.listed
+
+
+def read(history: Sequence[Turn]) -> tuple[Told, ...]:
+    """The last turns, newest first, each with whether it still stands."""
+    told: list[Told] = []  # oldest first
+    for turn in reversed(history[:WINDOW]):
+        each = _told(turn)
+        undone = _undone_by(each)
+        told = [replace(t, taken_back=t.taken_back or t.seq == undone) for t in told]
+        if each.kind == UNDO and each.done:
+            each = replace(each, subject=next((t.subject for t in told if t.seq == undone), ()))
+        told.append(each)
+    return tuple(reversed(told))
+
+
+def _undone_by(told: Told) -> int | None:
+    if told.instead_of is not None or not (told.done and told.intent and told.kind == UNDO):
+        return told.instead_of
+    turn = told.intent.arguments["turn"]
+    return turn if isinstance(turn, int) else None
+
+
+def _told(turn: Turn) -> Told:
+    echo, instead_of = read_echo(turn.response)
+    text = turn.command if echo is None else echo
+    answer, intent = answer_of(turn.response), literal_intent(text)
+    done, lacks = was_done(turn.response), left_open(answer)
+    named = intent.names if intent and done else ()
+    return Told(
+        seq=turn.seq,
+        command=parse(text),
+        intent=intent,
+        done=done,
+        subject=lacks[1] if lacks else named,
+        listed=read_enumeration(answer),
+        asks=asks_which(turn.response),
+        lacks=lacks,
+        instead_of=instead_of,
+    )
+
+
+def literal_intent(text: str) -> Intent | None:
+    """What a command says by itself, without any turn or canvas; None where it needs them."""
+    command = parse(text)
+    if command is None or command.fragment or "." not in command.name or command.arguments is None:
+        return None
+    if command.target is None:
+        return command.aimed_at(())
+    names = literal_names(command.target)
+    if command.name == UNDO or not names or (command.name == PLAY and len(names) > 1):
+        return None
+    return command.aimed_at(names)
+
+
+def literal_names(target: str) -> Names:
+    """The names in a target: quoted ones as they are, others without article and noun; empty where
+    one is a reference."""
+    found = [bare_name(part) for part in parts(target)]
+    return tuple(found) if all(found) else ()
+
+
+def parts(target: str) -> list[str]:
+    """A target's parts, divided by commas and "and"; what is quoted stays whole."""
+    return [part for part in map(str.strip, _PARTS.findall(target)) if part]
+
+
+def bare_name(part: str) -> str:
+    """A part as a name; "" for a reference, and for quotation marks with nothing between."""
+    bare = _NOUN.sub("", _ARTICLE.sub("", part, count=1)).strip()
+    if re.fullmatch(QUOTED, bare):
+        return unquoted(bare)
+    return "" if is_reference(part) or '"' in bare else bare
+
+
+def says_it_all(text: str, intent: Intent) -> bool:
+    """Whether a command by itself comes to this intent, names blind to case."""
+    literal = literal_intent(text)
+    return literal is not None and _folded(literal) == _folded(intent)
+
+
+def _folded(intent: Intent) -> tuple[object, ...]:
+    others = {k: v for k, v in intent.arguments.items() if k not in ("microApps", "instrument")}
+    return intent.name, tuple(name.casefold() for name in intent.names), others

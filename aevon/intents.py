@@ -101,7 +101,18 @@ def written(name: str) -> str:
 
 def enumerated(names: Iterable[str]) -> str:
     """`1. Notes, 2. Ledger`: the list form that "the second one" can point into."""
-    return ", ".join(f"{number}. {written(name)}" for number, name in enumerate(names, 1))
+    return remarked((name, "") for name in names)
+
+
+def remarked(items: Iterable[tuple[str, str]]) -> str:
+    """`1. Firefox (since noon), 2. curl`: such a list with what there is to say of each."""
+    return ", ".join(f"{number}. {_item(*item)}" for number, item in enumerate(items, 1))
+
+
+def _item(name: str, remark: str) -> str:
+    # A bracket inside would end the remark.
+    inner = re.sub(r"[()]", "", remark)
+    return f"{written(name)} ({inner})" if inner else written(name)
 
 
 def which_one(names: Sequence[str]) -> str:

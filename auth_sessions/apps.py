@@ -7,9 +7,16 @@ class AuthSessionsConfig(AppConfig):
     verbose_name = "Sessions"
 
     def ready(self) -> None:
-        from auth_sessions import checks, keys, projection, schema  # noqa: F401  two register
+        from auth_sessions import (  # noqa: F401  two register themselves
+            checks,
+            intents,
+            keys,
+            projection,
+            schema,
+        )
 
         projection.connect()
+        intents.connect()
         if not settings.DEVELOPMENT:
             # A process that could neither sign nor verify a token is not to serve; in development
             # the check says so.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aevon import intents
+from aevon.intents import Done
 from beep.grammar import HELP
 
 # No numbered list: "the second one" after it would point into the help.
@@ -20,6 +21,6 @@ def connect() -> None:
     intents.register(HELP, answer_help)
 
 
-def answer_help(user_id: int, arguments: Mapping[str, Any]) -> str:  # noqa: ARG001  a handler's shape
+def answer_help(user_id: int, arguments: Mapping[str, Any]) -> Done:  # noqa: ARG001  a handler's shape
     """The answer to `beep.help`, the same for everybody."""
-    return HELP_TEXT
+    return Done(HELP_TEXT)

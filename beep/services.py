@@ -137,7 +137,7 @@ def _resolve(text: str, turns: Sequence[TurnDocument]) -> context.Resolution:
 
 def _perform(user_id: int, intent: Intent) -> str:
     try:
-        return intents.perform(intent.name, user_id, intent.arguments)
+        return intents.perform(intent.name, user_id, intent.arguments).answer
     except intents.IntentRefused as refusal:
         return str(refusal)
 

@@ -5,7 +5,7 @@ A change is `{"patch": …}` (JSON Merge Patch, RFC 7396) or `{"replace": …}` 
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -91,6 +91,18 @@ def merge_patch(target: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
+
+
+def inverse(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that takes this one back: applied after it, `target` is what it was."""
+    return {name: _former(target, name, value) for name, value in patch.items()}
+
+
+def _former(target: Mapping[str, Any], name: str, value: Any) -> Any:
+    before = target.get(name)
+    if isinstance(before, dict) and isinstance(value, dict):
+        return inverse(before, value)
+    return before
 
 
 def apply(layout: Layout, change: Change) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aevon import intents
+from aevon.intents import Done
 from klepsydra import services
 from klepsydra.documents import OutcomeDocument, PsycheDocument, snapshot_of
 from klepsydra.engine import PITY_THRESHOLD, StakeOutOfRange, settle
@@ -16,14 +17,18 @@ LIST: Final = "klepsydra.instruments"
 
 
 def connect() -> None:
-    """Register the handlers."""
+    """Register the handlers, and what can be played."""
     intents.register(PLAY, play)
     intents.register(STATUS, status)
     intents.register(LIST, list_instruments)
+    intents.offer("instruments", _names())
 
 
-def play(user_id: int, arguments: Mapping[str, Any]) -> str:
-    """Play once; without a stake, for the instrument's least. Raises `IntentRefused`."""
+def play(user_id: int, arguments: Mapping[str, Any]) -> Done:
+    """Play once; without a stake, for the instrument's least. Nothing takes it back.
+
+    Raises `IntentRefused`.
+    """
     chosen = _instrument(arguments.get("instrument"))
     stake = arguments.get("stake", chosen.min_stake)
     try:
@@ -32,10 +37,10 @@ def play(user_id: int, arguments: Mapping[str, Any]) -> str:
         raise intents.IntentRefused(f"{chosen.name}: {refusal}") from None
     except services.NoSuchUser:
         raise _unknown_player() from None
-    return _told(chosen, played.answer.outcome, played.answer.psyche)
+    return Done(_told(chosen, played.answer.outcome, played.answer.psyche))
 
 
-def status(user_id: int, _arguments: Mapping[str, Any]) -> str:
+def status(user_id: int, _arguments: Mapping[str, Any]) -> Done:
     """How the player stands now. Raises `IntentRefused`."""
     try:
         document = services.psyche(user_id)
@@ -48,13 +53,14 @@ def status(user_id: int, _arguments: Mapping[str, Any]) -> str:
         f"and your frustration is at {state.frustration_level:.0%}."
     )
     if state.is_throttled:
-        return f"{standing} You are resting: KLEPSYDRA lets you play again when you are calm."
-    return standing + _pity(state.loss_streak)
+        resting = "You are resting: KLEPSYDRA lets you play again when you are calm."
+        return Done(f"{standing} {resting}")
+    return Done(standing + _pity(state.loss_streak))
 
 
-def list_instruments(_user_id: int, _arguments: Mapping[str, Any]) -> str:
+def list_instruments(_user_id: int, _arguments: Mapping[str, Any]) -> Done:
     """The instruments' names, as a list that "the second one" can point into."""
-    return f"You can play: {_enumerated()}."
+    return Done(f"You can play: {_enumerated()}.")
 
 
 def _instrument(name: object) -> Instrument:
@@ -66,7 +72,11 @@ def _instrument(name: object) -> Instrument:
 
 
 def _enumerated() -> str:
-    return intents.enumerated(each.name for each in INSTRUMENTS.values())
+    return intents.enumerated(_names())
+
+
+def _names() -> list[str]:
+    return [each.name for each in INSTRUMENTS.values()]
 
 
 def _told(chosen: Instrument, outcome: OutcomeDocument, psyche: PsycheDocument) -> str:

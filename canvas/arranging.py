@@ -66,8 +66,9 @@ def reading_order(apps: Apps) -> list[str]:
 
 def _area(apps: Apps) -> tuple[int, int]:
     """Width and height of what the windows lie in, their margins included."""
-    right = max(app["position"]["x"] + app["size"]["width"] for app in apps.values())
-    bottom = max(app["position"]["y"] + app["size"]["height"] for app in apps.values())
+    boxes = [(app["position"], app["size"]) for app in apps.values()]
+    right = max(max(at["x"], MARGIN) + size["width"] for at, size in boxes)
+    bottom = max(max(at["y"], MARGIN) + size["height"] for at, size in boxes)
     return _within(right + MARGIN, *WIDTH), _within(bottom + MARGIN, *HEIGHT)
 
 

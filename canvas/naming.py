@@ -78,8 +78,10 @@ def _window(name: str, app_id: str, app: MicroApp) -> Window:
     )
 
 
-def found(apps: Apps, names: Iterable[str]) -> list[str]:
-    """The ids of the windows named, each once. Raises `IntentRefused`."""
+def found(apps: Apps, names: Sequence[str]) -> list[str]:
+    """The ids of the windows named, each once. Raises `IntentRefused`, also where none is."""
+    if not names:
+        raise IntentRefused(intents.which_one(labels(apps)) if apps else "Nothing is open.")
     index = Names(apps)
     return list(dict.fromkeys(one_of(index.meant_by(name), name, apps) for name in names))
 

@@ -6,7 +6,7 @@ Windows are named by title or id, blind to case, and spoken of by the name that 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from aevon.intents import IntentRefused, written
+from aevon.intents import IntentRefused, enumerated, offered, written
 from canvas import arranging, catalogue
 from canvas.layout import (
     MICRO_APPS_MAX,
@@ -30,6 +30,8 @@ Planner = Callable[[Apps, Arguments], tuple[Patch, str]]
 
 def plan_open(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
     """`microApps`: names to open; what is open already comes to the front."""
+    if not arguments["microApps"]:
+        raise IntentRefused(f"What should I open: {enumerated(offered('microApps'))}?")
     patch: Patch = {}
     said = []
     for name in arguments["microApps"]:

@@ -18,9 +18,9 @@ def performed() -> Iterator[Performed]:
     done: Performed = []
 
     def handler(intent: str, answer: Callable[[list[str]], str]) -> None:
-        def perform(user_id: int, arguments: Any) -> str:
+        def perform(user_id: int, arguments: Any) -> intents.Done:
             done.append((intent, user_id, dict(arguments)))
-            return answer(arguments.get("microApps", []))
+            return intents.Done(answer(arguments.get("microApps", [])))
 
         intents.register(intent, perform)
 

@@ -56,7 +56,7 @@ def test_concurrent_requests_with_one_key_act_once(user: User, performed: Perfor
 def test_a_command_that_failed_can_be_tried_again(user: User, performed: Performed) -> None:
     """A failure leaves no claim on the key."""
 
-    def fail(user_id: int, arguments: object) -> str:
+    def fail(user_id: int, arguments: object) -> intents.Done:
         raise RuntimeError("broken")
 
     working = intents._handlers["canvas.open"]

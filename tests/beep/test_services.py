@@ -75,7 +75,7 @@ def test_what_cannot_be_resolved_gets_a_question_and_is_a_turn(user: User) -> No
 def test_a_refused_intent_answers_with_its_reason(user: User, performed: Performed) -> None:
     """`IntentRefused` is an answer, not an error."""
 
-    def refuse(user_id: int, arguments: Any) -> str:
+    def refuse(user_id: int, arguments: Any) -> intents.Done:
         raise intents.IntentRefused("There is no such window.")
 
     intents.register("canvas.open", refuse)
@@ -91,7 +91,7 @@ def test_help_is_answered_by_beep_itself(user: User) -> None:
 def test_a_failing_handler_leaves_no_turn(user: User, performed: Performed) -> None:
     """Its exception goes through, and the number is not used up."""
 
-    def fail(user_id: int, arguments: Any) -> str:
+    def fail(user_id: int, arguments: Any) -> intents.Done:
         raise IntegrityError("broken")
 
     intents.register("canvas.open", fail)
@@ -112,7 +112,7 @@ def test_a_name_that_no_database_can_hold_is_not_understood(
 
 def test_a_response_is_kept_storable_and_bounded(user: User, performed: Performed) -> None:
     """However much a handler says."""
-    intents.register("canvas.list", lambda user_id, arguments: "x\x00" * RESPONSE_MAX)
+    intents.register("canvas.list", lambda *_: intents.Done("x\x00" * RESPONSE_MAX))
     response = services.command(user.pk, "list windows").response
     assert len(response) == RESPONSE_MAX
     assert response.startswith("x\ufffd")
@@ -121,7 +121,7 @@ def test_a_response_is_kept_storable_and_bounded(user: User, performed: Performe
 
 def test_a_response_that_just_fits_is_not_cut(user: User, performed: Performed) -> None:
     """The bound is the column's."""
-    intents.register("canvas.list", lambda user_id, arguments: "x" * RESPONSE_MAX)
+    intents.register("canvas.list", lambda *_: intents.Done("x" * RESPONSE_MAX))
     assert services.command(user.pk, "list windows").response == "x" * RESPONSE_MAX
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aevon.cache import CANVAS, rfc3339
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
+from aevon.intents import Done, perform
 from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.models import Canvas
@@ -20,6 +21,18 @@ def window(**members: Any) -> dict[str, Any]:
     position, size = {"x": 10, "y": 20}, {"width": 320, "height": 200}
     app = {"type": "note", "title": "Notes", "position": position, "size": size, "zIndex": 1}
     return app | members
+
+
+def done(user_id: int, intent: str, *names: str, **arguments: Any) -> Done:
+    """What `canvas.{intent}` does to the windows of these names."""
+    return perform(f"canvas.{intent}", user_id, {"microApps": list(names), **arguments})
+
+
+def take_back(user_id: int, what: Done) -> Done:
+    """Perform what undoes it, as BEEP stores it: through JSON."""
+    assert what.undo is not None
+    arguments = json.loads(json.dumps(what.undo.arguments))
+    return perform(what.undo.intent, user_id, arguments)
 
 
 def patch(user_id: int, **apps: Any) -> CanvasDocument:

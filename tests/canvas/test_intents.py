@@ -4,20 +4,19 @@ from typing import Any
 
 import pytest
 
-from aevon import intents
 from aevon.cache import write_behind
 from aevon.intents import IntentRefused
 from auth_sessions.models import User
 from beep.phrases import asks_which, read_enumeration
 from canvas import services
-from canvas.intents import plan_open
-from tests.canvas.helpers import in_row, live, patch, window
+from canvas.plans import plan_open
+from tests.canvas.helpers import done, in_row, live, patch, window
 
 pytestmark = pytest.mark.django_db
 
 
 def do(user: User, intent: str, *names: str, **arguments: Any) -> str:
-    return intents.perform(f"canvas.{intent}", user.pk, {"microApps": list(names), **arguments})
+    return done(user.pk, intent, *names, **arguments).answer
 
 
 def app(user: User, app_id: str) -> Any:
@@ -29,8 +28,8 @@ def position(user: User, app_id: str) -> tuple[Any, Any]:
 
 
 def test_open_places_a_window(user: User) -> None:
-    """On top, 360 by 240, its id made of its name."""
-    assert do(user, "open", "My Notes!") == 'Opened "My Notes!".'
+    """On top, 360 by 240, its id made of its name, which begins with a capital."""
+    assert do(user, "open", "my Notes!") == 'Opened "My Notes!".'
     assert app(user, "my-notes") == {
         "type": "my-notes",
         "title": "My Notes!",
@@ -52,13 +51,13 @@ def test_opening_what_is_open_brings_it_to_the_front(user: User) -> None:
     """By title or id, blind to case; and it stays one window."""
     do(user, "open", "Notes", "Ledger")
     assert do(user, "open", "NOTES", "Clock") == (
-        "NOTES is open already and in front now. Opened Clock."
+        "Notes is open already and in front now. Opened Clock."
     )
     assert live(user.pk) == {"notes", "ledger", "clock"}
     assert app(user, "notes")["zIndex"] == 3
 
 
-@pytest.mark.parametrize(("name", "app_id"), [("Ξ", "app"), ("x" * 200, "x" * 60), ("a/b", "a-b")])
+@pytest.mark.parametrize(("name", "app_id"), [("Ξ", "app"), ("X" * 200, "x" * 60), ("A/b", "a-b")])
 def test_any_name_makes_an_id(user: User, name: str, app_id: str) -> None:
     """Of the characters that an id may have."""
     do(user, "open", name)
@@ -75,7 +74,7 @@ def test_a_full_canvas_takes_no_more_windows(user: User) -> None:
     """And says so."""
     patch(user.pk, **{f"a{number}": window() for number in range(500)})
     with pytest.raises(IntentRefused, match="500 windows are open"):
-        do(user, "open", "one more")
+        do(user, "open", "One more")
 
 
 def test_an_endless_name_is_refused(user: User) -> None:
@@ -85,9 +84,9 @@ def test_an_endless_name_is_refused(user: User) -> None:
 
 
 def test_close_removes_windows(user: User) -> None:
-    """By title or id, several at once."""
+    """By title or id, several at once, each called by its name."""
     do(user, "open", "Notes", "Ledger", "Clock")
-    assert do(user, "close", "notes", "Ledger", "ledger") == "Closed notes, Ledger and ledger."
+    assert do(user, "close", "notes", "Ledger", "ledger") == "Closed Notes and Ledger."
     assert live(user.pk) == {"clock"}
 
 
@@ -106,6 +105,49 @@ def test_move_to_a_place(user: User) -> None:
     assert position(user, "notes") == (5, 6)
 
 
+def test_move_to_an_edge(user: User) -> None:
+    """One coordinate is told, the other stays."""
+    do(user, "open", "Notes")
+    assert do(user, "move", "Notes", y=16) == "Moved Notes to 40, 16."
+    assert do(user, "move", "Notes", x=8) == "Moved Notes to 8, 16."
+    assert do(user, "move", "Notes", dx=100) == "Moved Notes to 108, 16."
+
+
+def test_resize_to_pixels_and_by_per_cent(user: User) -> None:
+    """Both sides or one, in whole pixels; the corner stays."""
+    patch(user.pk, notes=window(size={"width": 320.5, "height": 200}), clock=window(title="Clock"))
+    assert do(user, "resize", "Notes", width=400, height=301) == "Resized Notes to 400 by 301."
+    assert do(user, "resize", "Notes", widthPercent=125, heightPercent=125) == (
+        "Resized Notes to 500 by 376."
+    )
+    assert do(user, "resize", "Notes", heightPercent=50) == "Resized Notes to 500 by 188."
+    assert do(user, "resize", "Notes", "Clock", width=300) == "Resized Notes and Clock."
+    assert app(user, "notes")["size"] == {"width": 300, "height": 188}
+    assert app(user, "clock")["size"] == {"width": 300, "height": 200}
+    assert position(user, "notes") == (10, 20)
+
+
+def test_a_window_gets_no_smaller_than_the_page_shows_it(user: User) -> None:
+    """224 by 120; one that is smaller grows from there."""
+    patch(user.pk, notes=window(), dot=window(title="Dot", size={"width": 1, "height": 1}))
+    least = "Resized Notes to 224 by 120. No window is smaller than that."
+    assert do(user, "resize", "Notes", widthPercent=1, height=-5) == least
+    with pytest.raises(IntentRefused, match=r"Notes cannot be any smaller\."):
+        do(user, "resize", "Notes", widthPercent=80, heightPercent=80)
+    assert do(user, "resize", "Dot", widthPercent=125, heightPercent=125) == (
+        "Resized Dot to 280 by 150."
+    )
+
+
+@pytest.mark.parametrize("arguments", [{"width": 100_001}, {"heightPercent": 10**9}])
+def test_an_endless_window_is_refused(user: User, arguments: Any) -> None:
+    """With the limit; nothing changes."""
+    patch(user.pk, notes=window())
+    with pytest.raises(IntentRefused, match="at most 100,000 pixels"):
+        do(user, "resize", "Notes", **arguments)
+    assert app(user, "notes") == window()
+
+
 def test_a_move_off_the_canvas_is_refused(user: User) -> None:
     """Nothing moves."""
     do(user, "open", "Notes")
@@ -117,8 +159,8 @@ def test_a_move_off_the_canvas_is_refused(user: User) -> None:
 def test_front_raises_windows_above_all_others(user: User) -> None:
     """The one named last is uppermost."""
     do(user, "open", "a", "b", "c")
-    assert do(user, "front", "b", "a") == "Brought b and a to the front."
-    assert intents.perform("canvas.list", user.pk, {}) == "Open: 1. a, 2. b, 3. c."
+    assert do(user, "front", "b", "a") == "Brought B and A to the front."
+    assert do(user, "list") == "Open: 1. A, 2. B, 3. C."
 
 
 def test_the_front_has_an_end(user: User) -> None:
@@ -128,26 +170,72 @@ def test_the_front_has_an_end(user: User) -> None:
     assert app(user, "b")["zIndex"] == 2**31
 
 
+def test_back_puts_windows_below_all_others(user: User) -> None:
+    """The one named last is lowest; also below zero, as far as the range goes."""
+    do(user, "open", "a", "b", "c")
+    assert do(user, "back", "c", "b") == "Sent C and B to the back."
+    assert do(user, "list") == "Open: 1. A, 2. C, 3. B."
+    patch(user.pk, a={"zIndex": -(2**31)})
+    do(user, "back", "b")
+    assert app(user, "b")["zIndex"] == -(2**31)
+
+
+@pytest.mark.parametrize("intent", ["tile", "tidy"])
+def test_arranging_is_told(user: User, intent: str) -> None:
+    """How many; of nothing, and of what lies well already, in a sentence, without a change."""
+    with pytest.raises(IntentRefused, match=r"Nothing is open\."):
+        do(user, intent)
+    do(user, "open", "Notes")
+    assert do(user, intent) in {"Tiled 1 window.", "Tidied 1 window."}
+    do(user, "open", "Ledger")
+    assert do(user, intent) in {"Tiled 2 windows.", "Tidied 2 windows."}
+    revision = services.live(user.pk).revision
+    with pytest.raises(IntentRefused, match="in its place already"):
+        do(user, intent)
+    assert services.live(user.pk).revision == revision
+
+
+def test_unsaved_changes_are_counted(user: User, settings: Any, cache_away: Any) -> None:
+    """In the page's words; what nobody can know without the cache is not claimed."""
+    assert do(user, "unsaved") == "Everything is in the ledger."
+    do(user, "open", "Notes")
+    expected = "1 change is not yet in the ledger; the next flush is within 5 minutes."
+    assert do(user, "unsaved") == expected
+    do(user, "move", "Notes", dx=1)
+    settings.CANVAS_PERSIST_SECONDS = 90
+    assert do(user, "unsaved").startswith("2 changes are not yet in the ledger; ")
+    assert do(user, "unsaved").endswith("within 90 seconds.")
+    services.persist_now([user.pk])
+    assert do(user, "unsaved") == "Everything is in the ledger."
+    with cache_away():
+        assert do(user, "unsaved").startswith("The cache is away.")
+
+
+def test_what_looks_only_has_nothing_to_take_back(user: User) -> None:
+    """The others have, see test_undo.py."""
+    assert [done(user.pk, each).undo for each in ("list", "unsaved")] == [None, None]
+
+
 def test_list_can_be_read_back(user: User) -> None:
     """Whatever the titles are, BEEP finds "the second one" in it."""
     names = ["Notes", 'A "quoted", one.', "1. first", "Ξ ledger"]
     do(user, "open", *names)
-    said = intents.perform("canvas.list", user.pk, {})
+    said = do(user, "list")
     assert list(read_enumeration(said)) == names[::-1]
 
 
 def test_list_of_an_empty_canvas(user: User) -> None:
     """A sentence, no list."""
-    assert intents.perform("canvas.list", user.pk, {}) == "Nothing is open."
+    assert do(user, "list") == "Nothing is open."
 
 
 def test_windows_without_a_title_of_their_own_are_listed_by_id(user: User) -> None:
     """So that each name in a list means one window."""
     patch(user.pk, a=window(zIndex=3), b=window(zIndex=2), c=window(title="", zIndex=1))
-    assert intents.perform("canvas.list", user.pk, {}) == "Open: 1. a, 2. b, 3. c."
+    assert do(user, "list") == "Open: 1. a, 2. b, 3. c."
 
 
-@pytest.mark.parametrize("intent", ["close", "move", "front"])
+@pytest.mark.parametrize("intent", ["close", "move", "resize", "front", "back"])
 def test_an_unknown_window_is_asked_back(user: User, intent: str) -> None:
     """With those that are open, as BEEP can read it."""
     do(user, "open", "Notes", "Ledger")
@@ -156,6 +244,17 @@ def test_an_unknown_window_is_asked_back(user: User, intent: str) -> None:
     answer = str(refused.value)
     assert answer == "There is no Clock. Which one do you mean: 1. Ledger, 2. Notes?"
     assert asks_which(answer)
+
+
+def test_without_a_name_it_is_asked_for(user: User) -> None:
+    """With what there is: nothing, or a list."""
+    with pytest.raises(IntentRefused, match=r"open: 1\. Notes, 2\. Psyche, .*\?$"):
+        do(user, "open")
+    with pytest.raises(IntentRefused, match=r"^Nothing is open\.$"):
+        do(user, "close")
+    do(user, "open", "Notes", "Ledger")
+    with pytest.raises(IntentRefused, match=r"^Which one do you mean: 1\. Ledger, 2\. Notes\?$"):
+        do(user, "close")
 
 
 def test_an_unknown_window_on_an_empty_canvas(user: User) -> None:
@@ -180,7 +279,7 @@ def test_intents_work_with_the_cache_away(user: User, cache_away: Any) -> None:
     with cache_away():
         do(user, "open", "Notes")
         do(user, "move", "Notes", dx=1, dy=1)
-        assert intents.perform("canvas.list", user.pk, {}) == "Open: 1. Notes."
+        assert do(user, "list") == "Open: 1. Notes."
     assert in_row(user.pk) == {"notes"}
 
 

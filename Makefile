@@ -15,11 +15,11 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test browser screenshots soak coverage bench check format clean
+.PHONY: help run demo test beep-eval browser screenshots soak coverage bench check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # exec: Ctrl-C goes to the supervisor alone, and make adds nothing to its last words.
 run: ## servers, migrations, demo users, web, worker, beat and listener, until Ctrl-C
@@ -30,6 +30,9 @@ demo: ## tell the story against the running site (USERS=1000 for a crowd)
 
 test: ## the whole suite, on servers of its own
 	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time)
+
+beep-eval: ## how well BEEP understands: accuracy per phenomenon, confusion, every failure
+	@$(tools) && exec $(bin)/python -m pytest -s -q tests/beep/test_dialogues.py
 
 screenshots: ## the page at 1440 and 375 px, by night and by day, into docs/ (needs chromium)
 	@$(tools) && exec $(bin)/python -m tests.browser.screenshots

@@ -8,7 +8,7 @@ import yaml
 from tests.beep import evaluation
 from tests.beep.evaluation import Expect, Heard, WrongFormat, check_shares, judge, read, score
 
-WINDOWS = {"notes": "Notes", "shop": "List", "office": "List", "clock": "Clock"}
+WINDOWS = {"notes": "Notes", "shop": "List", "office": "List", "clock": "Clock", "c": "Shop"}
 ASK: dict[str, Any] = {"intent": None, "arguments": {}, "question": "Which one do you mean?"}
 
 
@@ -63,6 +63,8 @@ FIRST = heard(did("canvas.open", microApps=["Notes"]))
         (Expect(ask="any"), did("canvas.list"), "did instead of asking"),
         (Expect("canvas.list"), did("canvas.list"), "right"),
         (Expect("canvas.close", {"microApps": ("shop",)}), did("canvas.close", microApps=["List"]),
+         "wrong target"),
+        (Expect("canvas.close", {"microApps": ("shop",)}), did("canvas.close", microApps=["c"]),
          "wrong target"),
     ],
 )  # fmt: skip

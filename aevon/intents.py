@@ -48,6 +48,7 @@ class Window:
 
 # user id, arguments as BEEP's engine resolved them -> what BEEP answers
 Handler = Callable[[int, Mapping[str, Any]], Done]
+Look = Callable[[int], tuple[Window, ...]]
 
 # A name that needs no quotes: no comma, full stop or bracket that would end it in a list.
 PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
@@ -55,6 +56,7 @@ WHICH_ONE: Final = "Which one do you mean"
 
 _handlers: Final[dict[str, Handler]] = {}
 _names: Final[dict[str, tuple[str, ...]]] = {}
+_looks: Final[list[Look]] = []
 
 
 class IntentRefused(Exception):
@@ -74,6 +76,16 @@ def offer(kind: str, names: Iterable[str]) -> None:
 def offered(kind: str) -> tuple[str, ...]:
     """The names of this kind; empty where no service has any."""
     return _names.get(kind, ())
+
+
+def show_windows(look: Look) -> None:
+    """Have `look(user_id)` say what is open now."""
+    _looks[:] = [look]
+
+
+def windows(user_id: int) -> tuple[Window, ...]:
+    """What is open now, the front one first."""
+    return _looks[0](user_id) if _looks else ()
 
 
 def perform(intent: str, user_id: int, arguments: Mapping[str, Any]) -> Done:

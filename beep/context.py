@@ -66,6 +66,11 @@ def response_for(text: str, resolved: ResolvedCommand, answer: str) -> str:
     return with_echo(canonical(resolved.intent), answer, instead_of=resolved.takes_back)
 
 
+def not_understood() -> ResolvedCommand:
+    """The answer to what is no command."""
+    return _asked(NOT_UNDERSTOOD)
+
+
 @dataclass(frozen=True, slots=True)
 class _Task:
     """A command that waits for its object: the one just given, or one that a question was about.
@@ -126,8 +131,7 @@ class _Engine:
         """What each part of a target means; the whole, if that is something's name."""
         scene = self._scene(task)
         whole, several = scene.look_up(target, among=among, not_=task.wrong), parts(target)
-        is_new = task.command.name == OPEN and whole.names == (target,)
-        if len(several) < 2 or (whole.names and not is_new):
+        if len(several) < 2 or (whole.names and not whole.is_new):
             return [(target, whole)]
         return [(each, scene.look_up(each, among=among, not_=task.wrong)) for each in several]
 
@@ -245,7 +249,7 @@ class _Engine:
             return self._correct_command(command.inner, deed, takes_back, back)
         task = replace(_like(deed), takes_back=takes_back, back=back, why="repair")
         if not command.target or not deed.intent.names:
-            return _asked(INSTEAD_WHAT) if deed.intent.names else _asked(NOT_UNDERSTOOD)
+            return _asked(INSTEAD_WHAT) if deed.intent.names else not_understood()
         return self._aim(replace(task, wrong=deed.intent.names), command.target)
 
     def _correct_command(
@@ -269,7 +273,7 @@ class _Engine:
         """A correction where nothing was done: the command by itself, or what it points to."""
         if command.inner is not None and command.inner.target:
             return self._aim(_Task(command.inner), command.inner.target)
-        return _asked(NOTHING_TO_TAKE_BACK) if command.inner else _asked(NOT_UNDERSTOOD)
+        return _asked(NOTHING_TO_TAKE_BACK) if command.inner else not_understood()
 
     # --- answers ---
 
@@ -284,7 +288,7 @@ class _Engine:
             return replace(_asked(what_with(found.names[0])), references=references)
         if point(text) or (found.candidates and not found.missing):
             return _ask(scene, found)
-        return _asked(NOT_UNDERSTOOD)
+        return not_understood()
 
     def _answer_to_question(self, text: str) -> ResolvedCommand | None:
         """The command that the newest turn asked about, if this answers it."""
@@ -328,11 +332,12 @@ class _Engine:
 
 
 def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Reference, ...]:
-    """Those of the phrases that were no plain names."""
+    """Those of the phrases that were no plain names, or all, where the command gives a reason."""
+    reasons = [(phrase, each, why or each.why) for phrase, each in found]
     return tuple(
-        Reference(phrase, ", ".join(each.names), why or each.why, each.seq)
-        for phrase, each in found
-        if each.why is not None
+        Reference(phrase, ", ".join(each.names), reason, each.seq)
+        for phrase, each, reason in reasons
+        if reason is not None
     )
 
 

@@ -307,7 +307,7 @@ _PARTIAL: Final = _compiled(_FRAGMENTS)
 _FLAGS: Final = re.IGNORECASE | re.DOTALL
 # "SpinForge 5", but not "number 5" or "the 5".
 _STAKED_BARE: Final = re.compile(
-    r"(?P<name>(?!(?:the|number|no|instrument|game)\b).+?) (?P<stake>[0-9]{1,18})"
+    r"(?P<name>(?!(?:the )?(?:the|number|no|instrument|game|one) [0-9]).+?) (?P<stake>[0-9]{1,18})"
     r"(?: ?Ξ?(?:credits?)?)",
     _FLAGS,
 )
@@ -326,7 +326,9 @@ _ALSO_BEFORE: Final = re.compile(
     r"|(?:do )?(?:the )?same (?:again )?(?:for|with|to|goes for)),? )+(?P<rest>.+)",
     _FLAGS,
 )
-_ALSO_AFTER: Final = re.compile(r"(?P<rest>.+?),? (?:too|also|as well)", _FLAGS)
+_ALSO_AFTER: Final = re.compile(
+    r"(?P<rest>.+?),? (?:too|also|as well)(?:,? (?:please|thanks|thank you))*", _FLAGS
+)
 _POLITE: Final = re.compile(
     r"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|please|hey|hi|ok|okay|beep|now"
     r"|and|then|(?:can|could|would|will) you|i(?:'d| would) like you to|just|go ahead and|let's"

@@ -4,23 +4,31 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from aevon import intents
-from aevon.intents import Done
-from beep.grammar import HELP
+from aevon.intents import Done, IntentRefused
+from beep import selectors
+from beep.grammar import HELP, NEVER_MIND, UNDO
 
 # No numbered list: "the second one" after it would point into the help.
 HELP_TEXT: Final = (
-    'I open, close, move and raise micro-apps ("open Notes", "move it left 40", "bring the '
-    'second one to front") and list them ("list windows"). I play Folly Instruments ("play '
-    'SpinForge with stake 5"), list them with their odds ("list instruments") and tell how you '
-    'are ("status"). "again" repeats.'
+    'I open, close, move, resize and raise micro-apps ("open Notes", "move it to the right", '
+    '"make that bigger", "bring the clock to the front"), tile and tidy them ("tidy up") and tell what is '
+    'open or not yet saved ("what is open", "what is unsaved"). I play Folly Instruments ("play '
+    'SpinForge with stake 5", "list instruments"), tell how you are ("status") and where you are '
+    'signed in ("my sessions"). "it", "the other one", "again" and "no, the clock" mean what you '
+    'would think; "undo" takes back.'
 )
 
 
 def connect() -> None:
-    """Register BEEP's own intent."""
-    intents.register(HELP, answer_help)
+    """Register BEEP's own intents."""
+    intents.register(HELP, lambda *_: Done(HELP_TEXT))
+    intents.register(NEVER_MIND, lambda *_: Done("All right."))
+    intents.register(UNDO, take_back)
 
 
-def answer_help(user_id: int, arguments: Mapping[str, Any]) -> Done:  # noqa: ARG001  a handler's shape
-    """The answer to `beep.help`, the same for everybody."""
-    return Done(HELP_TEXT)
+def take_back(user_id: int, arguments: Mapping[str, Any]) -> Done:
+    """Undo what a turn did; so can be undone what this does. Raises `IntentRefused`."""
+    deed = selectors.undo_of(user_id, arguments["turn"])
+    if deed is None:
+        raise IntentRefused("That cannot be taken back.")
+    return intents.perform(deed.intent, user_id, deed.arguments)

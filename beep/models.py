@@ -56,6 +56,8 @@ class Turn(models.Model):
     command = models.CharField(max_length=COMMAND_MAX)
     response = models.CharField(max_length=RESPONSE_MAX)
     resolved = models.JSONField(help_text="Intent, arguments, references and question")
+    # An intent and its arguments (`aevon.intents.Deed`).
+    undo = models.JSONField(null=True, blank=True, help_text="What takes back what was done")
     at = models.DateTimeField()
     idempotency_key = models.CharField(max_length=IDEMPOTENCY_KEY_MAX, null=True, blank=True)  # noqa: DJ001  most turns have none
     # SHA-256 of the command, where there is a key.

@@ -22,7 +22,8 @@ Names = tuple[str, ...]
 class Found:
     """Names that a phrase points to, why, and the turn that says so; or none, and the candidates.
 
-    `why` None: it was called by its name. `missing`: the name of what is not there.
+    `why` None: it was called by its name. `missing`: the name of what is not there. `is_new`: what
+    would be opened has never been there.
     """
 
     names: Names = ()
@@ -30,6 +31,7 @@ class Found:
     seq: int | None = None
     candidates: Names = ()
     missing: str = ""
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,10 @@ class Mention:
 
 # By side: what to compare, and whether the highest is meant.
 _MEASURES: Final[Mapping[str, tuple[Callable[[Window], float], bool]]] = {
-    "left": (lambda w: w.x + w.width / 2, False),
-    "right": (lambda w: w.x + w.width / 2, True),
-    "top": (lambda w: w.y + w.height / 2, False),
-    "bottom": (lambda w: w.y + w.height / 2, True),
+    "left": (lambda w: w.x, False),
+    "right": (lambda w: w.x, True),
+    "top": (lambda w: w.y, False),
+    "bottom": (lambda w: w.y, True),
     "biggest": (lambda w: w.width * w.height, True),
     "smallest": (lambda w: w.width * w.height, False),
     "widest": (lambda w: w.width, True),
@@ -175,8 +177,10 @@ class Scene:
             mentions = [m for m in mentions[1:] if set(m.names) <= set(among)]
         if mentions:
             return _settled(mentions[0].names, "pronoun", mentions[0].seq)
-        if among is not None or self.verb in (OPEN, PLAY):
-            return Found(candidates=among or self.known)
+        if among is not None:
+            return _settled(among, "pronoun", None)
+        if self.verb in (OPEN, PLAY):
+            return Found(candidates=self.known)
         windows = self.open_windows
         if windows and (focus or (len(windows) == 1 and not self._something_has_gone)):
             return Found(windows[:1], "focus")
@@ -333,7 +337,7 @@ class Scene:
                 return self._chosen(found or openable, why="attribute")
         if point(name):
             return Found(candidates=self.everything)
-        return Found((name,))
+        return Found((name,), is_new=True)
 
     def _described(self, words: str) -> Names:
         """What has these words: of the same title, id or kind, else in its title."""

@@ -8,6 +8,7 @@ from django.db import connection
 from django.db.models import F
 
 from aevon.cache import Recent, owners, rfc3339
+from aevon.intents import Deed
 from beep.documents import TurnDocument
 from beep.models import Conversation, Turn
 
@@ -50,6 +51,13 @@ def users_with_turns() -> Iterator[int]:
     """Every user with a turn that is not forgotten, in constant memory."""
     talking = Conversation.objects.filter(last_seq__gt=F("forgotten_through"))
     return owners(talking, "pk")
+
+
+def undo_of(user_id: int, seq: int) -> Deed | None:
+    """What takes back what a turn did; None where nothing does, or the turn is forgotten."""
+    turns = Turn.objects.filter(conversation_id=user_id, seq=seq, undo__isnull=False)
+    undo = turns.values_list("undo", flat=True).first()
+    return Deed(undo["intent"], undo["arguments"]) if undo else None
 
 
 def turn_by_key(user_id: int, idempotency_key: str) -> Turn | None:

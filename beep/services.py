@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,11 +13,14 @@ from psycopg.errors import ForeignKeyViolation
 
 from aevon import intents
 from aevon.cache import after_commit, bounded_list, rfc3339
-from beep import context, selectors
+from aevon.intents import Deed, Done
+from beep import context, resolution, selectors
 from beep.documents import TurnDocument
-from beep.grammar import Intent
+from beep.grammar import UNDO
 from beep.models import RESPONSE_MAX, Turn
+from beep.phrases import not_done
 from beep.projection import CONVO, forget_on_commit
+from beep.resolution import Canvas, Intent, ResolvedCommand
 
 ELLIPSIS: Final = "…"
 # JSON escapes in a quoted name can bring what neither PostgreSQL nor UTF-8 can hold.
@@ -33,9 +36,9 @@ WITH numbered AS (
     RETURNING user_id, last_seq
 )
 INSERT INTO beep_turn
-    (user_id, seq, command, response, resolved, at, idempotency_key, request_digest)
-SELECT user_id, last_seq, %(command)s, %(response)s, %(resolved)s::jsonb, clock_timestamp(),
-       %(key)s, %(digest)s
+    (user_id, seq, command, response, resolved, undo, at, idempotency_key, request_digest)
+SELECT user_id, last_seq, %(command)s, %(response)s, %(resolved)s::jsonb, %(undo)s::jsonb,
+       clock_timestamp(), %(key)s, %(digest)s
 FROM numbered
 RETURNING seq, at
 """
@@ -116,30 +119,45 @@ def _replayed(turn: Turn) -> Answer:
 
 
 def _execute(user_id: int, text: str, key: str | None = None) -> Answer:
-    resolution = _resolve(text, bounded_list.read(CONVO, user_id))
-    said = _perform(user_id, resolution.intent) if resolution.intent else ""
-    response = shortened(context.response_for(resolution, said))
-    resolved = resolution.as_dict()
-    turn = _record(user_id, text, response, resolved, key)
+    resolved = _resolve(user_id, text)
+    done = _carry_out(user_id, resolved)
+    response = shortened(context.response_for(text, resolved, done.answer))
+    turn = _record(user_id, text, response, resolved=resolved, undo=done.undo, key=key)
     after_commit(bounded_list.push, CONVO, user_id, turn)
-    return Answer(turn.seq, response, resolved, turn.at)
+    return Answer(turn.seq, response, resolved.as_dict(), turn.at)
 
 
-def _resolve(text: str, turns: Sequence[TurnDocument]) -> context.Resolution:
-    recent = [context.Turn(each.seq, each.command, each.response) for each in turns]
-    resolution = context.resolve(text, recent)
-    names = resolution.intent.names if resolution.intent else ()
-    told = [*names, *(each.value for each in resolution.references), resolution.question or ""]
-    if any(map(_UNSTORABLE.search, told)):
-        return context.Resolution(None, (), context.NOT_UNDERSTOOD)
-    return resolution
+def _resolve(user_id: int, text: str) -> ResolvedCommand:
+    turns, windows = bounded_list.read(CONVO, user_id), intents.windows(user_id)
+    history = [resolution.Turn(each.seq, each.command, each.response) for each in turns]
+    canvas = Canvas(windows, intents.offered("microApps"), intents.offered("instruments"))
+    resolved = context.resolve(text, history, canvas)
+    return resolved if _is_storable(resolved) else context.not_understood()
 
 
-def _perform(user_id: int, intent: Intent) -> str:
+def _is_storable(resolved: ResolvedCommand) -> bool:
+    names = resolved.intent.names if resolved.intent else ()
+    told = (each.value for each in resolved.references)
+    texts = (*names, *told, *resolved.candidates, resolved.question or "")
+    return not any(map(_UNSTORABLE.search, texts))
+
+
+def _carry_out(user_id: int, resolved: ResolvedCommand) -> Done:
+    """What was corrected is taken back first; where that cannot be done, the rest is done still."""
+    if resolved.intent is None:
+        return Done("")
+    told = ""
+    if resolved.takes_back is not None:
+        told = _perform(user_id, Intent(UNDO, {"turn": resolved.takes_back})).answer + " "
+    done = _perform(user_id, resolved.intent)
+    return Done(told + done.answer, done.undo)
+
+
+def _perform(user_id: int, intent: Intent) -> Done:
     try:
-        return intents.perform(intent.name, user_id, intent.arguments).answer
+        return intents.perform(intent.name, user_id, intent.arguments)
     except intents.IntentRefused as refusal:
-        return str(refusal)
+        return Done(not_done(str(refusal)))
 
 
 def shortened(response: str) -> str:
@@ -151,13 +169,20 @@ def shortened(response: str) -> str:
 
 
 def _record(
-    user_id: int, text: str, response: str, resolved: dict[str, Any], key: str | None
+    user_id: int,
+    text: str,
+    response: str,
+    *,
+    resolved: ResolvedCommand,
+    undo: Deed | None,
+    key: str | None,
 ) -> TurnDocument:
     values: dict[str, Any] = {
         "user_id": user_id,
         "command": text,
         "response": response,
-        "resolved": msgspec.json.encode(resolved).decode(),
+        "resolved": _json(resolved.as_dict()),
+        "undo": _json(undo) if undo else None,
         "key": key,
         "digest": _digest(text) if key is not None else "",
     }
@@ -165,6 +190,10 @@ def _record(
         cursor.execute(_RECORD, values)
         seq, at = cursor.fetchone()
     return selectors.document(seq, text, response, at)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def history(user_id: int) -> list[TurnDocument]:

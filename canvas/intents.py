@@ -36,6 +36,7 @@ def connect() -> None:
     intents.register("canvas.list", list_windows)
     intents.register("canvas.unsaved", tell_unsaved)
     intents.offer("microApps", catalogue.APPS)
+    intents.show_windows(lambda user_id: windows_of(services.live(user_id)))
 
 
 def _handler(planner: Planner) -> intents.Handler:

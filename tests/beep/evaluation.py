@@ -33,7 +33,7 @@ ON_WINDOWS: Final = frozenset(
 )
 WITHOUT_OBJECT: Final = frozenset({
     "canvas.tile", "canvas.tidy", "canvas.list", "canvas.unsaved", "klepsydra.status",
-    "klepsydra.instruments", "auth_sessions.list", "beep.help",
+    "klepsydra.instruments", "auth_sessions.list", "beep.help", "beep.never_mind",
 })  # fmt: skip
 # What each intent is expected with at least, so that no expectation is met by anything.
 OBJECTS: Final[Mapping[str, str | None]] = {

@@ -1,4 +1,7 @@
-"""The Contextualization Engine: conversations, and what holds for any text."""
+"""The Contextualization Engine: conversations, and what holds for any text.
+
+What people say, at length, is in tests/beep/dialogues; here is one of each rule.
+"""
 
 import json
 import time
@@ -9,35 +12,28 @@ from hypothesis import strategies as st
 
 from aevon.intents import enumerated, which_one
 from beep.context import (
+    A_PLAY_STANDS,
+    FAR_EDGES,
+    NO_OTHER_WAY,
     NOT_UNDERSTOOD,
     NOTHING_TO_REPEAT,
-    WINDOW,
-    Resolution,
-    Turn,
+    NOTHING_TO_TAKE_BACK,
+    ONE_AT_A_TIME,
     resolve,
     response_for,
 )
 from beep.grammar import canonical
+from beep.phrases import INSTEAD_WHAT, not_done
+from beep.resolution import Canvas, Reference, Turn
+from tests.beep.canvases import Line, canvas, said, talk
 
-LISTING = "Open now: 1. Notes, 2. Ledger."
-THREE = "Open now: 1. Notes, 2. Ledger, 3. Clock."
+DESK = canvas("Notes", "Ledger", "Clock")
+# While the earlier lines are said; what is closed by then has been closed by hand.
+EARLIER = canvas("Notes", "Ledger", "Clock", "Diary")
+LISTING = "Open: 1. Notes, 2. Ledger."
+THREE = "Open: 1. Notes, 2. Ledger, 3. Clock."
 GAMES = "You can play 1. Sisyphus's Ascent (1 to 1,000 Ξ), 2. Oracle of Delphi, 3. SpinForge."
-
-
-def talk(*lines: str | tuple[str, str]) -> tuple[Turn, ...]:
-    """The turns of a conversation, newest first; a bare command is answered as BEEP does."""
-    turns: tuple[Turn, ...] = ()
-    for line in lines:
-        command, answer = line if isinstance(line, tuple) else (line, "Done.")
-        response = response_for(resolve(command, turns), answer)
-        turns = (Turn(len(turns) + 1, command, response), *turns)[:WINDOW]
-    return turns
-
-
-def said(resolution: Resolution) -> str:
-    """A resolution in one line: the command it came to, or the question."""
-    return canonical(resolution.intent) if resolution.intent else f"? {resolution.question}"
-
+WHICH = "? Which one do you mean: 1. Clock, 2. Ledger, 3. Notes?"
 
 CONVERSATIONS = [
     # No reference at all.
@@ -45,18 +41,37 @@ CONVERSATIONS = [
     ([], "Please OPEN the Ledger app!", 'open "Ledger"'),
     ([], "open “The Hive”", 'open "The Hive"'),
     ([], "open Lord of the Rings", 'open "Lord of the Rings"'),
-    ([], 'close "A, b" and "C"', 'close "A, b", "C"'),
+    ([], "open the stock list and the diary", 'open "stock list", "diary"'),
+    ([], "open notes and move it left", f"? {ONE_AT_A_TIME}"),
+    ([], 'close "Notes" and "Ledger"', 'close "Notes", "Ledger"'),
     ([], "move Notes left", 'move "Notes" by -100, 0'),
-    ([], "move left panel down by 30px", 'move "left" by 0, 30'),
     ([], "drag Notes to the right by 5", 'move "Notes" by 5, 0'),
+    ([], "nudge the clock up a bit", 'move "Clock" by 0, -40'),
+    ([], "move Notes down and to the left", 'move "Notes" by -100, 100'),
     ([], "move Notes to 40,-20", 'move "Notes" to 40, -20'),
+    ([], "put the clock in the top left corner", 'move "Clock" to 16, 16'),
+    ([], "move the clock to the top", 'move "Clock" to y 16'),
+    ([], "move the clock to the bottom right", f"? {FAR_EDGES}"),
+    ([], "make Notes much bigger", 'resize "Notes" to 150, 150 percent'),
+    ([], "make Notes a bit narrower", 'resize "Notes" to 90, 100 percent'),
+    ([], "make Notes half as tall", 'resize "Notes" to 100, 50 percent'),
+    ([], "shrink Notes", 'resize "Notes" to 80, 80 percent'),
+    ([], "resize Notes to 400 by 300", 'resize "Notes" to 400 by 300'),
+    ([], "make Notes 300 wide", 'resize "Notes" to width 300'),
     ([], "bring Notes to the front", 'bring "Notes" to front'),
+    ([], "send Notes to the back", 'send "Notes" to back'),
+    ([], "tile the windows", "tile windows"),
+    ([], "tidy up", "tidy windows"),
     ([], "What's open?", "list windows"),
+    ([], "is everything saved?", "unsaved changes"),
+    ([], "where am I signed in", "list sessions"),
     ([], "how am I", "status"),
     ([], "list the instruments", "list instruments"),
     ([], "help", "help"),
     ([], "play SpinForge with stake 25", 'play "SpinForge" with stake 25'),
-    ([], "play oracle-of-delphi for 5 credits", 'play "oracle-of-delphi" with stake 5'),
+    ([], "play oracle of delphi for 5 credits", 'play "Oracle of Delphi" with stake 5'),
+    ([], "play the oracle 5", 'play "Oracle of Delphi" with stake 5'),
+    ([], "bet 7 on spinforge", 'play "SpinForge" with stake 7'),
     # It.
     (["open Notes"], "close it", 'close "Notes"'),
     (["open Notes"], "move that one up by 7", 'move "Notes" by 0, -7'),
@@ -64,11 +79,13 @@ CONVERSATIONS = [
     (["open Notes", "open Ledger"], "close it", 'close "Ledger"'),
     (["open Notes", "play SpinForge"], "close it", 'close "Notes"'),
     (["open Notes", "play SpinForge", "open Clock"], "play it", 'play "SpinForge"'),
-    (["open Notes", "close it"], "open it again", 'open "Notes"'),
+    (["open Diary", "close it"], "open it again", 'open "Diary"'),
     (["open Notes", ("open Ledger", LISTING)], "close that", 'close "Ledger"'),
-    ([], "close it", "? Which one do you mean? Please say its name."),
+    ([], "close it", WHICH),
+    ([], "close this window", 'close "Clock"'),
+    (["open Diary"], "close it", WHICH),  # closed by hand since
     ([("what is open", LISTING)], "close it", "? Which one do you mean: 1. Notes, 2. Ledger?"),
-    (["play SpinForge"], "close it", "? Which one do you mean? Please say its name."),
+    ([("list instruments", GAMES)], "close it", WHICH),
     # Ordinals.
     ([("what is open", LISTING)], "close the second one", 'close "Ledger"'),
     ([("what is open", LISTING), "open Clock"], "close the 1st", 'close "Notes"'),
@@ -76,7 +93,10 @@ CONVERSATIONS = [
     ([("what is open", LISTING)], "close number 2", 'close "Ledger"'),
     ([("what is open", LISTING)], "close the third",
      "? Which one do you mean: 1. Notes, 2. Ledger?"),
-    (["open Notes"], "close the second", "? Which one do you mean: 1. Notes?"),
+    ([("what is open", "Open: 1. Diary, 2. Notes.")], "close the first",
+     "? Which one do you mean: 1. Notes?"),
+    (["open Notes"], "close the second", WHICH),
+    (["move Ledger and Notes left"], "close the second one", 'close "Notes"'),
     ([("list instruments", GAMES)], "play the first one", 'play "Sisyphus\'s Ascent"'),
     ([("list instruments", GAMES)], "play the last game with stake 3",
      'play "SpinForge" with stake 3'),
@@ -84,6 +104,17 @@ CONVERSATIONS = [
      'play "Oracle of Delphi"'),
     ([("what is open", LISTING)], "the second one", '? What should I do with "Ledger"?'),
     ([("what is open", LISTING), "the second one"], "close it", 'close "Ledger"'),
+    ([("what is open", LISTING), "the second one"], "close", 'close "Ledger"'),
+    # Attributes.
+    ([], "close the left one", 'close "Notes"'),
+    ([], "close the biggest", 'close "Clock"'),
+    ([], "close the one in front", 'close "Clock"'),
+    ([], "close the top one", "? Which one do you mean: 1. Notes, 2. Ledger, 3. Clock?"),
+    (["move Ledger up", "how am I"], "close the one I just moved", 'close "Ledger"'),
+    (["open Diary", "move Ledger up"], "close the one I opened", WHICH),
+    (["open Diary", "open Notes", "close Diary"], "open the one I closed", 'open "Diary"'),
+    ([], "close the safe", '? There is no safe. Which one do you mean: 1. Clock, 2. Ledger, '
+     '3. Notes?'),
     # The other one, them.
     ([("what is open", LISTING), "move the first one up"], "close the other one", 'close "Ledger"'),
     (["open Notes", "open Ledger"], "close the other", 'close "Notes"'),
@@ -91,34 +122,79 @@ CONVERSATIONS = [
      "? Which one do you mean: 1. Notes, 2. Ledger?"),
     ([("what is open", THREE)], "close them", 'close "Notes", "Ledger", "Clock"'),
     (["open Notes", "open Ledger"], "move both of them right", 'move "Notes", "Ledger" by 100, 0'),
+    ([], "close everything", 'close "Clock", "Ledger", "Notes"'),
+    ([], "close all but the clock", 'close "Ledger", "Notes"'),
+    (["open Notes"], "close the others", 'close "Clock", "Ledger"'),
     ([("list instruments", GAMES)], "play them",
      "? Which one do you mean: 1. Sisyphus's Ascent, 2. Oracle of Delphi, 3. SpinForge?"),
+    # Ellipsis.
+    (["move Notes left"], "and the ledger one?", 'move "Ledger" by -100, 0'),
+    (["move Notes left"], "the clock too", 'move "Clock" by -100, 0'),
+    (["open Notes", "how am I"], "bigger", 'resize "Notes" to 125, 125 percent'),
+    (["open Notes"], "a bit more left", 'move "Notes" by -40, 0'),
+    (["move Notes left"], "a bit more", 'move "Notes" by -40, 0'),
+    (["make Notes much bigger"], "the other way", 'resize "Notes" to 65, 65 percent'),
+    (["open Notes"], "the other way", f"? {NO_OTHER_WAY}"),
+    (["play SpinForge"], "with 10", 'play "SpinForge" with stake 10'),
+    ([], "bigger", WHICH),
     # Again.
     (["open Notes", "move it right by 9"], "again", 'move "Notes" by 9, 0'),
     (["play SpinForge with stake 4", "help", "how am I"], "do it again",
      'play "SpinForge" with stake 4'),
     (["play SpinForge", "open Notes"], "play again", 'play "SpinForge"'),
+    (["play SpinForge"], "again with 5", 'play "SpinForge" with stake 5'),
     (["open Notes", "move it up", "open Ledger"], "move it again", 'move "Notes" by 0, -100'),
     (["how am I"], "the same", "status"),
     (["play SpinForge", *["again"] * 7], "once more", 'play "SpinForge"'),
     (["open Notes", *["move it left"] * 6], "close it", 'close "Notes"'),
+    (["close Safe"], "again", f"? {NOTHING_TO_REPEAT}"),  # it was refused
     ([], "again", f"? {NOTHING_TO_REPEAT}"),
     (["help"], "again", f"? {NOTHING_TO_REPEAT}"),
     (["close it"], "again", f"? {NOTHING_TO_REPEAT}"),
+    # Taking back.
+    (["open Notes", "move it left", "how am I"], "undo that", "undo turn 2"),
+    (["open Notes", "move it left", "undo"], "undo", "undo turn 1"),
+    (["open Notes", "move it left", "undo"], "again", "undo turn 1"),
+    (["open Notes", "move it left", "undo"], "close it", 'close "Notes"'),
+    (["move Ledger up", "move Notes left"], "undo the ledger one", "undo turn 1"),
+    (["open Notes", "undo"], "undo", f"? {NOTHING_TO_TAKE_BACK}"),
+    ([("open Notes", not_done("No."))], "undo", f"? {NOTHING_TO_TAKE_BACK}"),
+    (["open Notes", "play SpinForge"], "undo", f"? {A_PLAY_STANDS}"),
+    # Corrections.
+    (["move Notes left"], "no, the clock", '4 move "Clock" by -100, 0'),
+    (["move Notes left"], "no, right", '4 move "Notes" by 100, 0'),
+    (["move Notes left"], "no, move it up", '4 move "Notes" by 0, -100'),
+    (["move Notes left"], "not Notes but the clock", '4 move "Clock" by -100, 0'),
+    (["move Notes left"], "the clock instead", '4 move "Clock" by -100, 0'),
+    (["move Notes left", "move Ledger left"], "no, the other one", '4 move "Notes" by -100, 0'),
+    (["move Notes left"], "no", f"? {INSTEAD_WHAT}"),
+    (["move Notes left", "no"], "the clock", '4 move "Clock" by -100, 0'),
+    (["move Notes left", "no, the clock"], "undo", "undo turn 2"),
+    (["play SpinForge with 3"], "no, the oracle", 'play "Oracle of Delphi" with stake 3'),
+    (["move Notes left"], "actually, close it", 'close "Notes"'),
+    ([], "no, the clock", f"? {NOT_UNDERSTOOD}"),
     # Answers to a question.
     ([("what is open", LISTING), "close it"], "the second one", 'close "Ledger"'),
     ([("what is open", LISTING), "close it"], "ledger", 'close "Ledger"'),
     ([("what is open", LISTING), "close it"], "2", 'close "Ledger"'),
+    ([("what is open", LISTING), "close it"], "both", 'close "Notes", "Ledger"'),
+    ([("what is open", LISTING), "close it"], "the right one", 'close "Ledger"'),
     ([("what is open", LISTING), "move it up by 8", "that one"], "Notes",
      'move "Notes" by 0, -8'),
     (["close"], "Notes", 'close "Notes"'),
+    (["move Notes"], "left", 'move "Notes" by -100, 0'),
+    (["move Notes"], "to 3 4", 'move "Notes" to 3, 4'),
+    (["resize Notes"], "bigger", 'resize "Notes" to 125, 125 percent'),
+    ([("what is open", LISTING), "close it"], "Clock", 'close "Clock"'),
+    ([("what is open", LISTING), "close it"], "Diary", f"? {NOT_UNDERSTOOD}"),
+    ([("what is open", LISTING), "close it"], "open Clock", 'open "Clock"'),
+    ([("what is open", LISTING), "close it"], "never mind", "never mind"),
     ([("open Foo", 'There is no "Foo". ' + which_one(["Notes", "Ledger"]))], "the first",
      'open "Notes"'),
     ([("open Foo", which_one(["Notes", "Ledger"]))], "close it",
      "? Which one do you mean: 1. Notes, 2. Ledger?"),
     ([("open Foo", which_one(["Notes"]))], "again", f"? {NOTHING_TO_REPEAT}"),
-    ([("what is open", LISTING), "close it"], "Clock", f"? {NOT_UNDERSTOOD}"),
-    ([("what is open", LISTING), "close it"], "open Clock", 'open "Clock"'),
+    ([("open Foo", which_one(["Notes"]))], "yes", 'open "Notes"'),
     # Nothing to make of it.
     ([], "", f"? {NOT_UNDERSTOOD}"),
     (["open Notes"], "make me a sandwich", f"? {NOT_UNDERSTOOD}"),
@@ -127,85 +203,180 @@ CONVERSATIONS = [
 
 
 @pytest.mark.parametrize(("lines", "text", "expected"), CONVERSATIONS)
-def test_conversation(lines: list[str | tuple[str, str]], text: str, expected: str) -> None:
+def test_conversation(lines: list[Line], text: str, expected: str) -> None:
     """After these lines the text comes to this command, or to this question."""
-    assert said(resolve(text, talk(*lines))) == expected
+    resolved = resolve(text, talk(*lines, on=EARLIER), DESK)
+    corrected = expected.removeprefix("4 ")
+    assert said(resolved) == corrected
+    assert (resolved.takes_back is not None) == (corrected != expected)
+
+
+def test_a_title_wins_over_words_and_the_words_over_nothing() -> None:
+    """ "The notes": the window of that title, else the only one with the word, else a question."""
+    of_that_title = canvas("Notes", "Work notes")
+    assert said(resolve("close the notes", (), of_that_title)) == 'close "Notes"'
+    assert said(resolve("close the work one", (), of_that_title)) == 'close "Work notes"'
+    two = canvas("Home notes", "Work notes")
+    assert resolve("close the notes", (), two).candidates == ("Home notes", "Work notes")
+    spoken = talk("move the work notes up", on=two)
+    assert said(resolve("close the notes", spoken, two)) == 'close "Work notes"'
+
+
+def test_of_many_windows_none_is_read_out() -> None:
+    """More than nine candidates are no short question."""
+    many = canvas(*(f"W{number}" for number in range(10)))
+    resolved = resolve("close it", (), many)
+    assert resolved.question == "Which one do you mean? Please say its name."
+    assert said(resolve("W7", talk("close it", on=many), many)) == 'close "W7"'
+
+
+def test_an_empty_canvas_says_so() -> None:
+    """There is nothing to ask back."""
+    assert said(resolve("close everything", (), canvas())) == "? Nothing is open."
+    assert said(resolve("close Notes", (), canvas())) == "? There is no Notes. Nothing is open."
+
+
+def test_the_only_window_is_it_unless_what_was_spoken_of_has_gone() -> None:
+    """Who says "it" of a window that was closed by hand does not mean another."""
+    alone = canvas("Clock")
+    assert said(resolve("close it", (), alone)) == 'close "Clock"'
+    spoken = talk("open Notes", on=alone)
+    assert resolve("close it", spoken, alone).candidates == ("Clock",)
 
 
 def test_resolved_says_what_a_reference_came_to_and_where_from() -> None:
     """The API's `resolved` member names intent, arguments, and each reference with its turn."""
-    resolved = resolve("move it right by 100", talk("help", "open Notes", "how am I"))
+    turns = talk("help", "open Notes", "how am I", on=DESK)
+    resolved = resolve("move it right by 100", turns, DESK)
     assert json.loads(json.dumps(resolved.as_dict())) == {
         "intent": "canvas.move",
         "arguments": {"microApps": ["Notes"], "dx": 100, "dy": 0},
-        "references": [{"phrase": "it", "value": "Notes", "seq": 2}],
+        "references": [{"phrase": "it", "value": "Notes", "why": "pronoun", "seq": 2}],
         "question": None,
+        "candidates": [],
+        "takesBack": None,
     }
 
 
-def test_resolved_says_so_when_nothing_was_resolved() -> None:
-    """An unresolved reference has no intent and no reference, but a question."""
-    assert resolve("close it").as_dict() == {
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("close it", Reference("it", "Ledger", "pronoun", 2)),
+        ("close this window", Reference("this window", "Ledger", "pronoun", 2)),
+        ("close the left one", Reference("the left one", "Notes", "attribute")),
+        ("close the other one", Reference("the other one", "Notes", "other", 2)),
+        ("close both", Reference("both", "Notes, Ledger", "set", 2)),
+        ("and the clock?", Reference("the clock", "Clock", "ellipsis")),
+        ("bigger", Reference("bigger", "Ledger", "ellipsis", 2)),
+        ("again", Reference("again", 'move "Ledger" by 0, -100', "repetition", 2)),
+        ("undo", Reference("undo", 'move "Ledger" by 0, -100', "undo", 2)),
+        ("no, the clock", Reference("the clock", "Clock", "repair")),
+    ],
+)
+def test_each_reference_says_why(text: str, reference: Reference) -> None:
+    """The phrase, what it came to, the rule, and the turn that says so, if one does."""
+    turns = talk("open Notes", "move Ledger up", on=DESK)
+    assert reference in resolve(text, turns, DESK).references
+
+
+def test_an_unsettled_command_says_so() -> None:
+    """It has no intent and no reference, but a question and its candidates."""
+    assert resolve("close it", (), DESK).as_dict() == {
         "intent": None,
         "arguments": {},
         "references": [],
-        "question": "Which one do you mean? Please say its name.",
+        "question": WHICH.removeprefix("? "),
+        "candidates": ["Clock", "Ledger", "Notes"],
+        "takesBack": None,
     }
 
 
-def test_a_repetition_says_which_command_it_repeats() -> None:
-    """ "again" is a reference too: to a command, in a turn."""
-    (reference,) = resolve("again", talk("play SpinForge with stake 4")).references
-    assert (reference.phrase, reference.seq) == ("again", 1)
-    assert reference.value == 'play "SpinForge" with stake 4'
-
-
 def test_a_response_tells_the_user_what_was_understood() -> None:
-    """A response to a resolved reference begins with the command it came to."""
-    response = response_for(resolve("close it", talk("open Notes")), "Closed.")
+    """A response to a reference begins with the command it came to, and what that corrects."""
+    turns = talk("open Notes", on=DESK)
+    response = response_for("close it", resolve("close it", turns, DESK), "Closed.")
     assert response == 'Understood: close "Notes".\nClosed.'
+    response = response_for("no, the clock", resolve("no, the clock", turns, DESK), "Opened.")
+    assert response == 'Understood: instead of turn 1, open "Clock".\nOpened.'
 
 
-def test_a_response_without_reference_is_the_answer_itself() -> None:
-    """Nothing is echoed where nothing had to be resolved."""
-    assert response_for(resolve("open Notes"), "Opened.") == "Opened."
-
-
-def test_turns_without_echo_are_resolved_from_the_turns_before_them() -> None:
-    """A history written by another program, with responses of its own, can still be followed."""
-    turns = [Turn(3, "move it left", "ok"), Turn(2, "again", "ok"), Turn(1, "open Notes", "ok")]
-    assert said(resolve("close it", turns)) == 'close "Notes"'
+@pytest.mark.parametrize("text", ["open Notes", "close the clock", "move ledger left 7", "tidy up"])
+def test_a_response_without_reference_is_the_answer_itself(text: str) -> None:
+    """Nothing is echoed where the command says all by itself, blind to case and article."""
+    assert response_for(text, resolve(text, (), DESK), "Done.") == "Done."
 
 
 def test_turns_beyond_the_window_are_not_read() -> None:
     """What the cached list would no longer hold does not count, even when it is passed in."""
     old = Turn(1, "open Notes", "Done.")
     newer = tuple(Turn(seq, "help", "Done.") for seq in range(6, 1, -1))
-    assert resolve("close it", (*newer, old)).intent is None
-    assert resolve("close it", (*newer[1:], old)).intent is not None
+    assert resolve("close it", (*newer, old), DESK).intent is None
+    assert resolve("close it", (*newer[1:], old), DESK).intent is not None
 
 
 histories = st.lists(
     st.builds(
         Turn,
         seq=st.integers(1, 9),
-        command=st.one_of(st.text(), st.sampled_from(["open A", "close it", "again", "the 2nd"])),
-        response=st.one_of(st.text(), st.sampled_from([LISTING, which_one(["A", "B"])])),
+        command=st.one_of(
+            st.text(),
+            st.sampled_from(
+                ["open A", "close it", "again", "the 2nd", "no, B", "undo", "undo turn 3", "bigger"]
+            ),
+        ),
+        response=st.one_of(
+            st.text(),
+            st.sampled_from(
+                [
+                    LISTING,
+                    which_one(["A", "B"]),
+                    'Understood: move "A" by 1, 2.\nDone.',
+                    "Understood: undo turn 2.\nDone.",
+                    'Understood: instead of turn 1, close "A".\nDone.',
+                    'Where should I move "A"?',
+                ]
+            ),
+        ),
     ),
     max_size=6,
 )
 words = st.sampled_from(
     ["open", "move", "it", "the", "second", "one", "again", "left", "by", "7", '"', " ", "other",
-     "play", "with", "stake", "please", ",", "to", "-3", "\\", "“", "them", "and", "\n", "Ξ"]
+     "play", "with", "stake", "please", ",", "to", "-3", "\\", "“", "them", "and", "\n", "Ξ", "no",
+     "undo", "bigger", "a bit", "more", "not", "instead", "of", "all", "but", "A", "close", "x"]
 )  # fmt: skip
+texts = st.one_of(st.text(max_size=4000), st.lists(words).map(" ".join))
+canvases = st.lists(st.sampled_from(["A", "B", "Notes", "it", "2", ""]), unique=True).map(
+    lambda titles: canvas(*titles)
+)
 
 
-@given(st.one_of(st.text(max_size=4000), st.lists(words).map(" ".join)), histories)
-def test_any_text_comes_to_an_intent_or_a_question(text: str, turns: list[Turn]) -> None:
+@given(texts, histories, canvases)
+def test_any_text_comes_to_an_intent_or_a_question(
+    text: str, turns: list[Turn], on: Canvas
+) -> None:
     """No text raises; each comes to exactly one of both, and to plain data."""
-    resolution = resolve(text, turns)
-    assert (resolution.intent is None) != (resolution.question is None)
-    json.dumps(resolution.as_dict())
+    resolved = resolve(text, turns, on)
+    assert (resolved.intent is None) != (resolved.question is None)
+    json.dumps(resolved.as_dict())
+
+
+@given(st.lists(words, max_size=6).map(" ".join), histories, canvases)
+def test_nothing_resolves_to_what_is_not_there(text: str, turns: list[Turn], on: Canvas) -> None:
+    """What an intent acts on is open now, or comes back with what is taken back; what it opens or
+    plays has been named. No turn is spoken of that is not one of the last five."""
+    resolved = resolve(text, turns, on)
+    recent = turns[:5]
+    told = " ".join(each.command + each.response for each in recent) + text
+    there = {name for w in on.windows for name in (w.name, w.id)}
+    for name in resolved.intent.names if resolved.intent else ():
+        comes_back = resolved.takes_back is not None and name.casefold() in told.casefold()
+        opens = resolved.intent.name == "canvas.open" and name.casefold() in told.casefold()
+        playable = resolved.intent.name == "klepsydra.play" and name in on.instruments
+        assert name in there or comes_back or opens or playable or name in on.micro_apps
+    seqs = {each.seq for each in recent}
+    assert seqs >= {each.seq for each in resolved.references if each.seq is not None}
+    assert resolved.takes_back is None or resolved.takes_back in seqs
 
 
 @settings(deadline=None)
@@ -216,34 +387,42 @@ def test_four_thousand_characters_take_no_time(parts: list[str], glue: str) -> N
 
     def seconds() -> float:
         started = time.thread_time()
-        resolve(text[:4000], talk(("what is open", LISTING)))
+        resolve(text[:4000], talk(("what is open", LISTING), on=DESK), DESK)
         return time.thread_time() - started
 
     # What takes long by itself does so each time.
     assert any(seconds() < 0.1 for _ in range(3))
 
 
-@given(st.lists(words, max_size=6).map(" ".join), histories)
-def test_an_intent_written_out_parses_to_itself(text: str, turns: list[Turn]) -> None:
-    """The echo in a response can be read back without any context, to the same intent."""
-    intent = resolve(text, turns).intent
-    if intent is not None:
-        assert resolve(canonical(intent)).intent == intent
+@given(st.lists(words, max_size=6).map(" ".join), histories, canvases)
+def test_an_intent_written_out_parses_to_itself(text: str, turns: list[Turn], on: Canvas) -> None:
+    """The echo in a response says the same without any turn."""
+    intent = resolve(text, turns, on).intent
+    if intent is not None and intent.name != "beep.undo":
+        there = Canvas(on.windows, on.micro_apps, on.instruments)
+        again = resolve(canonical(intent), (), there).intent
+        assert again == intent or (again is None and not set(intent.names) <= _names(on))
 
 
-@given(st.lists(st.text(min_size=1), min_size=2, max_size=8, unique=True), st.data())
+def _names(on: Canvas) -> set[str]:
+    return {window.name for window in on.windows}
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=8, unique_by=str.casefold), st.data())
 def test_any_listed_name_can_be_pointed_at(names: list[str], data: st.DataObject) -> None:
     """Whatever the windows are called, "the n-th one" of the list is that very name."""
     number = data.draw(st.integers(1, len(names)))
-    turns = talk(("what is open", f"Open now: {enumerated(names)}."))
-    intent = resolve(f"close the {number}th one", turns).intent
+    on = canvas(*names)
+    turns = talk(("what is open", f"Open: {enumerated(names)}."), on=on)
+    intent = resolve(f"close the {number}th one", turns, on).intent
     assert intent is not None
     assert intent.names == (names[number - 1],)
 
 
-@given(st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True))
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=5, unique_by=str.casefold))
 def test_an_ambiguous_reference_lists_every_candidate(names: list[str]) -> None:
     """With several windows in sight "it" is never one of them, but a question naming them all."""
-    resolution = resolve("close it", talk(("what is open", enumerated(names))))
-    assert resolution.intent is None
-    assert resolution.question == f"Which one do you mean: {enumerated(names)}?"
+    on = canvas(*names)
+    resolved = resolve("close it", talk(("what is open", enumerated(names)), on=on), on)
+    assert resolved.intent is None
+    assert resolved.question == f"Which one do you mean: {enumerated(names)}?"

@@ -26,7 +26,13 @@ def tiled(apps: Apps) -> Patch:
 
     None is made smaller than the page shows it: what does not fit goes on beyond the area.
     """
-    rows = _rows(len(apps), *_area(apps))
+    as_now = _shared(len(apps), len(_rows_read(apps)))
+    # Tiles end on the grid: measured by their edges, another shape might seem a little better.
+    return _laid(apps, as_now) and _laid(apps, _best_rows(len(apps), *_area(apps)))
+
+
+def _laid(apps: Apps, rows: list[int]) -> Patch:
+    """The windows in rows of so many."""
     width, height = _grown(apps, rows)
     patch: Patch = {}
     ids = iter(reading_order(apps))
@@ -50,8 +56,12 @@ def tidied(apps: Apps) -> Patch | None:
 
 
 def reading_order(apps: Apps) -> list[str]:
-    """The ids from the upper left to the lower right: a row is what begins above the middle of its
-    uppermost window."""
+    """The ids from the upper left to the lower right, row by row."""
+    return [app_id for row in _rows_read(apps) for app_id in row]
+
+
+def _rows_read(apps: Apps) -> list[list[str]]:
+    """The ids in rows: a row is what begins above the middle of its uppermost window."""
     rows: list[list[str]] = []
     middle = -math.inf
     for each in sorted(apps, key=lambda i: (apps[i]["position"]["y"], i)):
@@ -61,7 +71,7 @@ def reading_order(apps: Apps) -> list[str]:
             middle = top + apps[each]["size"]["height"] / 2
         rows[-1].append(each)
     # Sorting keeps what is equal in its order, from top to bottom.
-    return [i for row in rows for i in sorted(row, key=lambda i: apps[i]["position"]["x"])]
+    return [sorted(row, key=lambda i: apps[i]["position"]["x"]) for row in rows]
 
 
 def _area(apps: Apps) -> tuple[int, int]:
@@ -76,7 +86,7 @@ def _within(value: float, least: int, most: int) -> int:
     return math.ceil(min(max(value, least), most))
 
 
-def _rows(count: int, width: int, height: int) -> list[int]:
+def _best_rows(count: int, width: int, height: int) -> list[int]:
     """How many windows in each row: what overflows the area least, in the best shape."""
     return min((_shared(count, rows) for rows in range(1, count + 1)), key=_badness(width, height))
 

@@ -11,11 +11,11 @@ from beep.grammar import HELP, NEVER_MIND, UNDO
 # No numbered list: "the second one" after it would point into the help.
 HELP_TEXT: Final = (
     'I open, close, move, resize and raise micro-apps ("open Notes", "move it to the right", '
-    '"make that bigger", "bring the clock to the front"), tile and tidy them ("tidy up") and tell what is '
-    'open or not yet saved ("what is open", "what is unsaved"). I play Folly Instruments ("play '
-    'SpinForge with stake 5", "list instruments"), tell how you are ("status") and where you are '
-    'signed in ("my sessions"). "it", "the other one", "again" and "no, the clock" mean what you '
-    'would think; "undo" takes back.'
+    '"make that bigger", "bring the clock to the front"), tile and tidy them ("tidy up") and tell '
+    'what is open or not yet saved ("what is open", "what is unsaved"). I play Folly Instruments '
+    '("play SpinForge with stake 5", "list instruments"), tell how you are ("status") and where '
+    'you are signed in ("my sessions"). "It", "the other one", "again" and "no, the clock" mean '
+    'what you would think; "undo" takes back.'
 )
 
 

@@ -1,11 +1,12 @@
 """What BEEP's endpoints take and give."""
 
-from typing import Any
+from typing import Any, get_args
 
 from rest_framework import serializers
 
 from aevon.api.serializers import StrictCharField, StrictSerializer
 from beep.models import COMMAND_MAX
+from beep.resolution import Why
 
 
 class CommandTextField(StrictCharField):
@@ -32,7 +33,10 @@ class ReferenceSerializer(serializers.Serializer[object]):
 
     phrase = serializers.CharField()
     value = serializers.CharField()
-    seq = serializers.IntegerField(help_text="The turn that says so.")
+    why = serializers.ChoiceField(choices=get_args(Why), help_text="The rule (docs/beep.md).")
+    seq = serializers.IntegerField(
+        allow_null=True, help_text="The turn that says so; null: the canvas does."
+    )
 
 
 class ResolvedSerializer(serializers.Serializer[object]):
@@ -42,6 +46,12 @@ class ResolvedSerializer(serializers.Serializer[object]):
     arguments = serializers.DictField()
     references = ReferenceSerializer(many=True)
     question = serializers.CharField(allow_null=True)
+    candidates = serializers.ListField(
+        child=serializers.CharField(), help_text="What the question names."
+    )
+    takesBack = serializers.IntegerField(
+        allow_null=True, help_text="The turn that was taken back first."
+    )
 
 
 class CommandAnswerSerializer(serializers.Serializer[object]):

@@ -22,8 +22,10 @@ _TURN: Final[dict[str, Any]] = {
     "resolved": {
         "intent": "canvas.close",
         "arguments": {"microApps": ["Notes"]},
-        "references": [{"phrase": "it", "value": "Notes", "seq": 7}],
+        "references": [{"phrase": "it", "value": "Notes", "why": "pronoun", "seq": 7}],
         "question": None,
+        "candidates": [],
+        "takesBack": None,
     },
     "at": "2026-11-24T10:00:00.000000Z",
 }
@@ -44,8 +46,9 @@ class CommandsView(APIView):
         ],
     )
     def post(self, request: Request) -> Response:
-        """Resolves "it", "that one", "again", "the second one" against the last turns, carries
-        the command out and records the turn. What cannot be resolved gets a question back."""
+        """Resolves "it", "that one", "again", "the second one" against the last turns and the live
+        canvas, carries the command out and records the turn. What cannot be resolved gets a
+        question back, which the next command may answer."""
         key = idempotency.key_of(request)
         serializer = CommandSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)

@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 
 from aevon import intents
+from auth_sessions.models import User
+from tests.canvas.helpers import patch, window
 
 Performed = list[tuple[str, int, dict[str, Any]]]
 OPEN_WINDOWS = "1. Notes, 2. Ledger"
+
+
+@pytest.fixture
+def desk(user: User) -> None:
+    """Two windows on the user's live canvas."""
+    patch(user.pk, notes=window(title="Notes"), ledger=window(title="Ledger"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import msgspec
 from aevon.cache import CONVO_HISTORY
 from aevon.cache.connection import store
 from beep import selectors, services
+from beep.context import not_understood
 from beep.documents import TurnDocument
 
 T = TypeVar("T")
@@ -42,7 +43,9 @@ def speak(user_id: int, count: int) -> list[services.Answer]:
 
 def record(user_id: int, text: str = "words") -> TurnDocument:
     """A turn whose process died before it told the cache."""
-    return services._record(user_id, text, "response", {}, None)
+    return services._record(
+        user_id, text, "response", resolved=not_understood(), undo=None, key=None
+    )
 
 
 def evict(user_id: int) -> None:

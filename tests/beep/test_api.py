@@ -18,7 +18,7 @@ HISTORY = "/api/v1/beep/history/"
 
 
 def test_a_command_is_answered_with_what_was_understood(
-    client: APIClient, performed: Performed
+    client: APIClient, desk: None, performed: Performed
 ) -> None:
     """The contract's four members."""
     client.post(COMMANDS, {"text": "open Notes"})
@@ -28,8 +28,10 @@ def test_a_command_is_answered_with_what_was_understood(
     assert body["resolved"] == {
         "intent": "canvas.close",
         "arguments": {"microApps": ["Notes"]},
-        "references": [{"phrase": "it", "value": "Notes", "seq": 1}],
+        "references": [{"phrase": "it", "value": "Notes", "why": "pronoun", "seq": 1}],
         "question": None,
+        "candidates": [],
+        "takesBack": None,
     }
 
 

@@ -113,8 +113,7 @@ CONVERSATIONS = [
     (["move Ledger up", "how am I"], "close the one I just moved", 'close "Ledger"'),
     (["open Diary", "move Ledger up"], "close the one I opened", WHICH),
     (["open Diary", "open Notes", "close Diary"], "open the one I closed", 'open "Diary"'),
-    ([], "close the safe", '? There is no safe. Which one do you mean: 1. Clock, 2. Ledger, '
-     '3. Notes?'),
+    ([], "close the safe", WHICH.replace("? ", "? There is no safe. ", 1)),
     # The other one, them.
     ([("what is open", LISTING), "move the first one up"], "close the other one", 'close "Ledger"'),
     (["open Notes", "open Ledger"], "close the other", 'close "Notes"'),

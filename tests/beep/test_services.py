@@ -29,17 +29,21 @@ def test_a_command_is_recorded_as_it_was_answered(user: User, performed: Perform
     assert recorded(user.pk)[0].at == answer.at
 
 
-def test_a_reference_reaches_the_service_resolved(user: User, performed: Performed) -> None:
+def test_a_reference_reaches_the_service_resolved(
+    user: User, desk: None, performed: Performed
+) -> None:
     """ "It" is what the turn before spoke of; the answer says what was understood."""
     services.command(user.pk, "open Notes")
     answer = services.command(user.pk, "close it")
     assert performed[-1] == ("canvas.close", user.pk, {"microApps": ["Notes"]})
     assert answer.response == 'Understood: close "Notes".\nClosed Notes.'
-    assert answer.resolved["references"] == [{"phrase": "it", "value": "Notes", "seq": 1}]
+    assert answer.resolved["references"] == [
+        {"phrase": "it", "value": "Notes", "why": "pronoun", "seq": 1}
+    ]
 
 
 def test_an_ordinal_points_into_what_another_service_listed(
-    user: User, performed: Performed
+    user: User, desk: None, performed: Performed
 ) -> None:
     """ "The second one" of the list in the last response."""
     services.command(user.pk, "list windows")
@@ -76,10 +80,10 @@ def test_a_refused_intent_answers_with_its_reason(user: User, performed: Perform
     """`IntentRefused` is an answer, not an error."""
 
     def refuse(user_id: int, arguments: Any) -> intents.Done:
-        raise intents.IntentRefused("There is no such window.")
+        raise intents.IntentRefused("No room.")
 
     intents.register("canvas.open", refuse)
-    assert services.command(user.pk, "open Notes").response == "There is no such window."
+    assert services.command(user.pk, "open Notes").response == "Not done: No room."
 
 
 def test_help_is_answered_by_beep_itself(user: User) -> None:

@@ -31,9 +31,9 @@ from beep.grammar import (
 )
 from beep.measures import reversed_, to_degree
 from beep.phrases import INSTEAD_WHAT, how_large, what_with, where_to, with_echo
-from beep.references import point
+from beep.references import description, point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
-from beep.scene import Found, Names, Scene
+from beep.scene import Found, Names, Scene, has_words
 from beep.story import Told, parts, read, says_it_all
 
 NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'
@@ -53,7 +53,7 @@ def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCo
 
     Of a longer history only the newest five turns are read.
     """
-    return _Engine(read(history), canvas).resolve(command)
+    return _Engine(tidy(command), read(history), canvas).resolve(parse(command))
 
 
 def response_for(text: str, resolved: ResolvedCommand, answer: str) -> str:
@@ -75,8 +75,8 @@ def not_understood() -> ResolvedCommand:
 class _Task:
     """A command that waits for its object: the one just given, or one that a question was about.
 
-    `wrong` are names that it is not about, `takes_back` the turn that it corrects. `why` is the
-    reason for every reference in it, where there is one.
+    `wrong` are names that it is not about, `takes_back` the turn that it corrects and `back` what
+    then comes back. `why` is the reason for every reference in it, where there is one.
     """
 
     command: Command
@@ -90,14 +90,16 @@ def _asked(question: str, candidates: Names = ()) -> ResolvedCommand:
     return ResolvedCommand(None, question=question, candidates=candidates)
 
 
+@dataclass(frozen=True, slots=True)
 class _Engine:
-    def __init__(self, story: tuple[Told, ...], canvas: Canvas) -> None:
-        self.story = story
-        self.canvas = canvas
-        self.said = ""
+    """What was said, and all that it may refer to."""
 
-    def resolve(self, text: str) -> ResolvedCommand:
-        command, self.said = parse(text), tidy(text)
+    said: str
+    story: tuple[Told, ...]
+    canvas: Canvas
+
+    def resolve(self, command: Command | None) -> ResolvedCommand:
+        """What the command that was said comes to; None where it is none."""
         if command is None:
             return self._answer(self.said)
         special: Mapping[str, Callable[[Command], ResolvedCommand]] = {
@@ -167,7 +169,7 @@ class _Engine:
         if not command.fragment:
             return _ask(scene, Found(candidates=scene.everything))
         for told in self.story:
-            names = tuple(fit for name in told.subject for fit in scene.fit(name))
+            names = scene.fit_of(told.subject)
             if told.done and told.kind in DEEDS | {UNDO} and names:
                 reference = Reference(phrase, ", ".join(names), "ellipsis", told.seq)
                 return self._complete(task, names, (reference,))
@@ -183,44 +185,43 @@ class _Engine:
         """The newest deed once more (of one kind, after "play again"), else the newest query."""
         given = dict(command.arguments or {})
         wanted, degree = given.pop("intent", None), str(given.pop("degree", ""))
-        done = [t for t in self.story if t.done and t.intent and wanted in (None, t.kind)]
+        done = [t for t in self.story if t.done and t.kind and wanted in (None, t.kind)]
         deeds = [t for t in done if t.kind in DEEDS | {UNDO} and not t.taken_back]
         queries = [t for t in done if t.kind not in (*DEEDS, UNDO, HELP, NEVER_MIND)]
         told = next(iter(deeds or queries), None)
-        if told is None or told.intent is None:
+        if told is None:
             return _asked(NOTHING_TO_REPEAT)
         if told.kind == UNDO:
             return self._undo(Command(UNDO, ""))
         arguments = {**to_degree(told.intent.arguments, degree), **given}
-        return self._repeat(told, Intent(told.kind, arguments), self.said)
+        return self._repeat(told, Intent(told.kind, arguments))
 
-    def _repeat(self, told: Told, intent: Intent, phrase: str) -> ResolvedCommand:
+    def _repeat(self, told: Told, intent: Intent) -> ResolvedCommand:
         """An intent like the one that a turn was, if what it acts on is still fit for it."""
         scene = Scene(intent.name, self.story, self.canvas)
         fit = [scene.fit(name) for name in intent.names]
         if any(len(each) != 1 for each in fit):
             return _ask(scene, Found(candidates=scene.everything))
-        return ResolvedCommand(
-            intent, (Reference(phrase, canonical(intent), "repetition", told.seq),)
-        )
+        reference = Reference(self.said, canonical(intent), "repetition", told.seq)
+        return ResolvedCommand(intent, (reference,))
 
     def _other_way(self, _: Command) -> ResolvedCommand:
         deed = self._newest_deed
-        if deed is None or deed.intent is None:
+        if deed is None:
             return _asked(NOTHING_TO_REPEAT)
         arguments = reversed_(deed.intent.arguments)
         if arguments is None:
             return _asked(NO_OTHER_WAY)
-        return self._repeat(deed, Intent(deed.kind, arguments), self.said)
+        return self._repeat(deed, Intent(deed.kind, arguments))
 
     def _also(self, command: Command) -> ResolvedCommand:
         """ "And the clock?": the newest deed, done to this; or the answer to a question."""
         if answered := self._answer_to_question(command.target or ""):
             return answered
         deed = self._newest_deed
-        if deed is None or not deed.intent or not deed.intent.names:
+        if deed is None or not deed.subject:
             return _asked(NOTHING_TO_REPEAT)
-        return self._aim(replace(_like(deed), why="ellipsis"), command.target or "")
+        return self._aim(_Task(_like(deed), why="ellipsis"), command.target or "")
 
     def _undo(self, command: Command) -> ResolvedCommand:
         deeds = [told for told in self.story if told.is_deed]
@@ -229,44 +230,37 @@ class _Engine:
             deeds = [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
         elif target and not point(target):
             deeds = [told for told in deeds if _speaks_of(told, target)]
-        if not deeds or (deed := deeds[0]).intent is None:
+        if not deeds:
             return _asked(NOTHING_TO_TAKE_BACK)
-        if deed.kind == PLAY:
+        if deeds[0].kind == PLAY:
             return _asked(A_PLAY_STANDS)
-        reference = Reference(self.said, canonical(deed.intent), "undo", deed.seq)
-        return ResolvedCommand(Intent(UNDO, {"turn": deed.seq}), (reference,))
+        reference = Reference(self.said, canonical(deeds[0].intent), "undo", deeds[0].seq)
+        return ResolvedCommand(Intent(UNDO, {"turn": deeds[0].seq}), (reference,))
 
     def _instead(self, command: Command) -> ResolvedCommand:
         """ "No, the other one": the newest deed is taken back, and done to this instead."""
-        if command.inner is None and (answer := self._answer_to_question(command.target or "")):
+        target, inner = command.target or "", command.inner
+        if inner is None and (answer := self._answer_to_question(target)):
             return answer
         deed = self._newest_deed
-        if deed is None or deed.intent is None:
+        if deed is None:
             return self._go_on(command)
-        back = deed.intent.names if deed.kind == CLOSE else ()
-        takes_back = None if deed.kind == PLAY else deed.seq
-        if command.inner is not None:
-            return self._correct_command(command.inner, deed, takes_back, back)
-        task = replace(_like(deed), takes_back=takes_back, back=back, why="repair")
-        if not command.target or not deed.intent.names:
-            return _asked(INSTEAD_WHAT) if deed.intent.names else not_understood()
-        return self._aim(replace(task, wrong=deed.intent.names), command.target)
+        if inner is not None:
+            return self._correct_command(inner, deed)
+        if not deed.subject:
+            return not_understood()
+        return self._aim(_correcting(deed), target) if target else _asked(INSTEAD_WHAT)
 
-    def _correct_command(
-        self, inner: Command, deed: Told, takes_back: int | None, back: Names
-    ) -> ResolvedCommand:
+    def _correct_command(self, inner: Command, deed: Told) -> ResolvedCommand:
         """ "No, right", "no, close the clock": something else, to the same or to another."""
-        task = _Task(inner, takes_back=takes_back, back=back, why="repair")
+        task = _correcting(deed, inner)
         if inner.target is None:
-            return ResolvedCommand(inner.aimed_at(()), takes_back=takes_back)
-        if inner.target and not (deed.intent and point(inner.target)):
-            return self._aim(task, inner.target)
-        pointed = point(inner.target) if inner.target else None
-        if pointed and pointed.kind not in ("it", "this", "them"):
-            return self._aim(replace(task, wrong=deed.subject), inner.target)
+            return ResolvedCommand(inner.aimed_at(()), takes_back=task.takes_back)
+        pointer = point(inner.target)
+        if inner.target and (pointer is None or pointer.kind not in ("it", "this", "them")):
+            return self._aim(replace(task, wrong=deed.subject if pointer else ()), inner.target)
         scene = self._scene(task)
-        names = tuple(fit for name in deed.subject for fit in scene.fit(name))
-        found = Found(names, "repair", deed.seq, candidates=scene.everything)
+        found = Found(scene.fit_of(deed.subject), "repair", deed.seq, scene.everything)
         return self._settle(task, scene, [(inner.target or self.said, found)])
 
     def _go_on(self, command: Command) -> ResolvedCommand:
@@ -312,23 +306,28 @@ class _Engine:
         """The command whose object the newest of these turns asked for."""
         if not story or not story[0].asks:
             return None
-        told, before = story[0], _Engine(story[1:], self.canvas)
-        command = told.command
-        if command is None:
+        told, before = story[0], _Engine("", story[1:], self.canvas)
+        if told.command is None:
             return self._pending(story[1:])
         deed = before._newest_deed
-        if command.name in (ALSO, INSTEAD) and deed and deed.intent:
-            return before._task_of(command, deed)
-        return _Task(command) if command.target is not None and "." in command.name else None
+        if deed and told.command.name == ALSO:
+            return _Task(_like(deed))
+        if deed and told.command.name == INSTEAD:
+            return _correcting(deed, told.command.inner)
+        is_asked_for = told.command.target is not None and "." in told.command.name
+        return _Task(told.command) if is_asked_for else None
 
-    def _task_of(self, command: Command, deed: Told) -> _Task:
-        if command.name == ALSO or deed.intent is None:
-            return _like(deed)
-        takes_back = None if deed.kind == PLAY else deed.seq
-        back = deed.intent.names if deed.kind == CLOSE else ()
-        inner = command.inner if command.inner and command.inner.target is not None else None
-        task = _Task(inner) if inner else replace(_like(deed), wrong=deed.intent.names)
-        return replace(task, takes_back=takes_back, back=back)
+
+def _correcting(deed: Told, command: Command | None = None) -> _Task:
+    """What is done in place of a deed, which is taken back unless it was a play: another command,
+    or the same to something else."""
+    return _Task(
+        command or _like(deed),
+        wrong=() if command else deed.subject,
+        takes_back=None if deed.kind == PLAY else deed.seq,
+        back=deed.subject if deed.kind == CLOSE else (),
+        why="repair",
+    )
 
 
 def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Reference, ...]:
@@ -341,12 +340,11 @@ def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Re
     )
 
 
-def _like(deed: Told) -> _Task:
+def _like(deed: Told) -> Command:
     """The command that a deed was, without its object."""
-    assert deed.intent is not None  # noqa: S101  a deed has one
     own = ("microApps", "instrument")
     arguments: Arguments = {k: v for k, v in deed.intent.arguments.items() if k not in own}
-    return _Task(Command(deed.kind, "", arguments))
+    return Command(deed.kind, "", arguments)
 
 
 _YES: Final = ("yes", "yeah", "yep", "that one", "that")
@@ -358,10 +356,9 @@ _KINDS: Final = {
 
 def _speaks_of(told: Told, target: str) -> bool:
     """Whether a deed was this kind of thing ("the last move"), or was done to this."""
-    words = target.casefold().split()
-    return any(word in _KINDS.get(told.kind, ()) for word in words) or any(
-        name.casefold() in target.casefold() for name in told.subject
-    )
+    words = set(target.casefold().split())
+    is_of_kind = not words.isdisjoint(_KINDS.get(told.kind, ()))
+    return is_of_kind or any(has_words(name, description(target)[0]) for name in told.subject)
 
 
 def _ask(scene: Scene, found: Found) -> ResolvedCommand:

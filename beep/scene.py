@@ -223,7 +223,7 @@ class Scene:
             return Found(candidates=self.everything)
         names = shown.names
         if pointer.words:
-            names = tuple(name for name in names if _has_words(name, pointer.words))
+            names = tuple(name for name in names if has_words(name, pointer.words))
         position = pointer.position - 1 if pointer.position > 0 else pointer.position
         if not (-1 <= position < len(names)) or not names:
             return Found(candidates=self.fit_of(shown.names))
@@ -308,7 +308,7 @@ class Scene:
             return self._to_open(bare or phrase, words, described=described)
         found = tuple(n for n in self._described(words) if n not in not_)
         if among is not None:
-            found = tuple(n for n in among if n in found or _has_words(n, words))
+            found = tuple(n for n in among if n in found or has_words(n, words))
         if found:
             return self._chosen(found, why="attribute")
         return self._missing(bare or phrase)
@@ -327,11 +327,11 @@ class Scene:
 
     def _to_open(self, name: str, words: str, *, described: bool) -> Found:
         """What is open, can be opened or was closed, by its words; else a name that is new."""
-        openable = tuple(n for n in self._openable if _has_words(n, words))
+        openable = tuple(n for n in self._openable if has_words(n, words))
         if len(openable) == 1:
             return Found(openable, "attribute")
         if described:
-            spoken = tuple(n for n in self.known if _has_words(n, words))
+            spoken = tuple(n for n in self.known if has_words(n, words))
             found = _once((*self._described(words), *spoken))
             if found or openable:
                 return self._chosen(found or openable, why="attribute")
@@ -342,13 +342,13 @@ class Scene:
     def _described(self, words: str) -> Names:
         """What has these words: of the same title, id or kind, else in its title."""
         if self.verb == PLAY:
-            return tuple(n for n in self.canvas.instruments if _has_words(n, words))
+            return tuple(n for n in self.canvas.instruments if has_words(n, words))
         folded = _folded(words)
         windows = self.canvas.windows
         same = [w for w in windows if folded in map(_folded, (w.title, w.id, w.name))]
         same = same or [w for w in windows if _slug(words) == w.type and words]
-        found = same or [w for w in windows if _has_words(f"{w.title} {w.type}", words)]
-        brought_back = [name for name in self.back if _has_words(name, words)]
+        found = same or [w for w in windows if has_words(f"{w.title} {w.type}", words)]
+        brought_back = [name for name in self.back if has_words(name, words)]
         return _once((*(w.name for w in found), *brought_back))
 
     def _chosen(self, names: Names, why: Why | None = None) -> Found:
@@ -392,7 +392,7 @@ def _stem(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def _has_words(title: str, words: str) -> bool:
+def has_words(title: str, words: str) -> bool:
     """Whether all these words are in a title, singular or plural."""
     wanted = {_stem(word) for word in re.findall(r"[\w']+", words)} - {"of", "the", "a", "for"}
     return bool(wanted) and wanted <= {_stem(word) for word in re.findall(r"[\w']+", title)}

@@ -32,10 +32,14 @@ _NOUN: Final = re.compile(
 )
 
 
+NOTHING: Final = Intent("")
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One turn: what was understood, whether it was carried out, and what it spoke of.
 
+    `intent` is `NOTHING` where none was understood.
     `subject` are the names it acted on, or asked something about; `listed` the list that it showed.
     `asks`: it ended by asking which of them; `lacks`: what it asked for instead, and about which
     names. `taken_back`: a later turn has undone it.
@@ -43,7 +47,7 @@ class Told:
 
     seq: int
     command: Command | None
-    intent: Intent | None
+    intent: Intent
     done: bool
     subject: Names = ()
     listed: Names = ()
@@ -59,8 +63,8 @@ class Told:
 
     @property
     def kind(self) -> str:
-        """The intent's name; "" where none was understood."""
-        return self.intent.name if self.intent else ""
+        """The intent's name."""
+        return self.intent.name
 
     @property
     def focus(self) -> Names:
@@ -82,7 +86,7 @@ def read(history: Sequence[Turn]) -> tuple[Told, ...]:
 
 
 def _undone_by(told: Told) -> int | None:
-    if told.instead_of is not None or not (told.done and told.intent and told.kind == UNDO):
+    if told.instead_of is not None or told.kind != UNDO or not told.done:
         return told.instead_of
     turn = told.intent.arguments["turn"]
     return turn if isinstance(turn, int) else None
@@ -91,9 +95,9 @@ def _undone_by(told: Told) -> int | None:
 def _told(turn: Turn) -> Told:
     echo, instead_of = read_echo(turn.response)
     text = turn.command if echo is None else echo
-    answer, intent = answer_of(turn.response), literal_intent(text)
+    answer, intent = answer_of(turn.response), literal_intent(text) or NOTHING
     done, lacks = was_done(turn.response), left_open(answer)
-    named = intent.names if intent and done else ()
+    named = intent.names if done else ()
     return Told(
         seq=turn.seq,
         command=parse(text),

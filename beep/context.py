@@ -15,14 +15,17 @@ from beep.grammar import (
     CLOSE,
     DEEDS,
     FAR_EDGE,
+    FULL_SCREEN,
     HELP,
     INSTEAD,
+    MINIMISE,
     MOVE,
     NEVER_MIND,
     OPEN,
     OTHER_WAY,
     PLAY,
     RESIZE,
+    SWAP,
     UNDO,
     Command,
     canonical,
@@ -42,10 +45,17 @@ NOTHING_TO_TAKE_BACK: Final = "There is nothing that I could take back."
 A_PLAY_STANDS: Final = "A play cannot be taken back."
 NO_OTHER_WAY: Final = "There is no other way round for that."
 ONE_AT_A_TIME: Final = "One at a time, please: what should I do first?"
-FAR_EDGES: Final = "I cannot know how large your screen is: name a place, such as 800 400."
+# What is understood and cannot be done, and what can be instead.
+CANNOT: Final = {
+    FAR_EDGE: "I cannot know how large your screen is: name a place, such as 800 400.",
+    FULL_SCREEN: "I cannot fill your screen: a double click on the title bar does, or say a size.",
+    MINIMISE: 'Windows have no small form here: close it, and "undo" brings it back as it was.',
+    SWAP: "I move one window at a time: say where each of them should go.",
+}
 NOTHING_OPEN: Final = "Nothing is open."
 # More than these are not read out: the user says the name.
 CANDIDATES_MAX: Final = 9
+NAME_WORDS_MAX: Final = 4
 
 
 def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
@@ -108,8 +118,9 @@ class _Engine:
             ALSO: self._also,
             INSTEAD: self._instead,
             UNDO: self._undo,
-            FAR_EDGE: lambda _: _asked(FAR_EDGES),
         }
+        if command.name in CANNOT:
+            return _asked(CANNOT[command.name])
         if command.name in special:
             return special[command.name](command)
         if command.target is None:
@@ -125,7 +136,7 @@ class _Engine:
 
     def _aim(self, task: _Task, target: str) -> ResolvedCommand:
         """The command with its target settled, by name or by reference."""
-        if task.command.name == OPEN and any(map(parse, parts(target)[1:])):
+        if _is_several_commands(task.command, target):
             return _asked(ONE_AT_A_TIME)
         return self._settle(task, self._scene(task), self._look_up(task, target, None))
 
@@ -330,6 +341,15 @@ def _correcting(deed: Told, command: Command | None = None) -> _Task:
     )
 
 
+def _is_several_commands(command: Command, target: str) -> bool:
+    """ "Notes left and the clock right", "Notes and move it left"."""
+    first, *others = parts(target) or [""]
+    if others and command.name == MOVE:
+        alone = parse(f"move {first}")
+        return alone is not None and alone.arguments is not None
+    return any(found is not None and "." in found.name for found in map(parse, others))
+
+
 def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Reference, ...]:
     """Those of the phrases that were no plain names, or all, where the command gives a reason."""
     reasons = [(phrase, each, why or each.why) for phrase, each in found]
@@ -363,6 +383,8 @@ def _speaks_of(told: Told, target: str) -> bool:
 
 def _ask(scene: Scene, found: Found) -> ResolvedCommand:
     """The question which one is meant, after what is missing."""
+    if len(found.missing.split()) > NAME_WORDS_MAX:
+        return not_understood()  # this is no name
     candidates = found.candidates if len(found.candidates) <= CANDIDATES_MAX else ()
     missing = f"There is no {written(found.missing)}. " if found.missing else ""
     if not found.candidates and not scene.everything and scene.verb not in (OPEN, PLAY):

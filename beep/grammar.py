@@ -50,7 +50,11 @@ AGAIN: Final = "again"
 OTHER_WAY: Final = "other way"
 ALSO: Final = "also"
 INSTEAD: Final = "instead"
+# Understood, and not to be had: the engine says what there is instead.
 FAR_EDGE: Final = "far edge"
+FULL_SCREEN: Final = "full screen"
+MINIMISE: Final = "minimise"
+SWAP: Final = "swap"
 
 DEEDS: Final = frozenset({OPEN, CLOSE, MOVE, RESIZE, FRONT, BACK, TILE, TIDY, PLAY})
 
@@ -159,6 +163,7 @@ _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
         "[no] (no thanks|no thank you)",
         "leave it [be]",
         "don't [bother]",
+        "(thanks|thank you|ok|okay|hello|hi|hey|great|perfect|nice)",
     ),
 }
 
@@ -261,6 +266,10 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     ("bring (forward|to the front|to front) <target>", _aimed(FRONT)),
     ("(raise|activate|focus [on]|(switch|go|jump) [over] to) [<target>]", _aimed(FRONT)),
     (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
+    ("(maximize|maximise|fullscreen|full screen) [<target>]", _fixed(FULL_SCREEN)),
+    ("make [<target>] (full screen|fullscreen|as big as possible)", _fixed(FULL_SCREEN)),
+    ("(minimize|minimise|iconify) [<target>]", _fixed(MINIMISE)),
+    ("(swap|exchange|switch) <target>", _fixed(SWAP)),
     (f"{_MOVING} [<target>] {_TO_EDGE}", _to_edge),
     *_after(_MOVING, MOVE, MOVES),
     *_after("(move|drag|put|shift)", MOVE, (SHIFT,)),
@@ -330,8 +339,8 @@ _ALSO_AFTER: Final = re.compile(
     r"(?P<rest>.+?),? (?:too|also|as well)(?:,? (?:please|thanks|thank you))*", _FLAGS
 )
 _POLITE: Final = re.compile(
-    r"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|please|hey|hi|ok|okay|beep|now"
-    r"|and|then|(?:can|could|would|will) you|i(?:'d| would) like you to|just|go ahead and|let's"
+    r"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|please|hey|hello|hi|ok|okay|beep"
+    r"|now|and|then|(?:can|could|would|will) you|i(?:'d| would) like you to|just|go ahead and|let's"
     r"|kindly|so|well|great|thanks|perfect|good|nice|yes|yeah),? )+",
     _FLAGS,
 )

@@ -31,7 +31,7 @@ _SIDES: Final = {
     "largest": "biggest", "larger": "biggest", "smallest": "smallest", "smaller": "smallest",
     "widest": "widest", "wider": "widest", "narrowest": "narrowest", "narrower": "narrowest",
     "tallest": "tallest", "taller": "tallest", "shortest": "shortest", "shorter": "shortest",
-    "front": "front", "frontmost": "front", "back": "back", "rearmost": "back",
+    "middle": "middle", "front": "front", "frontmost": "front", "back": "back", "rearmost": "back",
     "in front": "front", "on top": "front", "behind": "back", "at the back": "back",
     "underneath": "back",
 }  # fmt: skip

@@ -245,6 +245,10 @@ class Scene:
             pool = [w for w in pool if w.name in described]
         if not pool or self.verb == PLAY:
             return Found(candidates=among or self.everything)
+        if pointer.side == "middle":
+            in_a_row = sorted(pool, key=lambda w: w.x)
+            middle = in_a_row[len(pool) // 2 : len(pool) // 2 + len(pool) % 2]
+            return _settled(tuple(w.name for w in middle or pool), "attribute", None)
         measure, highest = _MEASURES[pointer.side]
         best = (max if highest else min)(map(measure, pool))
         return _settled(tuple(w.name for w in pool if measure(w) == best), "attribute", None)

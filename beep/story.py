@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from beep.grammar import DEEDS, PLAY, UNDO, Command, parse
+from beep.grammar import DEEDS, PLAY, UNDO, Command, parse, tidy
 from beep.phrases import (
     QUOTED,
     answer_of,
@@ -133,7 +133,8 @@ def literal_names(target: str) -> Names:
 
 def parts(target: str) -> list[str]:
     """A target's parts, divided by commas and "and"; what is quoted stays whole."""
-    return [part for part in map(str.strip, _PARTS.findall(target)) if part]
+    first, *others = (part.strip() for part in _PARTS.findall(target) or [""])
+    return [part for part in (first, *map(tidy, others)) if part]
 
 
 def bare_name(part: str) -> str:

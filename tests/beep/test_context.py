@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aevon.intents import enumerated, which_one
 from beep.context import (
     A_PLAY_STANDS,
-    FAR_EDGES,
+    CANNOT,
     NO_OTHER_WAY,
     NOT_UNDERSTOOD,
     NOTHING_TO_REPEAT,
@@ -22,9 +22,9 @@ from beep.context import (
     resolve,
     response_for,
 )
-from beep.grammar import canonical
+from beep.grammar import FAR_EDGE, FULL_SCREEN, canonical
 from beep.phrases import INSTEAD_WHAT, not_done
-from beep.resolution import Canvas, Reference, Turn
+from beep.resolution import Canvas, Intent, Reference, Turn
 from tests.beep.canvases import Line, canvas, said, talk
 
 DESK = canvas("Notes", "Ledger", "Clock")
@@ -51,7 +51,12 @@ CONVERSATIONS = [
     ([], "move Notes to 40,-20", 'move "Notes" to 40, -20'),
     ([], "put the clock in the top left corner", 'move "Clock" to 16, 16'),
     ([], "move the clock to the top", 'move "Clock" to y 16'),
-    ([], "move the clock to the bottom right", f"? {FAR_EDGES}"),
+    ([], "move the clock to the bottom right", f"? {CANNOT[FAR_EDGE]}"),
+    ([], "maximize the clock", f"? {CANNOT[FULL_SCREEN]}"),
+    ([], "move notes left and the clock right", f"? {ONE_AT_A_TIME}"),
+    ([], "close notes, then the clock", 'close "Notes", "Clock"'),
+    ([], "move it next to the clock", f"? {NOT_UNDERSTOOD}"),
+    ([], "thanks!", "never mind"),
     ([], "make Notes much bigger", 'resize "Notes" to 150, 150 percent'),
     ([], "make Notes a bit narrower", 'resize "Notes" to 90, 100 percent'),
     ([], "make Notes half as tall", 'resize "Notes" to 100, 50 percent'),
@@ -107,6 +112,7 @@ CONVERSATIONS = [
     ([("what is open", LISTING), "the second one"], "close", 'close "Ledger"'),
     # Attributes.
     ([], "close the left one", 'close "Notes"'),
+    ([], "close the middle one", 'close "Ledger"'),
     ([], "close the biggest", 'close "Clock"'),
     ([], "close the one in front", 'close "Clock"'),
     ([], "close the top one", "? Which one do you mean: 1. Notes, 2. Ledger, 3. Clock?"),
@@ -368,10 +374,11 @@ def test_nothing_resolves_to_what_is_not_there(text: str, turns: list[Turn], on:
     recent = turns[:5]
     told = " ".join(each.command + each.response for each in recent) + text
     there = {name for w in on.windows for name in (w.name, w.id)}
-    for name in resolved.intent.names if resolved.intent else ():
+    intent = resolved.intent or Intent("")
+    for name in intent.names:
         comes_back = resolved.takes_back is not None and name.casefold() in told.casefold()
-        opens = resolved.intent.name == "canvas.open" and name.casefold() in told.casefold()
-        playable = resolved.intent.name == "klepsydra.play" and name in on.instruments
+        opens = intent.name == "canvas.open" and name.casefold() in told.casefold()
+        playable = intent.name == "klepsydra.play" and name in on.instruments
         assert name in there or comes_back or opens or playable or name in on.micro_apps
     seqs = {each.seq for each in recent}
     assert seqs >= {each.seq for each in resolved.references if each.seq is not None}

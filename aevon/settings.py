@@ -276,6 +276,21 @@ SPECTACULAR_SETTINGS = {
     ],
 }
 
+# --- BEEP -----------------------------------------------------------------------------------
+
+AEVON_BEEP_RESOLVER = env.text("AEVON_BEEP_RESOLVER", "beep.context.resolve")
+# Asked by `beep.llm.resolve` alone.
+AEVON_BEEP_LLM_URL = env.text("AEVON_BEEP_LLM_URL")
+AEVON_BEEP_LLM_MODEL = env.text("AEVON_BEEP_LLM_MODEL")
+AEVON_BEEP_LLM_KEY = env.confidential("AEVON_BEEP_LLM_KEY")
+AEVON_BEEP_LLM_TIMEOUT_SECONDS = env.number(
+    # A command is answered within 750 ms, whoever resolves it.
+    "AEVON_BEEP_LLM_TIMEOUT_SECONDS",
+    0.6,
+    minimum=0.05,
+    maximum=10,
+)
+
 # --- Celery (aevon/celery.py holds the schedule) --------------------------------------------
 
 CELERY_BROKER_URL = env.broker_url(env.text("CELERY_BROKER_URL", AEVON_CACHE["URL"]))
@@ -329,5 +344,8 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
         # It warns at each attempt; the exception that follows says it once.
         "psycopg.pool": {"level": "ERROR"},
+        # They tell every request, with its URL.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
     },
 }

@@ -6,7 +6,7 @@ class BeepConfig(AppConfig):
     verbose_name = "BEEP"
 
     def ready(self) -> None:
-        from beep import intents, projection
+        from beep import checks, intents, projection  # noqa: F401  one registers
 
         projection.connect()
         intents.connect()

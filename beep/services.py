@@ -14,7 +14,7 @@ from psycopg.errors import ForeignKeyViolation
 from aevon import intents
 from aevon.cache import after_commit, bounded_list, rfc3339
 from aevon.intents import Deed, Done
-from beep import context, resolution, selectors
+from beep import context, resolution, resolvers, selectors
 from beep.documents import TurnDocument
 from beep.grammar import UNDO
 from beep.models import RESPONSE_MAX, Turn
@@ -131,7 +131,7 @@ def _resolve(user_id: int, text: str) -> ResolvedCommand:
     turns, windows = bounded_list.read(CONVO, user_id), intents.windows(user_id)
     history = [resolution.Turn(each.seq, each.command, each.response) for each in turns]
     canvas = Canvas(windows, intents.offered("microApps"), intents.offered("instruments"))
-    resolved = context.resolve(text, history, canvas)
+    resolved = resolvers.current()(text, history, canvas)
     return resolved if _is_storable(resolved) else context.not_understood()
 
 

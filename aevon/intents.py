@@ -53,6 +53,7 @@ Look = Callable[[int], tuple[Window, ...]]
 # A name that needs no quotes: no comma, full stop or bracket that would end it in a list.
 PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
 WHICH_ONE: Final = "Which one do you mean"
+DO_YOU_MEAN: Final = "Do you mean"
 
 _handlers: Final[dict[str, Handler]] = {}
 _names: Final[dict[str, tuple[str, ...]]] = {}
@@ -131,4 +132,6 @@ def which_one(names: Sequence[str]) -> str:
     """The question that lists the candidates; the next command may be its answer."""
     if not names:
         return f"{WHICH_ONE}? Please say its name."
+    if len(names) == 1:
+        return f"{DO_YOU_MEAN} {written(names[0])}?"
     return f"{WHICH_ONE}: {enumerated(names)}?"

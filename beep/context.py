@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aevon.intents import which_one, written
+from beep.antecedents import Found, find
 from beep.grammar import (
     AGAIN,
     ALSO,
@@ -24,9 +25,11 @@ from beep.grammar import (
     OPEN,
     OTHER_WAY,
     PLAY,
+    REDO,
     RESIZE,
     SWAP,
     UNDO,
+    UNDO_MANY,
     Command,
     canonical,
     parse,
@@ -36,7 +39,7 @@ from beep.measures import reversed_, to_degree
 from beep.phrases import INSTEAD_WHAT, how_large, what_with, where_to, with_echo
 from beep.references import description, point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
-from beep.scene import Found, Names, Scene, has_words
+from beep.scene import Names, Scene, has_words
 from beep.story import Told, parts, read, says_it_all
 
 NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'
@@ -50,12 +53,14 @@ CANNOT: Final = {
     FAR_EDGE: "I cannot know how large your screen is: name a place, such as 800 400.",
     FULL_SCREEN: "I cannot fill your screen: a double click on the title bar does, or say a size.",
     MINIMISE: 'Windows have no small form here: close it, and "undo" brings it back as it was.',
+    UNDO_MANY: "I take back one thing at a time: say it again for the one before.",
     SWAP: "I move one window at a time: say where each of them should go.",
 }
 NOTHING_OPEN: Final = "Nothing is open."
 # More than these are not read out: the user says the name.
 CANDIDATES_MAX: Final = 9
 NAME_WORDS_MAX: Final = 4
+_NO_NAMES: Final = ("it", "them", "this", "that", "these", "those", "one", "both", "all")
 
 
 def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
@@ -118,6 +123,7 @@ class _Engine:
             ALSO: self._also,
             INSTEAD: self._instead,
             UNDO: self._undo,
+            REDO: self._redo,
         }
         if command.name in CANNOT:
             return _asked(CANNOT[command.name])
@@ -131,22 +137,16 @@ class _Engine:
 
     # --- aiming ---
 
-    def _scene(self, task: _Task) -> Scene:
-        return Scene(task.command.name, self.story, self.canvas, task.back)
+    def _scene(self, task: _Task, among: Names | None = None) -> Scene:
+        name = task.command.name
+        return Scene(name, self.story, self.canvas, task.back, task.wrong, among)
 
     def _aim(self, task: _Task, target: str) -> ResolvedCommand:
         """The command with its target settled, by name or by reference."""
         if _is_several_commands(task.command, target):
             return _asked(ONE_AT_A_TIME)
-        return self._settle(task, self._scene(task), self._look_up(task, target, None))
-
-    def _look_up(self, task: _Task, target: str, among: Names | None) -> list[tuple[str, Found]]:
-        """What each part of a target means; the whole, if that is something's name."""
         scene = self._scene(task)
-        whole, several = scene.look_up(target, among=among, not_=task.wrong), parts(target)
-        if len(several) < 2 or (whole.names and not whole.is_new):
-            return [(target, whole)]
-        return [(each, scene.look_up(each, among=among, not_=task.wrong)) for each in several]
+        return self._settle(task, scene, _found(scene, target))
 
     def _settle(
         self, task: _Task, scene: Scene, found: Sequence[tuple[str, Found]]
@@ -184,7 +184,7 @@ class _Engine:
             if told.done and told.kind in DEEDS | {UNDO} and names:
                 reference = Reference(phrase, ", ".join(names), "ellipsis", told.seq)
                 return self._complete(task, names, (reference,))
-        return self._settle(replace(task, why="ellipsis"), scene, [(phrase, scene.look_up("it"))])
+        return self._settle(replace(task, why="ellipsis"), scene, [(phrase, find(scene, "it"))])
 
     # --- what refers to an earlier command ---
 
@@ -239,6 +239,8 @@ class _Engine:
         target = command.target or ""
         if command.target is None:
             deeds = [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
+        elif target.casefold() in _ONE_BEFORE:
+            deeds = deeds if self.story[0].kind == UNDO else deeds[1:]
         elif target and not point(target):
             deeds = [told for told in deeds if _speaks_of(told, target)]
         if not deeds:
@@ -248,14 +250,25 @@ class _Engine:
         reference = Reference(self.said, canonical(deeds[0].intent), "undo", deeds[0].seq)
         return ResolvedCommand(Intent(UNDO, {"turn": deeds[0].seq}), (reference,))
 
+    def _redo(self, _: Command) -> ResolvedCommand:
+        """What was taken back last, once more: the taking back is taken back."""
+        changes = [t for t in self.story if t.is_deed or (t.takes_back and not t.taken_back)]
+        if not changes or changes[0].kind != UNDO:
+            return _asked(NOTHING_TO_REPEAT)
+        intent = Intent(UNDO, {"turn": changes[0].seq})
+        reference = Reference(self.said, canonical(changes[0].intent), "undo", changes[0].seq)
+        return ResolvedCommand(intent, (reference,))
+
     def _instead(self, command: Command) -> ResolvedCommand:
         """ "No, the other one": the newest deed is taken back, and done to this instead."""
         target, inner = command.target or "", command.inner
         if inner is None and (answer := self._answer_to_question(target)):
             return answer
         deed = self._newest_deed
+        if inner is not None and (deed is None or self.story[0].asks or self.story[0].lacks):
+            return self.resolve(inner)
         if deed is None:
-            return self._go_on(command)
+            return not_understood()
         if inner is not None:
             return self._correct_command(inner, deed)
         if not deed.subject:
@@ -274,12 +287,6 @@ class _Engine:
         found = Found(scene.fit_of(deed.subject), "repair", deed.seq, scene.everything)
         return self._settle(task, scene, [(inner.target or self.said, found)])
 
-    def _go_on(self, command: Command) -> ResolvedCommand:
-        """A correction where nothing was done: the command by itself, or what it points to."""
-        if command.inner is not None and command.inner.target:
-            return self._aim(_Task(command.inner), command.inner.target)
-        return _asked(NOTHING_TO_TAKE_BACK) if command.inner else not_understood()
-
     # --- answers ---
 
     def _answer(self, text: str) -> ResolvedCommand:
@@ -287,7 +294,7 @@ class _Engine:
         if answered := self._answer_to_question(text):
             return answered
         scene = Scene(CLOSE, self.story, self.canvas)  # a verb that needs an open window
-        found = scene.look_up(text) if text else Found(missing=text)
+        found = find(scene, text) if text else Found(missing=text)
         if len(found.names) == 1:
             references = _references([(text, found)], None)
             return replace(_asked(what_with(found.names[0])), references=references)
@@ -305,10 +312,10 @@ class _Engine:
         task = replace(task, why="answer")
         if among and len(among) == 1 and text.lower() in _YES:
             return self._settle(task, scene, [(text, Found(among, "answer", self.story[0].seq))])
-        found = self._look_up(task, text, among)
+        found = _found(self._scene(task, among), text)
         if any(each.missing for _, each in found):
             # Another one than those that were offered, by its name.
-            found = self._look_up(task, text, None)
+            found = _found(scene, text)
             if task.command.name == OPEN or any(each.missing for _, each in found):
                 return None
         return self._settle(task, scene, found)
@@ -341,6 +348,14 @@ def _correcting(deed: Told, command: Command | None = None) -> _Task:
     )
 
 
+def _found(scene: Scene, target: str) -> list[tuple[str, Found]]:
+    """What each part of a target means; the whole, if that is something's name."""
+    whole, several = find(scene, target), parts(target)
+    if len(several) < 2 or (whole.names and not whole.is_new):
+        return [(target, whole)]
+    return [(each, find(scene, each)) for each in several]
+
+
 def _is_several_commands(command: Command, target: str) -> bool:
     """ "Notes left and the clock right", "Notes and move it left"."""
     first, *others = parts(target) or [""]
@@ -367,6 +382,7 @@ def _like(deed: Told) -> Command:
     return Command(deed.kind, "", arguments)
 
 
+_ONE_BEFORE: Final = ("the one before", "the one before that", "the previous one")
 _YES: Final = ("yes", "yeah", "yep", "that one", "that")
 _KINDS: Final = {
     MOVE: ("move", "moving", "moved"), RESIZE: ("resize", "resizing", "size"),
@@ -383,10 +399,16 @@ def _speaks_of(told: Told, target: str) -> bool:
 
 def _ask(scene: Scene, found: Found) -> ResolvedCommand:
     """The question which one is meant, after what is missing."""
-    if len(found.missing.split()) > NAME_WORDS_MAX:
-        return not_understood()  # this is no name
+    if not _is_name(found.missing):
+        return not_understood()
     candidates = found.candidates if len(found.candidates) <= CANDIDATES_MAX else ()
     missing = f"There is no {written(found.missing)}. " if found.missing else ""
     if not found.candidates and not scene.everything and scene.verb not in (OPEN, PLAY):
         return _asked(f"{missing}{NOTHING_OPEN}")
     return _asked(f"{missing}{which_one(candidates)}", candidates)
+
+
+def _is_name(words: str) -> bool:
+    """Whether a thing may be called so; a phrase that was misread is not to be repeated."""
+    first, *others = words.casefold().split() or [""]
+    return len(others) < NAME_WORDS_MAX and first not in _NO_NAMES

@@ -48,12 +48,14 @@ NEVER_MIND: Final = "beep.never_mind"
 # These never leave this package: each is resolved to what it repeats, turns round or corrects.
 AGAIN: Final = "again"
 OTHER_WAY: Final = "other way"
+REDO: Final = "redo"
 ALSO: Final = "also"
 INSTEAD: Final = "instead"
 # Understood, and not to be had: the engine says what there is instead.
 FAR_EDGE: Final = "far edge"
 FULL_SCREEN: Final = "full screen"
 MINIMISE: Final = "minimise"
+UNDO_MANY: Final = "undo many"
 SWAP: Final = "swap"
 
 DEEDS: Final = frozenset({OPEN, CLOSE, MOVE, RESIZE, FRONT, BACK, TILE, TIDY, PLAY})
@@ -92,6 +94,7 @@ _SCREEN: Final = "[the|my] (canvas|screen|desk|desktop|mess|place)"
 _LIST_MY: Final = "(list|show|name) [me] [all] [of] [the|my]"
 _NOW: Final = "[right] [now]"
 _SAVED: Final = "(saved|safe|persisted|in the ledger)"
+_IN_A_GRID: Final = "((in|into) (a grid|tiles)|side by side)"
 _WORK: Final = "(everything|it|it all|all|[all] my (changes|work|windows|canvas|layout))"
 _STAKED: Final = (
     "[this time] (with|for|at|staking|stake|betting) [a] [stake] [of] <stake> [this time]"
@@ -148,7 +151,7 @@ _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     TILE: (
         f"tile [{_ALL}]",
-        f"(arrange|lay out|put|organise|organize) [{_ALL}] (in a grid|into a grid|side by side)",
+        f"(arrange|lay out|put|organise|organize) [{_ALL}] {_IN_A_GRID}",
     ),
     TIDY: (
         f"(tidy|clean|straighten|sort|neaten) [up|out] [{_ALL}|{_SCREEN}] [up]",
@@ -163,19 +166,17 @@ _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
         "[no] (no thanks|no thank you)",
         "leave it [be]",
         "don't [bother]",
-        "(thanks|thank you|ok|okay|hello|hi|hey|great|perfect|nice)",
+        "(thanks|thank you|ok|okay|hello|hi|hey|great|perfect|nice|good|lovely|cool|fine)",
     ),
 }
 
-_MOVING: Final = "(move|drag|push|nudge|shift|put|place|slide|pull|bring|send|position)"
+_MOVING: Final = "(move|drag|push|shove|nudge|shift|put|place|slide|pull|bring|send|position)"
 _PLAYING: Final = "(play|spin|roll) [a (round|game|go) (of|on|with|at)]"
 _OPENING: Final = (
     "(open [up]|reopen|re-open|launch|start [up]|show [me]|(bring|pull) (up|back)|fetch"
     "|let me see|(i'd like|i want|i need) to see)"
 )
-_CLOSING: Final = (
-    "(close [down]|shut [down]|dismiss|hide|remove|quit|exit|kill|get rid of|put away)"
-)
+_CLOSING: Final = "(close [down]|shut [down]|dismiss|remove|quit|exit|kill|get rid of|put away)"
 _TO_FRONT: Final = (
     "((to|into) [the] (front|foreground)|forward|forwards|[right] on top [of (everything|all [the]"
     " [others]|the others)]|[up] in front [of (everything|the others)])"
@@ -184,6 +185,7 @@ _TO_BACK: Final = (
     "((to|into) [the] (back|background)|behind (everything|all [the] others|the (others|rest)))"
 )
 _TO_EDGE: Final = f"(to|into|at|in) [the|my] {EDGE} [of (the|my) (screen|canvas)]"
+_UNDOING: Final = "(undo|revert|reverse|take back|roll back)"
 _AS_BEFORE: Final = "[(where|how|as|the way) (it|they|that) (was|were|used to be) [before]]"
 _ONCE_MORE: Final = "(again|once more|one more time|another time)"
 
@@ -245,11 +247,13 @@ def _after(verbs: str, name: str, tails: tuple[Tail, ...]) -> Iterator[tuple[str
 
 _RULES: Final[tuple[tuple[str, Build], ...]] = (
     *((each, _fixed(name)) for name, templates in _FIXED.items() for each in templates),
-    ("(undo|revert|reverse|take back|roll back) turn <turn>", _undone),
-    ("(undo|revert|reverse|take back|roll back) [the] last (thing|one|change|command|step|action)",
-     _undone),
-    ("(undo|revert|reverse|take back|roll back) what (you|i) [just] did", _undone),
-    ("(undo|revert|reverse|take back|roll back) [<target>]", _undone),
+    (f"{_UNDOING} turn <turn>", _undone),
+    (f"{_UNDOING} [the] last (thing|one|change|command|step|action)", _undone),
+    (f"{_UNDOING} (what (you|i) [just] did|another [one]|one more|again)", _undone),
+    (f"{_UNDOING} [the] last (two|three|four|five) [things|changes|steps]", _fixed(UNDO_MANY)),
+    (f"{_UNDOING} (both [of them]|them [both]|everything|all [of (it|them)])", _fixed(UNDO_MANY)),
+    (f"{_UNDOING} [<target>]", _undone),
+    ("redo [it|that|the last (thing|one|change)]", _fixed(REDO)),
     (f"(take|roll|put|turn|change|move) [<target>] back [again] [to] {_AS_BEFORE}", _undone),
     (f"[do|repeat] [it|that|this|the same|same] {_ONCE_MORE}", _again),
     ("repeat [it|that|this]", _again),
@@ -268,7 +272,7 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
     ("(maximize|maximise|fullscreen|full screen) [<target>]", _fixed(FULL_SCREEN)),
     ("make [<target>] (full screen|fullscreen|as big as possible)", _fixed(FULL_SCREEN)),
-    ("(minimize|minimise|iconify) [<target>]", _fixed(MINIMISE)),
+    ("(minimize|minimise|iconify|hide) [<target>]", _fixed(MINIMISE)),
     ("(swap|exchange|switch) <target>", _fixed(SWAP)),
     (f"{_MOVING} [<target>] {_TO_EDGE}", _to_edge),
     *_after(_MOVING, MOVE, MOVES),
@@ -322,7 +326,7 @@ _STAKED_BARE: Final = re.compile(
 )
 _CORRECTION: Final = re.compile(
     r"(?:(?P<strong>no|nope|nah|not (?:that|this|it)(?: one| window)?|(?:the )?wrong (?:one|window)"
-    r"|i (?:meant|mean|said)|rather)|sorry|oops|whoops|wait|actually|hmm)(?![\w'])[ ,.;:!–—-]*",
+    r"|i (?:meant|mean|said)|rather)|sorry|oops|whoops|wait|actually)(?![\w'])[ ,.;:!–—-]*",
     _FLAGS,
 )
 _NOT_THAT: Final = r"(?:that(?: one)?|it|the [^,\"]+)"
@@ -338,18 +342,26 @@ _ALSO_BEFORE: Final = re.compile(
 _ALSO_AFTER: Final = re.compile(
     r"(?P<rest>.+?),? (?:too|also|as well)(?:,? (?:please|thanks|thank you))*", _FLAGS
 )
+_ASKING: Final = (
+    r"(?:can|could|would|will) you|i(?:'d| would) like you to|i(?:'d| would) like to(?! see)"
+    r"|i (?:want|need) to(?! see)|let's|go ahead and|just|kindly|please"
+)
+_FILLERS: Final = (
+    r"hey|hello|hi|ok|okay|beep|now|and|then|so|well|great|thanks|thank you|perfect|good|nice"
+    r"|lovely|cool|fine|sure|yes|yeah|hm+|oh|ah|uh|um|ugh|al+ ?right|right|by the way|anyway"
+)
 _POLITE: Final = re.compile(
-    r"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|please|hey|hello|hi|ok|okay|beep"
-    r"|now|and|then|(?:can|could|would|will) you|i(?:'d| would) like you to|just|go ahead and|let's"
-    r"|kindly|so|well|great|thanks|perfect|good|nice|yes|yeah),? )+",
+    rf"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|{_ASKING}"
+    rf"|(?:{_FILLERS})(?![\w'])(?! (?:way|one|click))),?(?:[.!…]+(?= ))? )+",
     _FLAGS,
 )
 _THANKS: Final = re.compile(
-    r"(?:,? (?:please|for me|thanks|thank you|beep|right now|now|(?:would|will|can) you|too|also"
-    r"|as well))+\Z",
+    r"(?:[,.!]* (?:please|for me|thanks|thank you|beep|right now|now|then|(?:would|will|can) you"
+    r"|too|also|as well))+\Z",
     _FLAGS,
 )
 _THANKS_MAX: Final = 40  # characters
+_REMARK: Final = re.compile(r"[^\"]*[.!;:,–—] ", _FLAGS)
 _AGAIN_AFTER: Final = re.compile(r" (?:again|once more)\Z", _FLAGS)
 
 
@@ -358,7 +370,13 @@ def parse(text: str) -> Command | None:
     plain = tidy(text)
     if _INSTEAD_AFTER.search(plain, max(0, len(plain) - 80)):
         return _correction(plain)
-    return _whole(plain) or _correction(plain) or _addition(text) or _fragment(plain)
+    return (
+        _whole(plain)
+        or _correction(plain)
+        or _addition(text)
+        or _fragment(plain)
+        or _after_a_remark(plain)
+    )
 
 
 def _whole(plain: str) -> Command | None:
@@ -395,6 +413,12 @@ def _addition(text: str) -> Command | None:
     if found is None or _fragment(tidy(found["rest"])):
         return None
     return Command(ALSO, tidy(found["rest"]))
+
+
+def _after_a_remark(plain: str) -> Command | None:
+    """ "Enough of that. Close it": what the last sentence says."""
+    found = _REMARK.match(plain)
+    return _whole(tidy(plain[found.end() :])) if found else None
 
 
 def _fragment(plain: str) -> Command | None:

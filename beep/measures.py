@@ -27,7 +27,8 @@ _WAYS: Final = "(?:left|right|up|down|higher|lower)(?:wards?)?"
 SLOTS: Final[dict[str, str]] = {
     "target": "(?P<target>.+?) ",
     "by": f"(?:by )?(?P<by>{_WHOLE}){_PIXELS} ",
-    "direction": f"(?P<direction>{_WAYS}) ",
+    # Not the side in "the one on the left".
+    "direction": f"(?<!on the )(?<!at the )(?<!in the )(?P<direction>{_WAYS}) ",
     "second": f"(?P<second>{_WAYS}) ",
     "place": (
         rf"\(?(?:x ?=? ?)?(?P<x>{_SIGNED})(?: ?, ?| )(?:y ?=? ?)?(?P<y>{_SIGNED})\)?{_PIXELS} "
@@ -147,7 +148,7 @@ class Tail(NamedTuple):
 
 
 _TO_THE: Final = "[to the|towards the|toward the]"
-_WAY: Final = f"{_TO_THE} <direction> [[and] {_TO_THE} <second>]"
+_WAY: Final = f"{_TO_THE} <direction> [and {_TO_THE} <second>]"
 EDGE: Final = "(<vertical>|<horizontal>) [corner|edge|border|side]"
 MOVES: Final = (
     Tail(f"[<degree>] [<by>] {_WAY} [side] [<degree2>]", _stepped),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from aevon.intents import PLAIN, WHICH_ONE, quoted
+from aevon.intents import DO_YOU_MEAN, PLAIN, WHICH_ONE, quoted
 
 _UNDERSTOOD: Final = "Understood: "
 _INSTEAD: Final = re.compile(r"instead of turn ([0-9]{1,18}), ")
@@ -46,6 +46,14 @@ def read_enumeration(text: str) -> tuple[str, ...]:
         following = re.compile(rf"[,;]?\s*\b{len(names) + 1}\. ").match(text, item.end())
         start = following.end() if following else None
     return tuple(names)
+
+
+def read_listed(text: str) -> tuple[str, ...]:
+    """The names of the first list, or the one that a question offers."""
+    offered = re.search(rf"{DO_YOU_MEAN} ({QUOTED}|{PLAIN})\?\Z", text)
+    if offered is None:
+        return read_enumeration(text)
+    return (unquoted(offered[1]) if offered[1].startswith('"') else offered[1],)
 
 
 def what_with(name: str) -> str:
@@ -98,8 +106,8 @@ def answer_of(response: str) -> str:
 def asks_which(response: str) -> bool:
     """Whether the response ends by asking which one was meant."""
     tail = re.sub(QUOTED, "", answer_of(response))
-    asked = WHICH_ONE in tail and tail.rstrip().endswith(("?", "Please say its name."))
-    return asked or tail == INSTEAD_WHAT
+    asked = (WHICH_ONE in tail or DO_YOU_MEAN in tail) and tail.rstrip().endswith("?")
+    return asked or tail == INSTEAD_WHAT or tail.endswith(f"{WHICH_ONE}? Please say its name.")
 
 
 def left_open(response: str) -> tuple[str, tuple[str, ...]] | None:

@@ -75,6 +75,7 @@ _TEMPLATES: Final[tuple[tuple[Kind, tuple[str, ...]], ...]] = (
         (
             f"<both> {_OF_THEM}",
             "[all] [of] (them|these|those) [two|three|ones|windows|apps]",
+            "(them|these|those) <both>",
             f"all (two|three|four|five) {_OF_THEM}",
         ),
     ),

@@ -16,7 +16,7 @@ from beep.phrases import (
     asks_which,
     left_open,
     read_echo,
-    read_enumeration,
+    read_listed,
     unquoted,
     was_done,
 )
@@ -42,7 +42,7 @@ class Told:
     `intent` is `NOTHING` where none was understood.
     `subject` are the names it acted on, or asked something about; `listed` the list that it showed.
     `asks`: it ended by asking which of them; `lacks`: what it asked for instead, and about which
-    names. `taken_back`: a later turn has undone it.
+    names. `takes_back` is the turn that it undid, `taken_back`: a later turn has undone it.
     """
 
     seq: int
@@ -53,7 +53,7 @@ class Told:
     listed: Names = ()
     asks: bool = False
     lacks: tuple[str, Names] | None = None
-    instead_of: int | None = None
+    takes_back: int | None = None
     taken_back: bool = False
 
     @property
@@ -74,22 +74,17 @@ class Told:
 
 def read(history: Sequence[Turn]) -> tuple[Told, ...]:
     """The last turns, newest first, each with whether it still stands."""
-    told: list[Told] = []  # oldest first
+    told: dict[int, Told] = {}  # oldest first
     for turn in reversed(history[:WINDOW]):
         each = _told(turn)
-        undone = _undone_by(each)
-        told = [replace(t, taken_back=t.taken_back or t.seq == undone) for t in told]
-        if each.kind == UNDO and each.done:
-            each = replace(each, subject=next((t.subject for t in told if t.seq == undone), ()))
-        told.append(each)
-    return tuple(reversed(told))
-
-
-def _undone_by(told: Told) -> int | None:
-    if told.instead_of is not None or told.kind != UNDO or not told.done:
-        return told.instead_of
-    turn = told.intent.arguments["turn"]
-    return turn if isinstance(turn, int) else None
+        undone = told.get(each.takes_back or 0)
+        if undone:
+            told[undone.seq] = replace(undone, taken_back=True)
+        if undone and undone.takes_back in told:  # what an undone undoing had undone
+            told[undone.takes_back] = replace(told[undone.takes_back], taken_back=False)
+        is_undo = each.kind == UNDO and each.done
+        told[each.seq] = replace(each, subject=undone.subject) if undone and is_undo else each
+    return tuple(reversed(told.values()))
 
 
 def _told(turn: Turn) -> Told:
@@ -97,6 +92,7 @@ def _told(turn: Turn) -> Told:
     text = turn.command if echo is None else echo
     answer, intent = answer_of(turn.response), literal_intent(text) or NOTHING
     done, lacks = was_done(turn.response), left_open(answer)
+    undone = intent.arguments["turn"] if intent.name == UNDO and done else instead_of
     named = intent.names if done else ()
     return Told(
         seq=turn.seq,
@@ -104,10 +100,10 @@ def _told(turn: Turn) -> Told:
         intent=intent,
         done=done,
         subject=lacks[1] if lacks else named,
-        listed=read_enumeration(answer),
+        listed=read_listed(answer),
         asks=asks_which(turn.response),
         lacks=lacks,
-        instead_of=instead_of,
+        takes_back=undone if isinstance(undone, int) else None,
     )
 
 

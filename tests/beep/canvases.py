@@ -18,10 +18,18 @@ def canvas(*titles: str) -> Canvas:
 
 
 def _window(title: str, number: int) -> Window:
-    slug = title.lower().replace(" ", "-")
+    slug = title.lower().replace(" ", "-") or "app"
     side = 200 + 10 * number
     return Window(
-        title, slug, title, slug, x=400 * number, y=40, width=side, height=side, z_index=number
+        title or slug,
+        slug,
+        title,
+        slug,
+        x=400 * number,
+        y=40,
+        width=side,
+        height=side,
+        z_index=number,
     )
 
 

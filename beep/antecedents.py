@@ -1,0 +1,265 @@
+"""What a phrase of a command points to: its antecedent among the turns, or a window. Pure."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aevon.intents import Window
+from beep.grammar import OPEN, PLAY
+from beep.phrases import QUOTED, unquoted
+from beep.references import Kind, Pointer, description, point
+from beep.resolution import Why
+from beep.scene import Mention, Names, Scene, folded, has_words, once, same
+from beep.story import bare_name, parts
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Names that a phrase points to, why, and the turn that says so; or none, and the candidates.
+
+    `why` None: it was called by its name. `missing`: the name of what is not there. `is_new`: what
+    would be opened has never been there.
+    """
+
+    names: Names = ()
+    why: Why | None = None
+    seq: int | None = None
+    candidates: Names = ()
+    missing: str = ""
+    is_new: bool = False
+
+
+_NEVER_NAMES: Final = ("it", "this", "them", "other")
+# By side: what to compare, and whether the highest is meant.
+_MEASURES: Final[Mapping[str, tuple[Callable[[Window], float], bool]]] = {
+    "left": (lambda w: w.x, False),
+    "right": (lambda w: w.x, True),
+    "top": (lambda w: w.y, False),
+    "bottom": (lambda w: w.y, True),
+    "biggest": (lambda w: w.width * w.height, True),
+    "smallest": (lambda w: w.width * w.height, False),
+    "widest": (lambda w: w.width, True),
+    "narrowest": (lambda w: w.width, False),
+    "tallest": (lambda w: w.height, True),
+    "shortest": (lambda w: w.height, False),
+    "front": (lambda w: w.z_index, True),
+    "back": (lambda w: w.z_index, False),
+}
+
+
+def find(scene: Scene, phrase: str) -> Found:
+    """What a phrase means on the scene: what it points to, else what has that name."""
+    pointer = point(phrase)
+    if pointer is None:
+        return _named(scene, phrase)
+    found = _pointed(scene, pointer)
+    if found.names or pointer.kind in _NEVER_NAMES:
+        return found
+    # Nothing has been listed that "2" could count: then it is a title, if there is one.
+    named = _exactly(scene, phrase)
+    return Found(named) if len(named) == 1 else found
+
+
+def _pointed(scene: Scene, pointer: Pointer) -> Found:
+    finders: Mapping[Kind, Callable[[], Found]] = {
+        "it": lambda: _it(scene, focus=False),
+        "this": lambda: _it(scene, focus=True),
+        "them": lambda: _them(scene, pointer),
+        "all": lambda: _all(scene, pointer),
+        "other": lambda: _other(scene, pointer.words),
+        "ordinal": lambda: _nth(scene, pointer),
+        "place": lambda: _by_place(scene, pointer),
+        "done": lambda: _done_to(scene, pointer),
+    }
+    return finders[pointer.kind]()
+
+
+def _it(scene: Scene, *, focus: bool) -> Found:
+    mentions = scene.mentions
+    if scene.among is not None:  # an answer: what was spoken of before the question
+        mentions = [m for m in mentions[1:] if set(m.names) <= set(scene.among)]
+    if mentions:
+        return _settled(mentions[0].names, "pronoun", mentions[0].seq)
+    if scene.among is not None:
+        return _settled(scene.among, "pronoun", None)
+    if scene.verb in (OPEN, PLAY):
+        return Found(candidates=scene.known)
+    windows = scene.open_windows
+    if windows and (focus or (len(windows) == 1 and not scene.something_has_gone)):
+        return Found(windows[:1], "focus")
+    return Found(candidates=windows)
+
+
+def _them(scene: Scene, pointer: Pointer) -> Found:
+    if scene.among is not None:
+        return Found(scene.among, "set", scene.story[0].seq)
+    newest = next(iter(scene.mentions), None)
+    if newest and len(newest.names) > 1 and not (pointer.both and len(newest.names) > 2):
+        return Found(newest.names, "set", newest.seq)
+    known = scene.known[::-1]  # in the order in which they were named
+    if len(known) == 2 and newest:
+        return Found(known, "set", newest.seq)
+    return Found(candidates=known or scene.everything)
+
+
+def _all(scene: Scene, pointer: Pointer) -> Found:
+    left_out: Names = ()
+    if pointer.without:
+        excepted = [_one_left_out(scene, part) for part in parts(pointer.without)]
+        if not all(found.names for found in excepted):
+            return next(found for found in excepted if not found.names)
+        left_out = tuple(name for found in excepted for name in found.names)
+    elif pointer.others:
+        newest = next(iter(scene.mentions), None)
+        if newest is None:
+            return Found(candidates=scene.everything)
+        left_out = newest.names
+    return Found(tuple(n for n in scene.everything if n not in left_out), "set")
+
+
+def _one_left_out(scene: Scene, phrase: str) -> Found:
+    pointer = point(phrase)  # all but all but all but …
+    return _missing(scene, phrase) if pointer and pointer.kind == "all" else find(scene, phrase)
+
+
+def _nth(scene: Scene, pointer: Pointer) -> Found:
+    shown = Mention(scene.among, scene.story[0].seq) if scene.among is not None else scene.shown
+    if shown is None:
+        return Found(candidates=scene.everything)
+    names = shown.names
+    if pointer.words:
+        names = tuple(name for name in names if has_words(name, pointer.words))
+    position = len(names) if pointer.position == -1 else pointer.position
+    if not 1 <= position <= len(names):
+        return Found(candidates=scene.fit_of(shown.names))
+    fit = scene.fit(names[position - 1])
+    if len(fit) == 1:
+        return Found(fit, "ordinal", shown.seq)
+    return Found(candidates=fit or scene.fit_of(shown.names))
+
+
+def _by_place(scene: Scene, pointer: Pointer) -> Found:
+    pool = [w for w in scene.canvas.windows if w.name not in scene.wrong]
+    if scene.among is not None:
+        pool = [w for w in pool if w.name in scene.among]
+    if pointer.words:
+        described = {*scene.described(pointer.words)}
+        pool = [w for w in pool if w.name in described]
+    if not pool or scene.verb == PLAY:
+        return Found(candidates=scene.everything)
+    if pointer.side == "middle":
+        in_a_row = sorted(pool, key=lambda w: w.x)
+        middle = in_a_row[len(pool) // 2 : len(pool) // 2 + len(pool) % 2]
+        return _settled(tuple(w.name for w in middle or pool), "attribute", None)
+    measure, highest = _MEASURES[pointer.side]
+    best = (max if highest else min)(map(measure, pool))
+    return _settled(tuple(w.name for w in pool if measure(w) == best), "attribute", None)
+
+
+def _done_to(scene: Scene, pointer: Pointer) -> Found:
+    """What the newest turn of this kind did it to, if that is fit."""
+    for told in scene.story:
+        if told.subject and not told.taken_back and pointer.verb in ("", told.kind):
+            fit = scene.fit_of(told.subject)
+            if not fit:
+                return Found(candidates=scene.everything)
+            return _settled(fit, "attribute", told.seq)
+    return Found(candidates=scene.everything)
+
+
+def _other(scene: Scene, words: str) -> Found:
+    """The one that is left beside the newest that was spoken of, or beside `scene.wrong`."""
+    spoken = next((told for told in scene.story if told.subject), None)
+    beside = scene.wrong or (spoken.subject if spoken else ())
+    taken = {folded(name) for name in beside}
+    for pool in _pools(scene, words) if beside else ():
+        if rest := tuple(name for name in pool if folded(name) not in taken):
+            return _settled(rest, "other", spoken.seq if spoken else None)
+    return Found(candidates=tuple(n for n in scene.everything if folded(n) not in taken))
+
+
+def _pools(scene: Scene, words: str) -> Iterable[Names]:
+    if scene.among is not None:
+        yield scene.among
+        return
+    if words:
+        yield scene.described(words)
+        return
+    lists = (scene.fitting(t.listed, t) for t in scene.story if t.listed)
+    yield next(filter(None, lists), ())
+    if scene.wrong:
+        yield once(like for name in scene.wrong for like in scene.alike(name))
+    yield scene.known
+    if len(scene.everything) <= 2:
+        yield scene.everything
+
+
+def _named(scene: Scene, phrase: str) -> Found:
+    if re.fullmatch(QUOTED, phrase):
+        name = unquoted(phrase)
+        return _known_as(scene, name) if name else Found(candidates=scene.everything)
+    if '"' in phrase:
+        return _missing(scene, phrase)
+    bare = bare_name(phrase)
+    for name in filter(None, (phrase, bare)):
+        if found := _exactly(scene, name):
+            return _chosen(scene, found)
+    words, described = description(phrase)
+    if scene.verb == OPEN and scene.among is None:
+        return _to_open(scene, bare, words, described=described)
+    found = tuple(n for n in scene.described(words) if n not in scene.wrong)
+    if scene.among is not None:
+        found = tuple(n for n in scene.among if n in found or has_words(n, words))
+    if found:
+        return _chosen(scene, found, why="attribute")
+    return _missing(scene, bare or phrase)
+
+
+def _known_as(scene: Scene, name: str) -> Found:
+    fit = _exactly(scene, name) or (scene.fit(name) if scene.among is None else ())
+    return _chosen(scene, fit) if fit else _missing(scene, name)
+
+
+def _exactly(scene: Scene, name: str) -> Names:
+    """What has this very name."""
+    if scene.among is not None and (offered := same(name, scene.among)):
+        return offered
+    if scene.verb == OPEN and not scene.is_open(name):
+        return same(name, scene.openable)
+    return tuple(each for each in scene.fit(name) if each not in scene.wrong)
+
+
+def _to_open(scene: Scene, name: str, words: str, *, described: bool) -> Found:
+    """What can be opened, is open or was closed, by its words; else a name that is new, where it is
+    one."""
+    openable = tuple(n for n in scene.openable if has_words(n, words))
+    if len(openable) == 1:
+        return Found(openable, "attribute")
+    if described:
+        spoken = tuple(n for n in scene.known if has_words(n, words))
+        found = once((*scene.described(words), *spoken))
+        if found or openable:
+            return _chosen(scene, found or openable, why="attribute")
+    return Found((name,), is_new=True) if name else Found()
+
+
+def _chosen(scene: Scene, names: Names, why: Why | None = None) -> Found:
+    """The one of several that the newest turn spoke of; a question if it spoke of more."""
+    if len(names) == 1:
+        return Found(names, why)
+    for mention in scene.mentions:
+        spoken = tuple(name for name in names if name in mention.names)
+        if len(spoken) == 1:
+            return Found(spoken, "attribute", mention.seq)
+        if spoken:
+            break
+    return Found(candidates=names)
+
+
+def _missing(scene: Scene, name: str) -> Found:
+    return Found(candidates=scene.everything, missing=name)
+
+
+def _settled(names: Names, why: Why, seq: int | None) -> Found:
+    return Found(names, why, seq) if len(names) == 1 else Found(candidates=names)

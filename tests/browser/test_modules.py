@@ -115,3 +115,21 @@ def test_only_what_a_browser_lets_outlive_its_page_is_sent_that_way(call):
     """Counted in bytes on the wire: a page of emoji has twice as many as JavaScript's letters."""
     assert call("api", "canOutlive", {"text": "a" * 50_000}) is True
     assert call("api", "canOutlive", {"text": "\N{AMPHORA}" * 16_000}) is False
+
+
+def test_a_response_is_read_as_beep_wrote_it(call):
+    """The echo apart from the answer, the names of a question; what only looks so is text."""
+    assert call("turns", "parted", 'Understood: move "A. b" by 100, 0.\nMoved it.\nThere.') == {
+        "understood": 'move "A. b" by 100, 0',
+        "answer": "Moved it.\nThere.",
+    }
+    corrected = 'Understood: instead of turn 12, close "Notes".\nClosed Notes.'
+    assert call("turns", "parted", corrected)["understood"] == 'instead, close "Notes"'
+    plain = "Opened Notes.\nUnderstood: nothing."
+    assert call("turns", "parted", plain) == {"understood": "", "answer": plain}
+    names = ["Notes", "A, b (c)", 'say "1. x"', "Caesar's"]
+    listed = '1. Notes (in front), 2. "A, b (c)", 3. "say \\u00221. x\\u0022", 4. Caesar\'s'
+    assert call("turns", "offered", f"Which one do you mean: {listed}?") == names
+    assert call("turns", "offered", f"Open: {listed}.") == []
+    assert [json.loads(call("turns", "named", name)) for name in names] == names
+    assert all(call("turns", "named", name).count('"') == 2 for name in names)

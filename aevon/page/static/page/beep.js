@@ -3,6 +3,8 @@
 import { announce } from "./announce.js";
 import { detailOf, newKey, Unreachable } from "./api.js";
 import { byId, h, icon } from "./dom.js";
+import { Recall } from "./recall.js";
+import { meanings, named, offered, parted } from "./turns.js";
 
 const SHOWN = 5;
 const ATTEMPTS = 4;
@@ -18,7 +20,7 @@ export class Beep {
   #line = byId("beep-line");
   #panel = byId("turns");
   #turns = [];
-  #recalled = 0; // how many commands back the line shows; 0 is the one being written
+  #recall = new Recall();
   #waiting = false;
   #deeds = new AbortController(); // ends the listening for them
 
@@ -40,11 +42,16 @@ export class Beep {
     try {
       const answer = await this.#api.request("GET", "/beep/history/");
       // Somebody may have spoken already, while this was on its way.
-      if (answer.status === 200 && !this.#turns.length) this.#turns = answer.body.turns;
+      if (answer.status === 200 && !this.#turns.length) this.#remember(answer.body.turns);
     } catch {
       return; // they come with the next command; the status tells that nobody answers
     }
     this.#draw();
+  }
+
+  #remember(turns) {
+    this.#turns = turns;
+    this.#recall.learn(turns.map(({ command }) => command));
   }
 
   /**
@@ -93,21 +100,31 @@ export class Beep {
     this.#line.focus();
   }
 
-  async #submit(event) {
+  #submit(event) {
     event.preventDefault();
     const text = this.#line.value.trim();
     if (!text || this.#waiting) return;
+    this.#line.value = "";
+    this.#tell(text);
+  }
+
+  /** The answer to a question; what is being written stays in the line. */
+  #choose(name) {
+    this.#line.focus();
+    if (!this.#waiting) this.#tell(named(name));
+  }
+
+  async #tell(text) {
     this.#hush();
     this.#waiting = true;
-    this.#line.value = "";
-    this.#recalled = 0;
+    this.#recall.add(text);
     const turn = { command: text, response: "…" };
     this.#turns = [...this.#turns, turn].slice(-SHOWN);
     this.#open();
     await this.#answer(turn, text);
     this.#waiting = false;
     this.#draw();
-    announce(turn.response);
+    announce(parted(turn.response).answer);
     this.#done();
   }
 
@@ -124,7 +141,8 @@ export class Beep {
 
   #heard(turn, { response, resolved }) {
     turn.response = response;
-    // A phone goes to the sheet that was raised (sheets.js).
+    turn.references = resolved.references;
+    // The windows show what was done to them (windows.js, sheets.js).
     const told = { bubbles: true, detail: resolved.intent };
     this.#form.dispatchEvent(new CustomEvent("answered", told));
   }
@@ -144,18 +162,13 @@ export class Beep {
   }
 
   #key(event) {
-    if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+    const isPlain = !(event.altKey || event.ctrlKey || event.metaKey || event.isComposing);
+    if (isPlain && ["ArrowUp", "ArrowDown"].includes(event.key)) {
       event.preventDefault();
-      this.#recall(event.key === "ArrowUp" ? 1 : -1);
+      this.#line.value = this.#recall.step(event.key === "ArrowUp" ? 1 : -1, this.#line.value);
     } else if (event.key === "Escape") {
       this.#close();
     }
-  }
-
-  #recall(step) {
-    const back = Math.max(0, Math.min(this.#turns.length, this.#recalled + step));
-    this.#recalled = back;
-    this.#line.value = back ? this.#turns.at(-back).command : "";
   }
 
   #shortcut(event) {
@@ -172,8 +185,8 @@ export class Beep {
   }
 
   #open() {
+    this.#panel.hidden = false; // first: what is hidden cannot be scrolled to its end
     this.#draw();
-    this.#panel.hidden = false;
   }
 
   #close() {
@@ -181,15 +194,33 @@ export class Beep {
   }
 
   #draw() {
-    const turns = this.#turns.map(({ command, response }) =>
-      h("li", {}, h("p", { class: "said" }, command), h("p", { class: "answer" }, response)),
-    );
+    const turns = this.#turns.map((turn, place) => this.#turn(turn, place === this.#turns.length - 1));
     const tries = TRIES.map((text) => this.#suggestion(text));
     this.#panel.replaceChildren(
       turns.length ? h("ol", {}, ...turns) : h("p", { class: "quiet" }, "Nothing said yet."),
       h("div", { class: "tries" }, h("span", { class: "quiet" }, "Try"), ...tries),
     );
     this.#panel.scrollTop = this.#panel.scrollHeight;
+  }
+
+  #turn({ command, response, references = [] }, isNewest) {
+    const { understood, answer } = parted(response);
+    const quiet = [...meanings(references), understood].filter(Boolean);
+    const names = isNewest ? offered(answer) : [];
+    return h(
+      "li",
+      {},
+      h("p", { class: "said" }, command),
+      ...(quiet.length ? [h("p", { class: "understood" }, ...quiet.map((each) => h("span", {}, each)))] : []),
+      h("p", { class: "answer" }, answer),
+      ...(names.length ? [this.#choice(names)] : []),
+    );
+  }
+
+  /** Each candidate of the question that was just put. */
+  #choice(names) {
+    const choices = names.map((name) => button(name, () => this.#choose(name)));
+    return h("div", { class: "choice", role: "group", "aria-label": "Which one" }, ...choices);
   }
 }
 

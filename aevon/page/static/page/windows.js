@@ -10,6 +10,7 @@ import { inReadingOrder, opening, placing, raising, rectOf, stacked } from "./la
 import { closeMenuIn, toggle } from "./menu.js";
 import { Pointer } from "./pointer.js";
 import { Sheets } from "./sheets.js";
+import { Told } from "./told.js";
 
 const SETTLE_MS = 160;
 
@@ -23,6 +24,7 @@ export class Windows {
   #pointer = new Pointer(this);
   #keys = new Keys(this);
   #sheets;
+  #told = new Told();
   #drawing = false;
   #area = null; // while drawing: looked up in between, the page would be laid out each time
 
@@ -137,6 +139,7 @@ export class Windows {
     for (const [id, frame] of this.#frames) {
       frame.describe(this.titleOf(id), waiting.has(id));
       frame.root.classList.toggle("front", order.at(-1) === id);
+      this.#told.show(frame.root, id, apps[id], waiting.has(id) || this.#pointer.heldId === id);
       this.#place(frame, levels.get(id));
       this.#mount(frame, apps[id].type);
     }
@@ -187,6 +190,7 @@ export class Windows {
   #remove(id) {
     if (this.#pointer.heldId === id) this.#pointer.letGo();
     this.#unmount(id);
+    this.#told.forget(id, this.#frames.get(id).root);
     closeMenuIn(this.#frames.get(id).root);
     this.#frames.get(id).root.remove();
     this.#frames.delete(id);

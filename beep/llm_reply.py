@@ -99,7 +99,7 @@ class _Reading:
         self._told = [*self._asked, *(turn.response for turn in history)]
 
     def resolved(self, reply: Reply) -> ResolvedCommand:
-        references = tuple(map(self._reference, reply.references))
+        references = tuple(self._reference(each) for each in reply.references if each.names)
         if reply.intent is None:
             return self._question(reply.candidates, references)
         intent = self._intent(reply.intent, reply.arguments or Arguments())

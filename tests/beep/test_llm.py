@@ -131,7 +131,8 @@ def asks(intent: str, **arguments: Any) -> dict[str, Any]:
 
 def pointing(**reference: Any) -> dict[str, Any]:
     """The good reply with another reference."""
-    return CLOSE_IT | {"references": [{"phrase": "it", "names": [], "why": "set"} | reference]}
+    good = {"phrase": "it", "names": ["Notes"], "why": "set"}
+    return CLOSE_IT | {"references": [good | reference]}
 
 
 BAD: dict[str, tuple[str, Any]] = {
@@ -206,10 +207,12 @@ def test_what_may_be_is(
 
 def test_a_question_is_in_beeps_words(endpoint: Endpoint, model: LanguageModel) -> None:
     """The model gives the candidates: the next command can answer, and no text of it is shown."""
-    endpoint.says({"intent": None, "candidates": ["ledger", "Notes"]})
+    nothing = {"phrase": "it", "names": [], "why": "pronoun"}
+    endpoint.says({"intent": None, "candidates": ["ledger", "Notes"], "references": [nothing]})
     asked = model("close it", TURNS, CANVAS)
     assert asked.question == "Which one do you mean: 1. Ledger, 2. Notes?"
     assert asked.candidates == ("Ledger", "Notes")
+    assert asked.references == ()
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503, 307])

@@ -13,6 +13,7 @@ import msgspec
 
 from aevon.intents import which_one
 from beep.abilities import ABILITIES, OPEN, Arguments, Name, Seq
+from beep.context import CANDIDATES_MAX
 from beep.resolution import WINDOW, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 
 # What servers that hold a model to a schema know of JSON Schema; ranges are looked at here.
@@ -113,6 +114,8 @@ class _Reading:
         if not candidates:
             raise Useless("unsure")
         names = tuple(self._known(name) for name in candidates)
+        if len(names) > CANDIDATES_MAX:
+            names = ()
         return ResolvedCommand(None, references, which_one(names), names)
 
     def _intent(self, name: str, arguments: Arguments) -> Intent:

@@ -213,6 +213,10 @@ def test_a_question_is_in_beeps_words(endpoint: Endpoint, model: LanguageModel) 
     assert asked.question == "Which one do you mean: 1. Ledger, 2. Notes?"
     assert asked.candidates == ("Ledger", "Notes")
     assert asked.references == ()
+    many = [f"Page {number}" for number in range(10)]
+    endpoint.says({"intent": None, "candidates": many})
+    asked = model("close it", TURNS, Canvas(tuple(map(window, many))))
+    assert (asked.question, asked.candidates) == ("Which one do you mean? Please say its name.", ())
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 500, 503, 307])

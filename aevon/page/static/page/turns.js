@@ -3,6 +3,7 @@
 const UNDERSTOOD = /^Understood: (.*)\.(?:\n|$)/;
 const CORRECTING = /^instead of turn \d+, /;
 const QUESTION = /Which one do you mean: (.*)\?\s*$/s;
+const OFFER = /Do you mean ("[^"]*"|[^,;"()?]+)\?$/;
 // A name between marks, or one that ends where a list would go on; then a remark, perhaps.
 const ITEM = /\d+\. ("[^"]*"|[^,;"()]+)(?: \([^()]*\))?(?:[,;]\s*|$)/gy;
 
@@ -17,7 +18,8 @@ export function parted(response) {
 /** The names among which a response asks to choose. */
 export function offered(response) {
   const list = QUESTION.exec(response)?.[1] ?? "";
-  return [...list.matchAll(ITEM)].map(([, name]) => (name.startsWith('"') ? unquoted(name) : name));
+  const names = [...list.matchAll(ITEM), ...[OFFER.exec(response) ?? []]].map(([, name]) => name);
+  return names.filter(Boolean).map((name) => (name.startsWith('"') ? unquoted(name) : name));
 }
 
 /** A name as an answer that is nothing but a name, whatever it says. */

@@ -65,6 +65,7 @@ class Turn(models.Model):
 
     class Meta:
         ordering = ["conversation", "-seq"]
+        indexes = [models.Index(fields=["at"], name="turn_by_time")]
         constraints = [
             models.UniqueConstraint(fields=["conversation", "seq"], name="turn_seq_unique"),
             models.UniqueConstraint(

@@ -13,12 +13,10 @@ from beep.documents import TurnDocument
 from beep.models import Conversation, Turn
 
 LIMIT: Final = 5  # protocol 3.4
-NO_CONVERSATION: Final = -1
 
-# One statement is one snapshot: the epoch belongs to the turns beside it. The epoch of a user
-# without a conversation is none that a conversation can have.
+# One statement is one snapshot: the last number belongs to the turns beside it.
 _RECENT: Final = """
-SELECT wanted.user_id, COALESCE(c.forgotten_through, %s), t.seq, t.command, t.response, t.at
+SELECT wanted.user_id, COALESCE(c.last_seq, 0), t.seq, t.command, t.response, t.at
 FROM unnest(%s::bigint[]) AS wanted (user_id)
 LEFT JOIN beep_conversation c ON c.user_id = wanted.user_id
 LEFT JOIN LATERAL (
@@ -34,9 +32,9 @@ def recent(user_ids: Sequence[int]) -> dict[int, Recent[TurnDocument]]:
     """The last turns of every user asked for, newest first, in one query."""
     found: dict[int, Recent[TurnDocument]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_RECENT, [NO_CONVERSATION, list(user_ids), LIMIT])
-        for user_id, epoch, *turn in cursor.fetchall():
-            turns = found.setdefault(user_id, Recent(epoch, [])).elements
+        cursor.execute(_RECENT, [list(user_ids), LIMIT])
+        for user_id, last, *turn in cursor.fetchall():
+            turns = found.setdefault(user_id, Recent(last, [])).elements
             if turn[0] is not None:
                 turns.append(document(*turn))
     return found

@@ -37,6 +37,7 @@ from aevon.cache.resources import (
     forget_users,
     register,
 )
+from aevon.cache.together import Read, together
 from aevon.cache.write_behind import Contended, LockedRow, WriteBehind
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "ListResource",
     "LockedRow",
     "Projection",
+    "Read",
     "Recent",
     "UnknownKeyspace",
     "Version",
@@ -82,6 +84,7 @@ __all__ = [
     "rate_limit",
     "register",
     "rfc3339",
+    "together",
     "triggers",
     "write_behind",
     "write_through",

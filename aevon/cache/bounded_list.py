@@ -1,36 +1,64 @@
-"""A bounded list: the last few elements of a longer record, newest first (protocol 3.4)."""
+"""A bounded list: the last few elements of a longer record, newest first (protocol 3.4).
 
-from collections.abc import Callable, Iterator, Sequence
+The protocol (docs/design.md): a missing list is filled only by the holder of a lease that was left
+*before* PostgreSQL was read, and an element is put in front only of the one before it. So a list
+that is there lacks nothing up to its newest element, and nothing that was forgotten comes back.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from aevon.cache import codec, outbox
+from aevon.cache import codec, conf, outbox
 from aevon.cache.codec import CorruptValue
-from aevon.cache.connection import CacheError, CacheUnavailable, Script, WrongType, store
+from aevon.cache.connection import (
+    CacheError,
+    Life,
+    Script,
+    ScriptCall,
+    WrongType,
+    store,
+)
+from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
 from aevon.cache.metrics import LOADS, PUBLISHES
+from aevon.cache.together import Read, together
 
-MERGE: Final = Script("merge_list")
+APPEND: Final = Script("append_list")
+LEASE: Final = Script("lease_list")
+FILL: Final = Script("fill_list")
+OBSERVE: Final = Script("observe_list")
 
 E = TypeVar("E", bound=Any)
 
 
 @dataclass(frozen=True, slots=True)
 class Recent(Generic[E]):
-    """The last elements in PostgreSQL, newest first, and the epoch they belong to.
+    """The last elements in PostgreSQL, newest first, and the last `seq` that was ever given.
 
-    The epoch changes when the record is forgotten.
+    Without the element of that `seq` the list is not cached: it was deleted, and whoever recorded
+    it may be slow, and put it in front of the one before yet.
     """
 
-    epoch: int
+    last: int
     elements: list[E]
+
+    @property
+    def to_cache(self) -> list[bytes]:
+        """The elements as the list holds them; none where it may hold none."""
+        if not self.elements or self.elements[0].seq < self.last:
+            return []
+        return [codec.encode(element) for element in self.elements]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundedList(Generic[E]):
     """A list under `keyspace`: at most `limit` elements, each with a `seq` that rises by one.
 
-    `recent(user_ids)` gives the last elements of those users from PostgreSQL in one query.
+    `recent(user_ids)` gives the last elements of those users from PostgreSQL in one query. Of every
+    change of the record the outbox is told (`triggers.listed`).
     """
 
     keyspace: Keyspace
@@ -42,12 +70,10 @@ class BoundedList(Generic[E]):
     def __post_init__(self) -> None:
         registered(self.keyspace)
 
-    def merge(self, user_id: int, elements: Sequence[E], *, only_if_next: bool) -> Any:
-        """The script call that merges `elements` (see lua/merge_list.lua)."""
+    def ttl_ms(self) -> int:
+        """How long a list lives after its last element."""
         assert self.keyspace.ttl_ms is not None  # noqa: S101  lists have a lifetime
-        pairs = [part for element in elements for part in (element.seq, codec.encode(element))]
-        key, ttl_ms = self.keyspace.key(user_id), self.keyspace.ttl_ms()
-        return MERGE.on(key, self.limit, ttl_ms, int(only_if_next), *pairs)
+        return self.keyspace.ttl_ms()
 
     def count(self, result: str) -> None:
         """Count a load's result."""
@@ -60,33 +86,45 @@ def read(blist: BoundedList[E], user_id: int) -> list[E]:
     An empty list is a miss: it and a corrupt one are rebuilt from PostgreSQL. Cache away: from
     PostgreSQL.
     """
+    return together(reading(blist, user_id))[0]
+
+
+def reading(blist: BoundedList[E], user_id: int) -> Read[list[E]]:
+    """What `read` does, to be read `together` with other things."""
+    command = ("LRANGE", blist.keyspace.key(user_id), 0, -1)
+    return Read(command, partial(_answered, blist, user_id), partial(_away, blist, user_id))
+
+
+def _answered(blist: BoundedList[E], user_id: int, reply: Any, _: Life) -> list[E]:
     try:
-        raws = store().command("LRANGE", blist.keyspace.key(user_id), 0, -1)
-        if raws:
-            elements = [decode_element(blist, raw) for raw in raws]
-            _require_order(blist, elements)
-            blist.count("hit")
-            return elements
-        blist.count("miss")
-    except (CorruptValue, WrongType):
+        elements = understand(blist, reply)
+    except CorruptValue:
         blist.count("corrupt")
-        # Or the merge would keep what has a `seq` and is no element.
-        forget(blist, [user_id])
-    except CacheUnavailable:
-        blist.count("away")
-        return blist.recent([user_id])[user_id].elements
-    return rebuild(blist, [user_id])[user_id]
+        return rebuild(blist, [user_id], corrupt=True)[user_id]
+    blist.count("hit" if elements else "miss")
+    return elements or rebuild(blist, [user_id])[user_id]
 
 
-def _require_order(blist: BoundedList[E], elements: list[E]) -> None:
-    """Newest first, each once, no more than the limit; raises `CorruptValue`."""
+def _away(blist: BoundedList[E], user_id: int) -> list[E]:
+    blist.count("away")
+    return blist.recent([user_id])[user_id].elements
+
+
+def understand(blist: BoundedList[E], reply: Any) -> list[E]:
+    """The elements that a key holds, none for a missing list or one that is about to be filled;
+    raises `CorruptValue`."""
+    if isinstance(reply, WrongType):
+        raise CorruptValue(str(reply))
+    if len(reply) == 1 and "_lease" in (codec.members_of_the_layer(reply[0]) or ()):
+        return []
+    elements = [_decoded(blist, raw) for raw in reply]
     numbers = [element.seq for element in elements]
     if numbers != sorted(set(numbers), reverse=True) or len(numbers) > blist.limit:
         raise CorruptValue("The list is out of order or too long.")
+    return elements
 
 
-def decode_element(blist: BoundedList[E], raw: bytes) -> E:
-    """One element; raises `CorruptValue`."""
+def _decoded(blist: BoundedList[E], raw: bytes) -> E:
     value = codec.decode(raw, blist.element)
     if value is codec.MISS:
         raise CorruptValue("An element without content.")
@@ -94,59 +132,115 @@ def decode_element(blist: BoundedList[E], raw: bytes) -> E:
 
 
 def push(blist: BoundedList[E], user_id: int, element: E) -> str:
-    """Put a recorded element in: `stored`, `rebuilt` or `away`. One round trip.
+    """Put a recorded element in: `stored`, `rebuilt`, `full` or `away`. One round trip.
 
     A list that is missing, or whose newest element is not the one before, is rebuilt from
-    PostgreSQL. Never raises for the cache's sake: the outbox makes the list follow.
+    PostgreSQL: one query and one round trip more. Never raises for the cache's sake: the outbox
+    makes the list follow.
     """
+    lease = _new_lease()
+    key, text = blist.keyspace.key(user_id), codec.encode(element)
+    call = APPEND.on(key, blist.limit, blist.ttl_ms(), element.seq, text, lease, _lease_ms())
     try:
-        call = blist.merge(user_id, [element], only_if_next=True)
         result = store().script(call, idempotent=True).decode()
-        if result == "missing":
-            rebuild(blist, [user_id])
-            result = "rebuilt"
     except CacheError:
         outbox.add(blist.keyspace, [user_id])
         result = "away"
+    if result == "leased":
+        _fill(blist, {user_id: lease}, blist.recent([user_id]))
+        result = "rebuilt"
     PUBLISHES.labels(blist.keyspace.name, result).inc()
     return str(result)
 
 
-def rebuild(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, list[E]]:
-    """Lists from PostgreSQL, merged into the cache where it answers: one query, one round trip.
+def rebuild(
+    blist: BoundedList[E], user_ids: Sequence[int], *, corrupt: bool = False
+) -> dict[int, list[E]]:
+    """Lists from PostgreSQL, put into the cache where they are missing and nobody else is about to:
+    one query, two round trips. A `corrupt` one is replaced.
 
-    A second query finds out from whose record something was forgotten or deleted meanwhile: their
-    lists are removed again, so that nothing of it comes back.
+    Inside a transaction nothing is put in: what it reads may yet be rolled back.
     """
-    before = blist.recent(user_ids)
+    leases = {} if in_transaction() else _leased(blist, user_ids, corrupt=corrupt)
+    found = blist.recent(user_ids)
+    _fill(blist, leases, found)
+    return {user_id: recent.elements for user_id, recent in found.items()}
+
+
+def _new_lease() -> bytes:
+    return codec.encode({"_lease": secrets.token_hex(8)})
+
+
+def _lease_ms() -> int:
+    return int(conf.current().lease_seconds * 1000)
+
+
+def _leased(blist: BoundedList[E], user_ids: Sequence[int], *, corrupt: bool) -> dict[int, bytes]:
+    """Leases on the lists that are missing; none while the cache is away."""
+    texts = {user_id: _new_lease() for user_id in user_ids}
     calls = [
-        blist.merge(user_id, recent.elements, only_if_next=False)
-        for user_id, recent in before.items()
-        if recent.elements
+        LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), int(corrupt))
+        for user_id, text in texts.items()
     ]
-    try:
-        store().pipeline(calls, idempotent=True)
-        if calls:
-            after = blist.recent(user_ids)
-            shrunk = [u for u in user_ids if _shrunk(before[u], after[u], blist.limit)]
-            store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in shrunk])
-    except CacheError:
-        outbox.add(blist.keyspace, user_ids)
-    return {user_id: recent.elements for user_id, recent in before.items()}
+    replies = attempt(lambda: store().pipeline(calls, idempotent=True), away=[0] * len(calls))
+    pairs = zip(texts.items(), replies, strict=True)
+    return {user_id: text for (user_id, text), reply in pairs if reply == 1}
 
 
-def _shrunk(before: Recent[E], after: Recent[E], limit: int) -> bool:
-    """Whether an element was taken out of the record; newer ones that push it out do not count."""
-    left = {element.seq for element in after.elements}
-    oldest = min(left) if len(left) == limit else 0
-    taken = any(each.seq > oldest and each.seq not in left for each in before.elements)
-    return taken or before.epoch != after.epoch
+def _fill(
+    blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
+) -> None:
+    """Turn leases into the elements that were read since they were left."""
+    calls: list[ScriptCall] = [
+        FILL.on(blist.keyspace.key(user_id), lease, blist.ttl_ms(), *found[user_id].to_cache)
+        for user_id, lease in leases.items()
+    ]
+    attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
+
+
+def observe(blist: BoundedList[E], versions: Mapping[int, int | None]) -> None:
+    """Make lists follow elements that were recorded, up to this `seq`; None: whatever has happened
+    to the record. A list that is right already stays. Raises `CacheUnavailable`.
+
+    One round trip; where a list has to be compared with PostgreSQL one query and one or two more.
+    """
+    recorded = {user_id: seq for user_id, seq in versions.items() if seq is not None}
+    calls = [OBSERVE.on(blist.keyspace.key(u), seq) for u, seq in recorded.items()]
+    store().pipeline(calls, idempotent=True)
+    _compare(blist, [user_id for user_id in versions if user_id not in recorded])
+
+
+def _compare(blist: BoundedList[E], user_ids: Sequence[int]) -> None:
+    """Remove lists, and leases, that are not what PostgreSQL has. They are read first: what comes
+    into them afterwards was read of PostgreSQL later still, or is noted by itself."""
+    if not user_ids:
+        return
+    held = held_by(blist, user_ids)
+    found = blist.recent(user_ids)
+    _remove(blist, [u for u in user_ids if held[u] != [] and held[u] != found[u].to_cache])
+
+
+def held_by(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, Any]:
+    """What the users' keys hold, a `WrongType` for what is no list: one round trip; raises
+    `CacheUnavailable`."""
+    calls = [("LRANGE", blist.keyspace.key(user_id), 0, -1) for user_id in user_ids]
+    replies = store().answers(calls, idempotent=True).replies
+    for reply in replies:
+        if isinstance(reply, CacheError) and not isinstance(reply, WrongType):
+            raise reply
+    return dict(zip(user_ids, replies, strict=True))
+
+
+def _remove(blist: BoundedList[Any], user_ids: Iterable[int]) -> None:
+    keys = [blist.keyspace.key(user_id) for user_id in user_ids]
+    store().pipeline([("UNLINK", key) for key in keys], idempotent=True)
 
 
 def forget(blist: BoundedList[E], user_ids: Sequence[int]) -> str:
-    """Remove the lists, after the record has been forgotten in PostgreSQL: `dropped`, `away`."""
+    """Remove the lists, and leases on them, after something has been forgotten in PostgreSQL:
+    `dropped`, `away`."""
     try:
-        store().pipeline([("UNLINK", blist.keyspace.key(u)) for u in user_ids], idempotent=True)
+        _remove(blist, user_ids)
     except CacheError:
         outbox.add(blist.keyspace, user_ids)
         return "away"

@@ -234,19 +234,33 @@ class Store:
         A script that the server does not know is sent whole in a second round trip; the other
         commands have been done by then, so commands of one pipeline may not rely on order.
         """
-        try:
-            try:
-                exchange = self._exchange(commands, telling)
-            except redis.ConnectionError as error:
-                if not idempotent or not _broke(error):
-                    raise
-                exchange = self._exchange(commands, telling)
-        except redis.RedisError as error:
-            raise self._translated(error) from error
+        exchange = self._replies(commands, idempotent, telling)
         for reply in exchange.replies:
             if isinstance(reply, redis.RedisError):
                 raise self._translated(reply) from reply
         return exchange
+
+    def answers(self, commands: Sequence[Command], *, idempotent: bool = False) -> Exchange:
+        """As `exchange`; where a command was refused its `CacheError` stands for the reply."""
+        replies, life = self._replies(commands, idempotent, telling=False)
+        return Exchange(
+            [
+                self._translated(each) if isinstance(each, redis.RedisError) else each
+                for each in replies
+            ],
+            life,
+        )
+
+    def _replies(self, commands: Sequence[Command], idempotent: bool, telling: bool) -> Exchange:
+        try:
+            try:
+                return self._exchange(commands, telling)
+            except redis.ConnectionError as error:
+                if not idempotent or not _broke(error):
+                    raise
+                return self._exchange(commands, telling)
+        except redis.RedisError as error:
+            raise self._translated(error) from error
 
     def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""

@@ -10,7 +10,7 @@ Everything that is obtained from the server, a lease or a mark, carries the life
 gave it; what is put in by right of it is stamped with that life.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -19,8 +19,10 @@ from aevon.cache.codec import MISS, CorruptValue
 from aevon.cache.connection import CacheUnavailable, Life, WrongType, store
 from aevon.cache.metrics import LOADS
 from aevon.cache.projection import Gone, Projection
+from aevon.cache.together import Read, together
 
 D = TypeVar("D", bound=Any)
+T = TypeVar("T")
 
 Kind = Literal["empty", "lease", "fence", "outlived", "corrupt", "foreign type"]
 
@@ -99,15 +101,21 @@ def peek(projection: Projection[D], user_id: int) -> Any:
 
 def look(projection: Projection[D], user_id: int) -> tuple[Any, bytes]:
     """As `peek`, and the bytes."""
-    try:
-        (raw,), life = store().exchange(
-            [("GET", projection.keyspace.key(user_id))], idempotent=True
-        )
-    except WrongType:
-        return FOREIGN_TYPE, b""
-    except CacheUnavailable:
-        return None, b""
-    return understand(projection, user_id, raw, life), raw or b""
+    read = reading(projection, user_id, lambda value, raw: (value, raw))
+    return together(read)[0]
+
+
+def reading(projection: Projection[D], user_id: int, found: Callable[[Any, bytes], T]) -> Read[T]:
+    """The read of one entry: `found(value, raw)` makes the result of what is there and its bytes,
+    or of None when the cache is away."""
+
+    def answered(reply: Any, life: Life) -> T:
+        if isinstance(reply, WrongType):
+            return found(FOREIGN_TYPE, b"")
+        return found(understand(projection, user_id, reply, life), reply or b"")
+
+    command = ("GET", projection.keyspace.key(user_id))
+    return Read(command, answered, lambda: found(None, b""))
 
 
 def get_many(

@@ -4,7 +4,6 @@ Every service registers its resources when Django starts, so that warm-up, flush
 inspection are written once and know no service.
 """
 
-import contextlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -192,16 +191,21 @@ class ListResource(_Removable, Generic[D]):
         lists = bounded_list.rebuild(self.blist, user_ids)
         return sum(1 for elements in lists.values() if elements)
 
+    def observe(self, versions: Mapping[int, int | None]) -> None:
+        bounded_list.observe(self.blist, versions)
+
     def rows(self, user_ids: Sequence[int]) -> set[int]:
         return {u for u, recent in self.blist.recent(user_ids).items() if recent.elements}
 
     def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
-        held = _read_lists(self.blist, user_ids)
+        held = bounded_list.held_by(self.blist, user_ids)
         rows = self.blist.recent(user_ids)
         return {u: self._verdict(held[u], rows[u].elements) for u in user_ids}
 
-    def _verdict(self, held: list[D] | None, elements: list[D]) -> Verdict:
-        if held is None:
+    def _verdict(self, reply: Any, elements: list[D]) -> Verdict:
+        try:
+            held = bounded_list.understand(self.blist, reply)
+        except CorruptValue:
             return "corrupt"
         if not held:
             return "missing" if elements else "absent"
@@ -221,18 +225,6 @@ def _read_entries(
     for user_id, kind in types(projection.keyspace, empty).items():
         if kind not in ("none", "string"):
             held[user_id] = entries.FOREIGN_TYPE
-    return held
-
-
-def _read_lists(blist: BoundedList[D], user_ids: Sequence[int]) -> dict[int, list[D] | None]:
-    """The lists, None for a corrupt one; raises `CacheUnavailable`."""
-    kinds = types(blist.keyspace, user_ids)
-    held: dict[int, list[D] | None] = {u: [] if kinds[u] == "none" else None for u in user_ids}
-    lists = [user_id for user_id in user_ids if kinds[user_id] == "list"]
-    calls = [("LRANGE", blist.keyspace.key(user_id), 0, -1) for user_id in lists]
-    for user_id, raws in zip(lists, store().pipeline(calls, idempotent=True), strict=True):
-        with contextlib.suppress(CorruptValue):
-            held[user_id] = [bounded_list.decode_element(blist, raw) for raw in raws]
     return held
 
 

@@ -115,6 +115,48 @@ FOR EACH ROW {when} EXECUTE FUNCTION {tells}();
     return [RunSQL(note, f"DROP TRIGGER cache_is_told ON {rows}; DROP FUNCTION {tells}();")]
 
 
+def listed(table: str, *, keyspace: str, user_id: str = "user_id", seq: str = "seq") -> RunSQL:
+    """An operation that tells the outbox of every change of `table`, whose last rows of a user are
+    a bounded list: rows are numbered by `seq`, added and removed, never changed.
+
+    Of what the application adds, behind the last one, the number says how far the list must have
+    got. Of everything else nobody knows what it means to the list: it is compared. Once for each
+    user of a statement, however many rows it has.
+    """
+    owner, rows, number = _quoted(user_id), _quoted(table), _quoted(seq)
+    grows, shrinks = _quoted(f"{table}_grows"), _quoted(f"{table}_shrinks")
+    head = "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
+    note = f"""{PIN}
+CREATE FUNCTION {grows}() {head} AS $$
+DECLARE ours boolean := current_setting('aevon.writer', true) IS NOT DISTINCT FROM 'app';
+BEGIN
+    PERFORM cache_note_change('{keyspace}', each.owner, CASE WHEN ours THEN each.newest END)
+    FROM (SELECT {owner} AS owner, max({number}) AS newest FROM added GROUP BY 1 ORDER BY 1) each;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION {shrinks}() {head} AS $$
+BEGIN
+    PERFORM cache_note_change('{keyspace}', each.owner, NULL)
+    FROM (SELECT DISTINCT {owner} AS owner FROM removed ORDER BY 1) each;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER cache_is_told AFTER INSERT ON {rows} REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION {grows}();
+
+CREATE TRIGGER cache_is_told_of_less AFTER DELETE ON {rows} REFERENCING OLD TABLE AS removed
+FOR EACH STATEMENT EXECUTE FUNCTION {shrinks}();
+"""  # noqa: S608  names are quoted, or said by a migration
+    remove = f"""
+DROP TRIGGER cache_is_told_of_less ON {rows};
+DROP TRIGGER cache_is_told ON {rows};
+DROP FUNCTION {shrinks}();
+DROP FUNCTION {grows}();
+"""
+    return RunSQL(note, remove)
+
+
 def owned(table: str, *, user_id: str = "user_id") -> RunSQL:
     """An operation that refuses to give a row of `table` to another user: of a change of owner the
     cache follows one side only."""

@@ -23,6 +23,7 @@ from aevon.cache.failsafe import attempt
 from aevon.cache.keyspace import IndexKeys
 from aevon.cache.leases import Lease
 from aevon.cache.projection import Gone, Projection
+from aevon.cache.together import Read, together
 
 COMPARE_AND_SET: Final = Script("compare_and_set", uses="told")
 REVIVE: Final = Script("revive", uses="told")
@@ -141,17 +142,30 @@ def read(document: Any, raw: bytes) -> Held:
 def load(buffer: WriteBehind[D], user_id: int) -> D:
     """The live document: from Dragonfly, else PostgreSQL, else the empty one. A hit is one
     round trip. Cache away: what PostgreSQL has."""
-    value, _ = _look(buffer, user_id)
-    if value is None:
-        value = buffer.projection.read_one(user_id) or buffer.empty(user_id)
-    if isinstance(value, Found):
-        value = _missing(buffer, user_id, value).document
-    return cast("D", value)
+    return together(reading(buffer, user_id))[0]
+
+
+def reading(buffer: WriteBehind[D], user_id: int) -> Read[D]:
+    """What `load` does, to be read `together` with other things."""
+
+    def found(value: Any, raw: bytes) -> D:
+        value = _counted(buffer, value, raw)
+        if value is None:
+            value = buffer.projection.read_one(user_id) or buffer.empty(user_id)
+        if isinstance(value, Found):
+            value = _missing(buffer, user_id, value).document
+        return cast("D", value)
+
+    return entries.reading(buffer.projection, user_id, found)
 
 
 def _look(buffer: WriteBehind[D], user_id: int) -> tuple[Any, bytes]:
     value, raw = entries.look(buffer.projection, user_id)
-    return sound(entries.counted(buffer.projection, value), raw), raw
+    return _counted(buffer, value, raw), raw
+
+
+def _counted(buffer: WriteBehind[D], value: Any, raw: bytes) -> Any:
+    return sound(entries.counted(buffer.projection, value), raw)
 
 
 def sound(value: Any, raw: bytes) -> Any:

@@ -132,7 +132,10 @@ def _recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
     lines = {
         user_id: [Line(seq=s, text=t) for u, s, t in rows if u == user_id] for user_id in user_ids
     }
-    return {user_id: Recent(epoch=0, elements=found[:5]) for user_id, found in lines.items()}
+    return {
+        user_id: Recent(last=found[0].seq if found else 0, elements=found[:5])
+        for user_id, found in lines.items()
+    }
 
 
 NOTES = Projection(

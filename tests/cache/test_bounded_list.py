@@ -1,7 +1,8 @@
 """Bounded lists: whole elements, in order, each once, at most five."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,8 +12,8 @@ from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from aevon.cache import Keyspace, Recent, UnknownKeyspace
-from aevon.cache.bounded_list import forget, push, read, rebuild
+from aevon.cache import CacheUnavailable, Keyspace, Recent, UnknownKeyspace
+from aevon.cache.bounded_list import BoundedList, forget, observe, push, read, rebuild
 from aevon.cache.connection import store
 from aevon.cache.metrics import LOADS, PUBLISHES
 from aevon.cache.models import Outbox
@@ -178,7 +179,8 @@ UNREADABLE: list[tuple[str, ...]] = [
     ("SET", KEY, ""),
     ("SADD", KEY, "x"),
     ("RPUSH", KEY, "{"),
-    ("RPUSH", KEY, '{"_lease":"x"}'),
+    ("RPUSH", KEY, '{"_fence":"x"}'),
+    ("RPUSH", KEY, '{"seq":2,"text":"line 2"}', '{"_lease":"x"}'),
     ("RPUSH", KEY, '{"seq":99}'),
     ("RPUSH", KEY, '{"seq":99,"text":5}'),
     ("RPUSH", KEY, '{"seq":"2","text":"x"}'),
@@ -210,26 +212,33 @@ def test_list_out_of_order(order: tuple[int, ...]) -> None:
     assert more() == 1
 
 
-# --- rebuild and forget ------------------------------------------------------------------------
+# --- rebuild -----------------------------------------------------------------------------------
 
 
 def test_rebuild_of_several(trips: Any, django_assert_num_queries: Any) -> None:
-    """One query before, one after, and one round trip between; who has none gets no key."""
+    """One query between two round trips; who has none gets no key, and what is there stays."""
     for user_id in (7, 8):
         add_lines(user_id, user_id)
-    with trips() as t, django_assert_num_queries(2):
-        lists = rebuild(LINES, [7, 8, 9])
+    store().command("RPUSH", "convo_history:6", '{"seq":1,"text":"line 1"}')
+    rebuild(LINES, [6, 7])  # sends the scripts
+    store().command("DEL", KEY)
+    with trips() as t, django_assert_num_queries(1):
+        lists = rebuild(LINES, [6, 7, 8, 9])
     assert (t.count, {u: seqs(lines) for u, lines in lists.items()}) == (
-        1,
-        {7: [7, 6, 5, 4, 3], 8: [8, 7, 6, 5, 4], 9: []},
+        2,
+        {6: [], 7: [7, 6, 5, 4, 3], 8: [8, 7, 6, 5, 4], 9: []},
     )
-    assert store().command("DBSIZE") == 2
+    assert {key.decode() for key in store().command("KEYS", "*")} == {
+        f"convo_history:{user_id}" for user_id in (6, 7, 8)
+    }
 
 
-def test_rebuild_beside_a_push() -> None:
-    """What was pushed after its SELECT stays."""
-    add_lines(7, 2)
-    waiting = [lambda: push(LINES, 7, record(3))]
+Change = Callable[[], object]
+
+
+def overtaken(change: Change) -> BoundedList[Line]:
+    """The list as one reader knows it: the change comes after its SELECT and before its fill."""
+    waiting = [change]
 
     def recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
         found = LINES.recent(user_ids)
@@ -237,32 +246,137 @@ def test_rebuild_beside_a_push() -> None:
             waiting.pop()()
         return found
 
-    rebuild(replace(LINES, recent=recent), [7])
-    assert held() == [3, 2, 1]
+    return replace(LINES, recent=recent)
 
 
-def test_rebuild_beside_a_forget() -> None:
-    """What was forgotten after its SELECT does not come back."""
-    add_lines(7, 3)
-    epoch = [0]
+def forget_two() -> None:
+    """The newest line is forgotten."""
+    query("DELETE FROM test_line WHERE seq = 2")
+    forget(LINES, [7])
+
+
+OVERTAKING: dict[str, tuple[Change, list[int]]] = {
+    "a push": (lambda: push(LINES, 7, record(3)), [3, 2, 1]),
+    "a forgetting": (forget_two, []),
+    "an eviction": (lambda: store().command("DEL", KEY), []),
+    # A turn whose process died before its push, and another that psql deleted.
+    "a drain": (lambda: (record(3), observe(LINES, {7: 3})), []),
+    "a comparison": (lambda: (query("DELETE FROM test_line"), observe(LINES, {7: None})), []),
+}
+
+
+@pytest.mark.parametrize("what", OVERTAKING)
+def test_rebuild_that_is_overtaken(what: str) -> None:
+    """It puts nothing in: what it has read may be older than what has happened since."""
+    add_lines(7, 2)
+    change, left = OVERTAKING[what]
+    assert seqs(read(overtaken(change), 7)) == [2, 1]
+    assert held() == left
+
+
+def test_rebuild_beside_another() -> None:
+    """One of them fills; the other is served from PostgreSQL at once."""
+    add_lines(7, 2)
+    others: list[list[int]] = []
+    assert seqs(read(overtaken(lambda: others.append(seqs(read(LINES, 7)))), 7)) == [2, 1]
+    assert (others, held()) == ([[2, 1]], [2, 1])
+
+
+def test_reader_that_died_with_its_lease() -> None:
+    """It is waited for no longer than any reader takes; the next turn does not wait at all."""
+    add_lines(7, 1)
+    lease = '{"_lease":"x"}'
+    store().pipeline([("RPUSH", KEY, lease), ("PEXPIRE", KEY, 4000)])
+    with counted(LOADS, "convo_history", "miss") as more:
+        assert seqs(read(LINES, 7)) == [1]
+    assert (more(), store().command("LRANGE", KEY, 0, -1)) == (1, [lease.encode()])
+    assert push(LINES, 7, record(2)) == "rebuilt"
+    assert held() == [2, 1]
+    store().command("DEL", KEY)
+    store().command("RPUSH", KEY, lease)  # no reader leaves one without an end
+    assert seqs(read(LINES, 7)) == held() == [2, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rebuild_inside_a_transaction() -> None:
+    """What it reads may be rolled back: nothing is put in."""
+    with contextlib.suppress(RuntimeError), transaction.atomic():
+        add_lines(7, 1)
+        assert seqs(read(LINES, 7)) == [1]
+        raise RuntimeError
+    assert store().command("DBSIZE") == 0
+
+
+def test_list_without_the_newest_element() -> None:
+    """It was deleted, and its process may be slow: a list that ends before it would take it in."""
+    late = record(3)
+    query("INSERT INTO test_line VALUES (7, 2, 'line 2')")
 
     def recent(user_ids: Sequence[int]) -> dict[int, Recent[Line]]:
-        found = {u: replace(r, epoch=epoch[0]) for u, r in LINES.recent(user_ids).items()}
-        if not epoch[0]:
-            epoch[0] = 1
-            query("DELETE FROM test_line")
-            forget(LINES, [7])
-        return found
+        return {u: replace(found, last=3) for u, found in LINES.recent(user_ids).items()}
 
-    rebuild(replace(LINES, recent=recent), [7])
+    lines = replace(LINES, recent=recent)
+    assert push(LINES, 7, late) == "rebuilt"
+    query("DELETE FROM test_line WHERE seq = 3")
+    observe(lines, {7: None})
+    assert seqs(read(lines, 7)) == [2]
+    push(lines, 7, late)
     assert store().command("DBSIZE") == 0
 
 
 def test_rebuild_while_the_cache_is_away(away: None) -> None:
-    """The lists are given, and noted for repair."""
+    """The lists are given; nothing has changed that somebody would have to follow."""
     add_lines(7, 1)
     assert seqs(rebuild(LINES, [7])[7]) == [1]
-    assert Outbox.objects.count() == 1
+    assert Outbox.objects.count() == 0
+
+
+# --- observe -----------------------------------------------------------------------------------
+
+
+def test_observation_of_what_is_there(trips: Any) -> None:
+    """The normal case, the push came first: the list is not touched. One round trip."""
+    for seq in (1, 2, 3):
+        push(LINES, 7, record(seq))
+    observe(LINES, {7: 3})
+    store().command("PEXPIRE", KEY, 50_000)
+    with trips() as t:
+        observe(LINES, {7: 3, 8: 1})
+    assert (t.count, held()) == (1, [3, 2, 1])
+    observe(LINES, {7: 2})
+    observe(LINES, {7: None})
+    assert held() == [3, 2, 1]
+    assert store().command("PTTL", KEY) <= 50_000
+
+
+@pytest.mark.parametrize("seen", [3, None])
+def test_observation_of_a_lost_push(seen: int | None) -> None:
+    """The list goes; who reads next has it whole."""
+    for seq in (1, 2):
+        push(LINES, 7, record(seq))
+    record(3)
+    observe(LINES, {7: seen, 8: None})
+    assert held() == []
+    assert seqs(read(LINES, 7)) == held() == [3, 2, 1]
+
+
+@pytest.mark.parametrize("command", UNREADABLE)
+def test_observation_of_something_else(command: tuple[str, ...]) -> None:
+    """It goes as well."""
+    add_lines(7, 2)
+    store().command(*command)
+    observe(LINES, {7: None})
+    assert store().command("DBSIZE") == 0
+
+
+def test_observation_while_the_cache_is_away(away: None) -> None:
+    """Whoever drains is told."""
+    for seen in (1, None):
+        with pytest.raises(CacheUnavailable):
+            observe(LINES, {7: seen})
+
+
+# --- forget ------------------------------------------------------------------------------------
 
 
 def test_forget() -> None:

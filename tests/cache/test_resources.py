@@ -289,7 +289,7 @@ def test_versions_that_somebody_has_committed() -> None:
 
 
 def test_versions_of_what_is_not_an_entry() -> None:
-    """A list goes, and a document with nothing unsaved: versions are not theirs."""
+    """A document with nothing unsaved goes: versions are not its. A list goes if it is behind."""
     edit(7)
     flush.flush(SHEETS)
     edit(8)
@@ -297,8 +297,9 @@ def test_versions_of_what_is_not_an_entry() -> None:
     assert (got("canvas:7"), got("canvas:8")["text"]) == (None, "x")
     add_lines(7, 1)
     LINE_RESOURCE.warm([7])
-    LINE_RESOURCE.observe({7: None})
-    assert store().command("EXISTS", "convo_history:7") == 0
+    for seen, stays in ((1, 1), (None, 1), (2, 0)):
+        LINE_RESOURCE.observe({7: seen})
+        assert store().command("EXISTS", "convo_history:7") == stays
 
 
 def test_versions_while_the_cache_is_away(away: None) -> None:

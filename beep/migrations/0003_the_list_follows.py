@@ -1,0 +1,39 @@
+"""The outbox is told of every change of the turns, whoever makes it; old turns are found by their
+time."""
+
+from django.db import migrations, models
+
+from aevon.cache import triggers
+from aevon.cache.triggers import PIN
+
+# Turns may be forgotten by this number alone, without being deleted.
+FORGOTTEN = f"""{PIN}
+CREATE FUNCTION beep_conversation_forgotten() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM cache_note_change('convo_history', NEW.user_id, NULL);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER cache_is_told AFTER UPDATE OF forgotten_through ON beep_conversation
+FOR EACH ROW WHEN (NEW.forgotten_through <> OLD.forgotten_through)
+EXECUTE FUNCTION beep_conversation_forgotten();
+"""
+REMOVE = """
+DROP TRIGGER cache_is_told ON beep_conversation;
+DROP FUNCTION beep_conversation_forgotten();
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("beep", "0002_turns_never_change"),
+        ("cache", "0003_changes_of_no_version"),
+    ]
+    operations = [
+        migrations.AddIndex(
+            model_name="turn", index=models.Index(fields=["at"], name="turn_by_time")
+        ),
+        triggers.listed("beep_turn", keyspace="convo_history"),
+        migrations.RunSQL(FORGOTTEN, REMOVE),
+    ]

@@ -21,23 +21,27 @@ WARES = """
 CREATE TABLE test_ware (user_id bigint PRIMARY KEY, text text, version bigint, at timestamptz)
 """
 GOODS = "CREATE TABLE test_good (owner bigint, text text, version bigint)"
+SAYINGS = "CREATE TABLE test_saying (owner bigint, number bigint)"
 
 
 @pytest.fixture(autouse=True)
 def tables() -> Iterator[None]:
-    """Wares, whose versions the database keeps, and goods, whose versions somebody else raises."""
+    """Wares, whose versions the database keeps, goods, whose versions somebody else raises, and
+    sayings, of which the last are a list."""
     operations = [
         *triggers.versioned("test_ware", keyspace="wares", touched="at"),
         *triggers.noted("test_good", keyspace="goods", user_id="owner"),
+        triggers.listed("test_saying", keyspace="sayings", user_id="owner", seq="number"),
     ]
     query(WARES)
     query(GOODS)
+    query(SAYINGS)
     for operation in operations:
         query(str(operation.sql))
     yield
     for operation in reversed(operations):
         query(str(operation.reverse_sql))
-    query("DROP TABLE test_ware, test_good")
+    query("DROP TABLE test_ware, test_good, test_saying")
 
 
 @contextlib.contextmanager
@@ -190,6 +194,25 @@ def test_owner_of_a_row_whose_version_somebody_else_raises() -> None:
     query("DELETE FROM cache_outbox")
     query("UPDATE test_good SET owner = 8")
     assert notes() == {("goods", 7): 6, ("goods", 8): 5}
+
+
+def test_rows_of_a_list() -> None:
+    """The last number that was added, of each user once, however many rows a statement has; after a
+    removal, or of what somebody else has added, nobody knows which."""
+    say = "INSERT INTO test_saying SELECT owner, number FROM generate_series(%s, %s) AS number"
+    query(f"{say}, unnest(ARRAY[7, 8]) AS owner", 1, 1000)
+    assert notes() == {("sayings", 7): 1000, ("sayings", 8): 1000}
+    query("INSERT INTO test_saying VALUES (7, 1001), (7, 17), (-1, 1)")
+    assert notes() == {("sayings", 7): 1001, ("sayings", 8): 1000}
+    query("DELETE FROM test_saying WHERE owner = 7")
+    query("INSERT INTO test_saying VALUES (7, 1002)")
+    assert notes() == {("sayings", 7): None, ("sayings", 8): 1000}
+    query("DELETE FROM cache_outbox")
+    with session(options="") as other:
+        other.execute("INSERT INTO test_saying VALUES (8, 1001)")
+    assert notes() == {("sayings", 8): None}
+    query("DELETE FROM test_saying WHERE owner = 7 AND number = 0")
+    assert notes() == {("sayings", 8): None}
 
 
 @pytest.mark.parametrize(
@@ -360,18 +383,20 @@ def test_temporary_tables_of_the_same_names(guest: Any) -> None:
 def test_operations_are_reversible() -> None:
     """What they made, they remove."""
     made = [*triggers.versioned("test_x", keyspace="x"), *triggers.noted("test_y", keyspace="y")]
+    made.append(triggers.listed("test_z", keyspace="z"))
     query("CREATE TABLE test_x (user_id bigint, version bigint)")
     query("CREATE TABLE test_y (user_id bigint, version bigint)")
+    query("CREATE TABLE test_z (user_id bigint, seq bigint)")
     before = functions()
     for operation in made:
         query(str(operation.sql))
-    assert len(functions()) == len(before) + 4
+    assert len(functions()) == len(before) + 6
     for operation in reversed(made):
         query(str(operation.reverse_sql))
     assert functions() == before
     query("INSERT INTO test_x VALUES (1, 5)")
     assert query("SELECT version FROM test_x") == [(5,)]
-    query("DROP TABLE test_x, test_y")
+    query("DROP TABLE test_x, test_y, test_z")
 
 
 def functions() -> set[str]:

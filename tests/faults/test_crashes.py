@@ -12,7 +12,10 @@ from typing import Any, Final
 import pytest
 
 from aevon.cache.connection import store
+from aevon.cache.tasks import drain_outbox
 from aevon.embedded import CacheServer
+from beep import services as beep
+from tests.beep.lists import cached, evict, recorded, seqs, speak
 from tests.faults.witness import Witness, hits
 from tests.klepsydra.rows import PSYCHES
 from tests.servers import ROOT, environment
@@ -92,3 +95,23 @@ def test_two_hundred_writers_that_die_between_commit_and_install(
     assert written == dict.fromkeys(players, 2) | dict.fromkeys(players[::4], 3)
     witness.read_all(players)
     assert witness.stale == []
+
+
+def test_turns_whose_process_died(kill: Any, make_players: Any) -> None:
+    """Between the commit and the list: the drain makes it whole, and does not bring back what was
+    forgotten; nor does a reader who dies with a lease."""
+    talker, forgetter, both = players = make_players(3)
+    for player in players:
+        speak(player, 2)
+    drain_outbox()
+    assert kill({talker: "say", forgetter: "forget"}) == [str(int(signal.SIGKILL))] * 2
+    assert kill({both: "say"}) == kill({both: "forget"}) == [str(int(signal.SIGKILL))]
+    assert [seqs(cached(player)) for player in players] == [[2, 1]] * 3
+    drain_outbox()
+    assert [seqs(beep.history(player)) for player in players] == [[1, 2, 3], [], []]
+    assert cached(talker) == recorded(talker)
+    evict(talker)
+    assert kill({talker: "look"}) == [str(int(signal.SIGKILL))]
+    assert seqs(beep.history(talker)) == [1, 2, 3]
+    beep.forget(talker)
+    assert beep.history(talker) == cached(talker) == []

@@ -11,9 +11,11 @@ from rest_framework.test import APIClient
 
 from aevon.cache.models import Outbox
 from aevon.embedded import CacheServer
+from beep import services as beep
 from canvas import services as canvas
 from canvas.models import Canvas
 from klepsydra.models import PsycheState
+from tests.beep.lists import cached, recorded, seqs, speak
 from tests.cache.ledgers import query
 from tests.canvas.helpers import window
 from tests.faults.witness import hits
@@ -105,3 +107,34 @@ def test_canvas_written_while_a_listener_runs(
     assert x() == 500
     canvas.persist_now()
     assert Canvas.objects.get(user_id=player).layout["microApps"]["a"]["position"]["x"] == 500
+
+
+SAY = """
+INSERT INTO beep_turn (user_id, seq, command, response, resolved, at, request_digest)
+VALUES (%s, %s, 'said', 'by psql', '{}', now(), '')
+"""
+UNSAY = "DELETE FROM beep_turn WHERE user_id = %s AND seq = %s"
+FORGET = "UPDATE beep_conversation SET forgotten_through = %s WHERE user_id = %s"
+
+
+def test_turns_written_while_a_listener_runs(listener: None, psql: Any, make_players: Any) -> None:
+    """A turn that is removed, added or forgotten leaves the list, or comes into it, in time."""
+    (player,) = make_players(1)
+    speak(player, 6)
+
+    def told(*numbers: int) -> bool:
+        return eventually(lambda: seqs(beep.history(player)) == list(numbers), 5)
+
+    assert told(2, 3, 4, 5, 6)
+    psql(UNSAY, player, 3)
+    assert told(1, 2, 4, 5, 6)
+    psql(SAY, player, 3)
+    assert told(2, 3, 4, 5, 6)
+    psql(FORGET, 4, player)
+    assert told(5, 6)
+    assert cached(player) == recorded(player)
+    psql(UNSAY, player, 6)
+    assert told(5)
+    psql("DELETE FROM beep_turn")
+    psql("DELETE FROM beep_conversation")
+    assert told()

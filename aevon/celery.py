@@ -49,6 +49,11 @@ app.conf.beat_schedule = {
         "schedule": float(FORGET_SECONDS),
         "options": {"expire_seconds": FORGET_SECONDS},
     },
+    "beep.forget_old": {
+        "task": "beep.forget_old",
+        "schedule": float(FORGET_SECONDS),
+        "options": {"expire_seconds": FORGET_SECONDS},
+    },
     "cache.audit": {
         "task": "cache.audit",
         "schedule": float(AUDIT_SECONDS),

@@ -241,6 +241,12 @@ AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = env.integer(
     "AUTH_LOGIN_ATTEMPTS_PER_ADDRESS", 100, minimum=1, maximum=1_000_000
 )
 
+# --- BEEP -----------------------------------------------------------------------------------
+
+BEEP_RETENTION = timedelta(
+    days=env.integer("AEVON_BEEP_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
+)
+
 # --- The HTTP API ---------------------------------------------------------------------------
 
 REST_FRAMEWORK = {

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
 from psycopg.errors import ForeignKeyViolation
 
 from aevon import intents
@@ -43,6 +45,12 @@ FROM numbered
 RETURNING seq, at
 """
 
+_FORGET_OLD: Final = """
+DELETE FROM beep_turn WHERE id IN (
+    SELECT id FROM beep_turn WHERE at < %s ORDER BY at LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
+FORGOTTEN_AT_ONCE: Final = 1_000
+
 
 class KeyReused(Exception):
     """The idempotency key came again with another command. Nothing was done."""
@@ -68,9 +76,10 @@ def command(user_id: int, text: str, *, idempotency_key: str | None = None) -> A
 
     One cache round trip before and one after; one statement in PostgreSQL, where the turn is
     durable before it is in the list. Cache away: the turns come from PostgreSQL and the outbox
-    makes the list follow. With a key, a command is carried out once: a retry gets the first
-    answer until the turns are forgotten. Call it outside a transaction. Raises `KeyReused`,
-    `UserGone`, and what a handler raises other than `IntentRefused`.
+    makes the list follow. With a key, a command is carried out once: a retry gets the first answer
+    until the turn is forgotten. What a process does to the canvas and dies, before the turn is
+    recorded, a retry does again (docs/design.md). Call it outside a transaction. Raises
+    `KeyReused`, `UserGone`, and what a handler raises other than `IntentRefused`.
     """
     with _user_must_exist():
         if idempotency_key is None:
@@ -214,3 +223,22 @@ def forget(user_id: int) -> None:
         )
         cursor.execute("DELETE FROM beep_turn WHERE user_id = %s", [user_id])
         forget_on_commit(user_id)
+
+
+def forget_old_turns() -> int:
+    """Delete the turns that are older than `BEEP_RETENTION`, a user's last ones too; how many.
+
+    Constant memory; nobody waits for it, and what somebody holds is passed over. The outbox makes
+    the lists follow that held one of them.
+    """
+    forgotten = 0
+    while count := _forget_batch():
+        forgotten += count
+    return forgotten
+
+
+def _forget_batch() -> int:
+    before = timezone.now() - settings.BEEP_RETENTION
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET_OLD, [before, FORGOTTEN_AT_ONCE])
+        return int(cursor.rowcount)

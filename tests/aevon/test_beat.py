@@ -10,7 +10,8 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from aevon.beat import Scheduler
 from aevon.cache.tasks import audit, drain_outbox
 from aevon.celery import app
-from auth_sessions.tasks import forget_old
+from auth_sessions import tasks as auth_sessions
+from beep import tasks as beep
 from canvas.tasks import persist, persist_backlog
 
 # beat commits, and closes the connection when it likes.
@@ -47,13 +48,14 @@ def edit(name: str, every_seconds: int) -> None:
 
 
 def test_a_first_start_writes_the_code_into_the_database(settings: Any) -> None:
-    """Five tasks by their own names, and nothing else."""
+    """Six tasks by their own names, and nothing else."""
     assert {name: entry.task for name, entry in start().items()} == {
         "canvas.persist": persist.name,
         "canvas.persist_backlog": persist_backlog.name,
         "cache.drain_outbox": drain_outbox.name,
         "cache.audit": audit.name,
-        "auth_sessions.forget_old": forget_old.name,
+        "auth_sessions.forget_old": auth_sessions.forget_old.name,
+        "beep.forget_old": beep.forget_old.name,
     }
     assert seconds("canvas.persist") == settings.CANVAS_PERSIST_SECONDS
     assert seconds("cache.drain_outbox") == 2

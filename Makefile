@@ -48,10 +48,11 @@ coverage: ## the suite again, measured: 95 % of the cache layer and of the servi
 	@$(bin)/python -m pytest -q $(two_at_a_time) --cov --cov-report=
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
-bench: ## what the patterns and the flush cost beside the bare calls
+bench: ## what the patterns and the flush cost beside the bare calls, and a command over HTTP
 	@$(app)
 	@$(bin)/python -m benchmarks.patterns
 	@$(bin)/python -m benchmarks.flush
+	@$(bin)/python -m benchmarks.commands
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)

@@ -21,8 +21,10 @@ def key(user_id: int) -> str:
 
 
 def cached(user_id: int) -> list[TurnDocument]:
-    """The list as the cache holds it, newest first."""
+    """The list as the cache holds it, newest first; a reader's lease is none."""
     raws = store().command("LRANGE", key(user_id), 0, -1)
+    if len(raws) == 1 and raws[0].startswith(b'{"_lease"'):
+        return []
     return [msgspec.json.decode(raw, type=TurnDocument) for raw in raws]
 
 

@@ -1,13 +1,16 @@
-"""Any sequence of commands, lost pushes, late pushes, evictions and forgettings."""
+"""Any sequence of commands, lost and late pushes, slow readers, evictions, deletions and drains."""
 
 import itertools
+from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from aevon.cache import bounded_list
+from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
 from beep import services
 from beep.documents import TurnDocument
@@ -25,9 +28,10 @@ class HistoryMachine(RuleBasedStateMachine):
         self.user_id = User.objects.create_user(f"machine{next(_numbers)}").pk
         self.turns: list[TurnDocument] = []
         self.late: list[TurnDocument] = []
-        self.count = 0
-        # What a crash after the commit leaves behind, until the next turn or miss.
-        self.behind = False
+        self.readers: list[tuple[Any, Any]] = []
+        self.count = self.forgotten = 0
+        # What the list may lack, or hold still, until it is drained or missing.
+        self.lost = self.removed = False
 
     @rule(text=st.sampled_from(["help", "close it", "again", "ö" * 4000]))
     def command(self, text: str) -> None:
@@ -41,7 +45,7 @@ class HistoryMachine(RuleBasedStateMachine):
                 at=answer.at,
             )
         )
-        self.behind = False
+        self.lost = False
 
     @rule()
     def command_whose_push_is_lost(self) -> None:
@@ -49,7 +53,7 @@ class HistoryMachine(RuleBasedStateMachine):
         turn = record(self.user_id)
         self._recorded(turn)
         self.late.append(turn)
-        self.behind = bool(cached(self.user_id))
+        self.lost = True
 
     def _recorded(self, turn: TurnDocument) -> None:
         self.count += 1
@@ -65,25 +69,55 @@ class HistoryMachine(RuleBasedStateMachine):
             bounded_list.push(CONVO, self.user_id, turn)
 
     @rule()
+    def reader_begins(self) -> None:
+        """It leaves its lease, where the list is missing, and reads PostgreSQL."""
+        leases = bounded_list._leased(CONVO, [self.user_id], corrupt=False)
+        self.readers.append((leases, CONVO.recent([self.user_id])))
+
+    @rule(data=st.data())
+    def reader_ends(self, data: st.DataObject) -> None:
+        """Whatever has happened meanwhile."""
+        if self.readers:
+            reader = data.draw(st.sampled_from(self.readers))
+            self.readers.remove(reader)
+            bounded_list._fill(CONVO, *reader)
+
+    @rule(data=st.data())
+    def removed_with_psql(self, data: st.DataObject) -> None:
+        """Any turn, the last one too."""
+        if self.turns:
+            turn = data.draw(st.sampled_from(self.turns))
+            self.turns.remove(turn)
+            with connection.cursor() as cursor:
+                cursor.execute("DELETE FROM beep_turn WHERE seq = %s", [turn.seq])
+            self.removed = True
+
+    @rule()
+    def drain(self) -> None:
+        """What the listener does."""
+        drain_outbox()
+        self.lost = self.removed = False
+
+    @rule()
     def evict(self) -> None:
         """Memory pressure."""
         evict(self.user_id)
-        self.behind = False
+        self.lost = self.removed = False
 
     @rule()
     def forget(self) -> None:
         """Everything so far."""
         services.forget(self.user_id)
         self.turns = []
-        self.behind = False
+        self.forgotten = self.count
+        self.lost = self.removed = False
 
     @rule()
     def read(self) -> None:
-        """The last five turns; while the list is behind, the last five of some moment before."""
+        """The last five turns, unless the list has not been told yet."""
         told = services.history(self.user_id)
-        if self.behind:
-            assert told == self.turns[: seqs(self.turns).index(told[-1].seq) + 1][-5:]
-        else:
+        assert all(turn.seq > self.forgotten for turn in told)
+        if not (self.lost or self.removed):
             assert told == self.turns[-5:]
 
     @invariant()
@@ -92,7 +126,18 @@ class HistoryMachine(RuleBasedStateMachine):
         held = cached(self.user_id)
         assert len(held) <= 5
         assert seqs(held) == sorted(set(seqs(held)), reverse=True)
-        assert all(turn in self.turns for turn in held)
+        assert self.removed or all(turn in self.turns for turn in held)
+
+    def teardown(self) -> None:
+        """When all is said, read and drained, the list is right."""
+        while self.late:
+            bounded_list.push(CONVO, self.user_id, self.late.pop())
+        while self.readers:
+            bounded_list._fill(CONVO, *self.readers.pop())
+        self.drain()
+        self.read()
+        assert cached(self.user_id) in ([], self.turns[-5:][::-1])
+        User.objects.get(pk=self.user_id).delete()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from auth_sessions.models import User
+from beep import services
+from beep.models import Turn
 from klepsydra.models import Interaction
 from tests.servers import without_cache
 
@@ -64,3 +67,21 @@ def test_the_state_after_a_keyed_play_is_the_one_in_the_cache(client: APIClient)
     for number in range(3):
         tell(client, "play SpinForge", f"k{number}")
     assert client.get("/api/v1/klepsydra/psyche/").json()["version"] == 4
+
+
+def test_a_play_that_died_before_its_turn_was_recorded(
+    client: APIClient, cache: None, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes with the transaction of its turn; the retry plays, once."""
+    record = services._record
+
+    def die(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(services, "_record", die)
+    with pytest.raises(RuntimeError):
+        services.command(user.pk, "play SpinForge", idempotency_key="k")
+    assert Interaction.objects.count() == 0
+    monkeypatch.setattr(services, "_record", record)
+    tell(client, "play SpinForge", "k")
+    assert Interaction.objects.count() == Turn.objects.count() == 1

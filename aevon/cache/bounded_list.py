@@ -1,8 +1,9 @@
 """A bounded list: the last few elements of a longer record, newest first (protocol 3.4).
 
-The protocol (docs/design.md): a missing list is filled only by the holder of a lease that was left
-*before* PostgreSQL was read, and an element is put in front only of the one before it. So a list
-that is there lacks nothing up to its newest element, and nothing that was forgotten comes back.
+The protocol (docs/design.md, docs/models/bounded_list.py): a missing list is filled only by the
+holder of a lease that was left *before* PostgreSQL was read, and an element is put in front only of
+the one before it. So a list that is there lacks nothing up to its newest element, and nothing that
+was forgotten comes back.
 """
 
 import secrets
@@ -211,8 +212,8 @@ def observe(blist: BoundedList[E], versions: Mapping[int, int | None]) -> None:
 
 
 def _compare(blist: BoundedList[E], user_ids: Sequence[int]) -> None:
-    """Remove lists, and leases, that are not what PostgreSQL has. They are read first: what comes
-    into them afterwards was read of PostgreSQL later still, or is noted by itself."""
+    """Remove lists, and leases, that are not what PostgreSQL has. What changes meanwhile is noted
+    anew."""
     if not user_ids:
         return
     held = held_by(blist, user_ids)

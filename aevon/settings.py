@@ -241,12 +241,6 @@ AUTH_LOGIN_ATTEMPTS_PER_ADDRESS = env.integer(
     "AUTH_LOGIN_ATTEMPTS_PER_ADDRESS", 100, minimum=1, maximum=1_000_000
 )
 
-# --- BEEP -----------------------------------------------------------------------------------
-
-BEEP_RETENTION = timedelta(
-    days=env.integer("AEVON_BEEP_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
-)
-
 # --- The HTTP API ---------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -284,6 +278,9 @@ SPECTACULAR_SETTINGS = {
 
 # --- BEEP -----------------------------------------------------------------------------------
 
+BEEP_RETENTION = timedelta(
+    days=env.integer("AEVON_BEEP_RETENTION_DAYS", 90, minimum=1, maximum=36_500)
+)
 AEVON_BEEP_RESOLVER = env.text("AEVON_BEEP_RESOLVER", "beep.context.resolve")
 # Asked by `beep.llm.resolve` alone.
 AEVON_BEEP_LLM_URL = env.text("AEVON_BEEP_LLM_URL")

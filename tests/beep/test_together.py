@@ -75,7 +75,7 @@ def test_a_play_that_died_before_its_turn_was_recorded(
     """It goes with the transaction of its turn; the retry plays, once."""
     record = services._record
 
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(services, "_record", die)

@@ -27,7 +27,7 @@ DROP FUNCTION beep_conversation_forgotten();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("beep", "0002_turns_never_change"),
+        ("beep", "0003_turn_undo"),
         ("cache", "0003_changes_of_no_version"),
     ]
     operations = [

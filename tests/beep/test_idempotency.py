@@ -1,6 +1,8 @@
 """A command with a key is carried out once."""
 
+import contextlib
 from functools import partial
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -44,10 +46,14 @@ def test_a_key_belongs_to_its_user(user: User, make_user: object, performed: Per
     assert len(performed) == 2
 
 
-def test_concurrent_requests_with_one_key_act_once(user: User, performed: Performed) -> None:
-    """Eight at once: one acts, seven wait and get its answer."""
+@pytest.mark.parametrize("cache", ["there", "away"])
+def test_concurrent_requests_with_one_key_act_once(
+    user: User, performed: Performed, cache: str, cache_away: Any
+) -> None:
+    """Eight at once: one acts, seven wait and get its answer. The cache has no part in that."""
     command = partial(services.command, user.pk, "open Notes", idempotency_key="k")
-    answers = in_threads([command] * 8)
+    with cache_away() if cache == "away" else contextlib.nullcontext():
+        answers = in_threads([command] * 8)
     assert seqs(answers) == [1] * 8
     assert sorted(answer.replayed for answer in answers) == [False, *[True] * 7]
     assert len(performed) == Turn.objects.count() == 1

@@ -26,7 +26,7 @@ local newest = ok and type(element) == 'table' and tonumber(element['seq']) or 0
 if newest >= seq then return 'stored' end
 if newest > 0 and newest == seq - 1 then
   if not put(ARGV[4], ARGV[2]) then return 'full' end
-  redis.call('LTRIM', KEYS[1], 0, ARGV[1] - 1)
+  redis.call('LTRIM', KEYS[1], 0, tonumber(ARGV[1]) - 1)
   return 'stored'
 end
 redis.call('DEL', KEYS[1])

@@ -8,7 +8,12 @@
 if redis.pcall('LINDEX', KEYS[1], 0) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if #ARGV < 3 then return 0 end
-local reply = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, 3))
-if type(reply) == 'table' then return -1 end
+for i = 3, #ARGV do
+  local reply = redis.pcall('RPUSH', KEYS[1], ARGV[i])
+  if type(reply) == 'table' then
+    redis.call('DEL', KEYS[1])
+    return -1
+  end
+end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

@@ -45,6 +45,11 @@ def document(seq: int, command: str, response: str, at: datetime) -> TurnDocumen
     return TurnDocument(seq=seq, command=command, response=response, at=rfc3339(at))
 
 
+def document_of(turn: Turn) -> TurnDocument:
+    """The list's element of a turn that was read."""
+    return document(turn.seq, turn.command, turn.response, turn.at)
+
+
 def users_with_turns() -> Iterator[int]:
     """Every user with a turn that is not forgotten, in constant memory."""
     talking = Conversation.objects.filter(last_seq__gt=F("forgotten_through"))

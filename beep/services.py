@@ -106,6 +106,8 @@ def _once(user_id: int, text: str, key: str) -> Answer:
         return _execute(user_id, text, key)
     if earlier.request_digest != _digest(text):
         raise KeyReused
+    # Whose process may have died, or be slow: what is acknowledged must be in the list.
+    after_commit(bounded_list.push, CONVO, user_id, selectors.document_of(earlier))
     return _replayed(earlier)
 
 

@@ -11,6 +11,7 @@ the application has added, or that the list must be compared.
 Processes
     R  reader: a hit ends it; else lease, read the record, fill
     C  command: commit the next element, append it or take a lease, then read the record and fill
+    A  a retry: find the last element that was committed, and go on as who committed it
     F  forgets: commit the end of all elements, remove the key
     P, Q  somebody outside removes the newest element, or the one before it
     D  drain: read the note; tell the list of a number, or compare it: read the list, then the
@@ -35,6 +36,7 @@ from typing import Any, NamedTuple
 from interleavings import Result, run, search
 
 LIMIT = 2
+BEGINNING = (2, 1)
 COMPARE = 0  # a note without a number
 ENDED = "ended"
 
@@ -68,6 +70,7 @@ class Rules(NamedTuple):
     drain_ends_lease: bool = True
     newest: bool = True  # a list is filled only with the last element that was ever given
     outbox: bool = True  # every commit is noted
+    retry_tells: bool = True  # what a retry acknowledges it appends, too
     compare_stays: bool = True  # a number does not replace a note without one
     recheck: bool = True  # the note is deleted only if it is the one that was read
 
@@ -198,18 +201,27 @@ def reader(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
 
 
 def command(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
-    if me.step == "start":
+    if me.step == "start" and me.kind == "C":
         yield commits(w, i, me, "append", rules)
+    elif me.step == "start":
+        if w.record and w.record[0] > BEGINNING[0]:
+            me = me._replace(number=w.record[0])
+            found = becomes(w, i, me, "append")
+            yield (
+                f"A{i} finds {me.number}",
+                found if rules.retry_tells else acknowledged(w, i, me, w.key),
+                None,
+            )
     elif me.step == "append":
         key = append(w.key, me.number, i, rules)
         if key == Lease(i):
-            yield f"C{i} leases", becomes(w, i, me, "read record", key=key), None
+            yield f"{me.kind}{i} leases", becomes(w, i, me, "read record", key=key), None
         else:
-            yield f"C{i} appends {me.number}: {key}", acknowledged(w, i, me, key), None
+            yield f"{me.kind}{i} appends {me.number}: {key}", acknowledged(w, i, me, key), None
     elif me.step == "read record":
         yield reads_record(w, i, me, "fill")
     else:
-        yield f"C{i} fills", acknowledged(w, i, me, fill(w.key, i, me, rules)), None
+        yield f"{me.kind}{i} fills", acknowledged(w, i, me, fill(w.key, i, me, rules)), None
 
 
 def acknowledged(w: World, i: int, me: Process, key: Key) -> World:
@@ -269,6 +281,7 @@ def compares(w: World, i: int, me: Process, rules: Rules) -> Move:
 PROCESSES: dict[str, Callable[[World, int, Process, Rules], Iterator[Move]]] = {
     "R": reader,
     "C": command,
+    "A": command,
     "F": forgetter,
     "P": outsider,
     "Q": outsider,
@@ -309,7 +322,8 @@ def moves(w: World, rules: Rules) -> Iterator[Move]:
 
 def judged(w: World) -> str | None:
     """Of a quiet system."""
-    idle = all(me.step == ENDED or (me.step, me.kind) == ("start", "D") for me in w.processes)
+    waits = {("start", "D"), ("start", "A")}
+    idle = all(me.step == ENDED or (me.step, me.kind) in waits for me in w.processes)
     if not idle or w.note or not isinstance(w.key, Full):
         return None
     if w.key.elements != w.record[:LIMIT]:
@@ -319,9 +333,9 @@ def judged(w: World) -> str | None:
 
 def explore(mix: str, scope: Scope, rules: Rules = Rules()) -> Result:  # noqa: B008  a constant
     """All that can come of these processes at once."""
-    begins = None if mix.startswith("-") else Full((2, 1))
+    begins = None if mix.startswith("-") else Full(BEGINNING)
     processes = tuple(Process(kind) for kind in mix.removeprefix("-"))
-    first = World(begins, (2, 1), 2, processes, scope, counted=frozenset({1, 2}))
+    first = World(begins, BEGINNING, 2, processes, scope, counted=frozenset(BEGINNING))
     return search(first, lambda w: moves(w, rules), judged)
 
 
@@ -334,11 +348,11 @@ SCOPES = {
     "two crashes": Scope(crashes=2, drain=True),
 }
 MIXES = {
-    "no faults": "CCC -CCR CCRR CFR CFCR -CFCR FRR",
+    "no faults": "CCC CAR -CCAR CFAR -CCR CCRR CFR CFCR -CFCR FRR",
     "evictions": "CCR CCRR CFR CFCR -CFRR",
     "leases run out": "CCR CFR -CFRR",
     "drain": "CPDR CPDDR CQDR -CPDR CCPDR CCDDR PQDR CFDR FPDR",
-    "a crash": "CRD CCRD CCRDD CFRD CPDRD",
+    "a crash": "CRD CARD CFARD CCRD CCRDD CFRD CPDRD",
     "two crashes": "CRD CCRD CFRDD CFRR",
 }
 

@@ -17,7 +17,6 @@ from aevon.cache.connection import Script, store
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
 from beep import selectors, services
-from beep.documents import TurnDocument
 from beep.models import Turn
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, evict, key, recorded
@@ -64,17 +63,13 @@ class Seen:
         """Everything seen that is not the last turns of the record at some moment after what had
         been acknowledged: whole, in order, without a gap, five or all."""
         turns = Turn.objects.filter(conversation_id=user_id).order_by("seq")
-        record = [codec.encode(_document(turn)) for turn in turns]
+        record = [codec.encode(selectors.document_of(turn)) for turn in turns]
         moments = {tuple(record[max(0, n - 5) : n][::-1]): n for n in range(len(record) + 1)}
         return [
             f"{moments.get(tuple(seen))} after {least}: {seen}"
             for least, seen in (*self.raw, *self.told)
             if moments.get(tuple(seen), -1) < least
         ]
-
-
-def _document(turn: Turn) -> TurnDocument:
-    return selectors.document(turn.seq, turn.command, turn.response, turn.at)
 
 
 @contextmanager

@@ -8,11 +8,12 @@ import pytest
 from django.db import transaction
 
 from aevon import intents
+from aevon.cache import bounded_list
 from auth_sessions.models import User
 from beep import services
 from beep.models import Turn
 from tests.beep.conftest import Performed
-from tests.beep.lists import seqs
+from tests.beep.lists import cached, recorded, seqs
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,6 +58,21 @@ def test_concurrent_requests_with_one_key_act_once(
     assert seqs(answers) == [1] * 8
     assert sorted(answer.replayed for answer in answers) == [False, *[True] * 7]
     assert len(performed) == Turn.objects.count() == 1
+
+
+def test_a_retry_that_overtakes_the_push(
+    user: User, performed: Performed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one's process died after its commit, or is slow: what the retry acknowledges is in
+    the list."""
+    services.command(user.pk, "open Notes")
+    with monkeypatch.context() as patched:
+        patched.setattr(bounded_list, "push", lambda *_: None)
+        services.command(user.pk, "open Ledger", idempotency_key="k")
+    assert seqs(services.history(user.pk)) == [1]
+    assert services.command(user.pk, "open Ledger", idempotency_key="k").replayed
+    assert cached(user.pk) == recorded(user.pk)
+    assert seqs(services.history(user.pk)) == [1, 2]
 
 
 def test_a_command_that_failed_can_be_tried_again(user: User, performed: Performed) -> None:

@@ -4,11 +4,11 @@ import bounded_list as model
 import pytest
 
 SMALL_MIXES = [
-    *[(mix, "no faults") for mix in ("CCRR", "-CFCR")],
+    *[(mix, "no faults") for mix in ("CCRR", "-CCAR", "-CFCR")],
     *[(mix, "evictions") for mix in ("CCR", "CFR")],
     *[(mix, "leases run out") for mix in ("CCR", "-CFRR")],
     *[(mix, "drain") for mix in ("-CPDR", "CQDR", "CFDR", "FPDR")],
-    *[(mix, "a crash") for mix in ("CRD", "CCRD", "CFRD")],
+    *[(mix, "a crash") for mix in ("CRD", "CARD", "CCRD", "CFRD")],
     *[(mix, "two crashes") for mix in ("CRD", "CCRD")],
 ]
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aevon.cache import Read
+
 
 @dataclass(frozen=True, slots=True)
 class Deed:
@@ -48,7 +50,7 @@ class Window:
 
 # user id, arguments as BEEP's engine resolved them -> what BEEP answers
 Handler = Callable[[int, Mapping[str, Any]], Done]
-Look = Callable[[int], tuple[Window, ...]]
+Look = Callable[[int], Read[tuple[Window, ...]]]
 
 # A name that needs no quotes: no comma, full stop or bracket that would end it in a list.
 PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
@@ -58,6 +60,7 @@ DO_YOU_MEAN: Final = "Do you mean"
 _handlers: Final[dict[str, Handler]] = {}
 _names: Final[dict[str, tuple[str, ...]]] = {}
 _looks: Final[list[Look]] = []
+_NOTHING: Final[Read[tuple[Window, ...]]] = Read(("PING",), lambda *_: (), lambda: ())
 
 
 class IntentRefused(Exception):
@@ -80,13 +83,13 @@ def offered(kind: str) -> tuple[str, ...]:
 
 
 def show_windows(look: Look) -> None:
-    """Have `look(user_id)` say what is open now."""
+    """Have `look(user_id)` be how it is read what is open now."""
     _looks[:] = [look]
 
 
-def windows(user_id: int) -> tuple[Window, ...]:
-    """What is open now, the front one first."""
-    return _looks[0](user_id) if _looks else ()
+def windows(user_id: int) -> Read[tuple[Window, ...]]:
+    """What is open now, the front one first; to be read `together` with other things."""
+    return _looks[0](user_id) if _looks else _NOTHING
 
 
 def perform(intent: str, user_id: int, arguments: Mapping[str, Any]) -> Done:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from psycopg.errors import ForeignKeyViolation
 
 from aevon import intents
-from aevon.cache import after_commit, bounded_list, rfc3339
+from aevon.cache import after_commit, bounded_list, rfc3339, together
 from aevon.intents import Deed, Done
 from beep import context, resolution, resolvers, selectors
 from beep.documents import TurnDocument
@@ -74,12 +74,13 @@ class Answer:
 def command(user_id: int, text: str, *, idempotency_key: str | None = None) -> Answer:
     """Resolve a command against the last turns, carry it out and record the turn.
 
-    One cache round trip before and one after; one statement in PostgreSQL, where the turn is
-    durable before it is in the list. Cache away: the turns come from PostgreSQL and the outbox
-    makes the list follow. With a key, a command is carried out once: a retry gets the first answer
-    until the turn is forgotten. What a process does to the canvas and dies, before the turn is
-    recorded, a retry does again (docs/design.md). Call it outside a transaction. Raises
-    `KeyReused`, `UserGone`, and what a handler raises other than `IntentRefused`.
+    One cache round trip before, for turns and canvas, and one after; one statement in PostgreSQL,
+    where the turn is durable before it is in the list. Cache away: the turns come from PostgreSQL
+    and the outbox makes the list follow. With a key, a command is carried out once: a retry gets
+    the first answer until the turn is forgotten. What a process does to the canvas before it dies,
+    and before the turn is recorded, a retry does again (docs/design.md). Call it outside a
+    transaction. Raises `KeyReused`, `UserGone`, and what a handler raises other than
+    `IntentRefused`.
     """
     with _user_must_exist():
         if idempotency_key is None:
@@ -139,7 +140,7 @@ def _execute(user_id: int, text: str, key: str | None = None) -> Answer:
 
 
 def _resolve(user_id: int, text: str) -> ResolvedCommand:
-    turns, windows = bounded_list.read(CONVO, user_id), intents.windows(user_id)
+    turns, windows = together(bounded_list.reading(CONVO, user_id), intents.windows(user_id))
     history = [resolution.Turn(each.seq, each.command, each.response) for each in turns]
     canvas = Canvas(windows, intents.offered("microApps"), intents.offered("instruments"))
     resolved = resolvers.current()(text, history, canvas)

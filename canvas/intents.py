@@ -36,7 +36,7 @@ def connect() -> None:
     intents.register("canvas.list", list_windows)
     intents.register("canvas.unsaved", tell_unsaved)
     intents.offer("microApps", catalogue.APPS)
-    intents.show_windows(lambda user_id: windows_of(services.live(user_id)))
+    intents.show_windows(lambda user_id: services.looking(user_id).then(windows_of))
 
 
 def _handler(planner: Planner) -> intents.Handler:

@@ -7,7 +7,15 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import DatabaseError
 
-from aevon.cache import CacheError, CacheUnavailable, Contended, flush, write_behind
+from aevon.cache import (
+    CacheError,
+    CacheUnavailable,
+    Contended,
+    Read,
+    flush,
+    together,
+    write_behind,
+)
 from aevon.cache.flush import SHARDS, Exposure, Flushed, LastFlush
 from aevon.signals import session_ending
 from canvas import journal
@@ -40,7 +48,12 @@ def live(user_id: int) -> CanvasDocument:
 
     Key `canvas:{userId}`. A hit is one round trip and no SQL. Cache away: as last persisted.
     """
-    return write_behind.load(CANVAS_BUFFER, user_id)
+    return together(looking(user_id))[0]
+
+
+def looking(user_id: int) -> Read[CanvasDocument]:
+    """What `live` does, to be read `together` with other things."""
+    return write_behind.reading(CANVAS_BUFFER, user_id)
 
 
 def change(

@@ -32,6 +32,11 @@ class Read(Generic[T]):
     answered: Callable[[Any, Life], T]
     away: Callable[[], T]
 
+    def then(self, make: Callable[[T], A]) -> "Read[A]":
+        """The read of what `make` makes of it."""
+        answered, away = self.answered, self.away
+        return Read(self.command, lambda r, life: make(answered(r, life)), lambda: make(away()))
+
 
 @overload
 def together(first: Read[A], /) -> tuple[A]: ...

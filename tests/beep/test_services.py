@@ -129,11 +129,14 @@ def test_a_response_that_just_fits_is_not_cut(user: User, performed: Performed) 
     assert services.command(user.pk, "list windows").response == "x" * RESPONSE_MAX
 
 
-def test_a_command_costs_one_statement(user: User, django_assert_num_queries: Any) -> None:
-    """Turns from the list; number, turn and time in one statement."""
+def test_a_command_costs_one_statement_and_two_round_trips(
+    user: User, desk: None, trips: Any, django_assert_num_queries: Any
+) -> None:
+    """Turns and canvas in one; number, turn and time in the statement; the turn appended in one."""
     speak(user.pk, 1)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(1), trips() as t:
         speak(user.pk, 1)
+    assert t.count == 2
 
 
 def test_a_user_who_is_gone_has_no_turn() -> None:

@@ -130,7 +130,7 @@ def test_a_response_is_read_as_beep_wrote_it(call):
     names = ["Notes", "A, b (c)", 'say "1. x"', "Caesar's"]
     listed = '1. Notes (in front), 2. "A, b (c)", 3. "say \\u00221. x\\u0022", 4. Caesar\'s'
     assert call("turns", "offered", f"Which one do you mean: {listed}?") == names
-    assert call("turns", "offered", 'There is no Nots. Do you mean Notes?') == ["Notes"]
+    assert call("turns", "offered", "There is no Nots. Do you mean Notes?") == ["Notes"]
     assert call("turns", "offered", 'Do you mean "A, b (c)"?') == ["A, b (c)"]
     assert call("turns", "offered", f"Open: {listed}.") == []
     assert [json.loads(call("turns", "named", name)) for name in names] == names

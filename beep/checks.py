@@ -14,7 +14,7 @@ _HINT: Final = "docs/beep.md, Another resolver, says what it may be."
 
 @register()
 def resolver_is_there(**_: Any) -> list[CheckMessage]:
-    """E001: AEVON_BEEP_RESOLVER is no callable; E002, E003: the language model's settings."""
+    """E001: AEVON_BEEP_RESOLVER is no callable; E002: the language model's settings."""
     path = settings.AEVON_BEEP_RESOLVER
     try:
         resolver = resolvers.current()
@@ -32,14 +32,6 @@ def _of_the_model() -> Iterator[CheckMessage]:
         yield _error("AEVON_BEEP_LLM_MODEL must name a model of that endpoint.", "E002")
     if not settings.AEVON_BEEP_LLM_KEY.isascii():
         yield _error("AEVON_BEEP_LLM_KEY must be of ASCII characters.", "E002")
-    # A command with an Idempotency-Key is resolved inside its transaction.
-    limit = 0.8 * settings.AEVON_FENCE_SECONDS
-    if limit / 2 < settings.AEVON_BEEP_LLM_TIMEOUT_SECONDS:
-        yield _error(
-            f"AEVON_BEEP_LLM_TIMEOUT_SECONDS must be at most {limit / 2:g}: after {limit:g}"
-            " PostgreSQL ends an idle transaction (0.8 of AEVON_FENCE_SECONDS).",
-            "E003",
-        )
 
 
 def _is_http(url: str) -> bool:

@@ -79,7 +79,9 @@ def not_done(reason: str) -> str:
 def was_done(response: str) -> bool:
     """Whether the response tells of something that was done, not of a refusal or a question."""
     answer = answer_of(response)
-    return not (answer.startswith(_NOT_DONE) or asks_which(answer) or left_open(answer))
+    # What a correction took back is told before what it could not do.
+    refused = _NOT_DONE in re.sub(QUOTED, "", answer)
+    return not (refused or asks_which(answer) or left_open(answer))
 
 
 def with_echo(command: str, answer: str, *, instead_of: int | None = None) -> str:

@@ -22,7 +22,7 @@ from beep.grammar import UNDO
 from beep.models import RESPONSE_MAX, Turn
 from beep.phrases import not_done
 from beep.projection import CONVO, forget_on_commit
-from beep.resolution import Canvas, Intent, ResolvedCommand
+from beep.resolution import Canvas, ResolvedCommand
 
 ELLIPSIS: Final = "…"
 # JSON escapes in a quoted name can bring what neither PostgreSQL nor UTF-8 can hold.
@@ -82,12 +82,14 @@ def command(user_id: int, text: str, *, idempotency_key: str | None = None) -> A
     transaction. Raises `KeyReused`, `UserGone`, and what a handler raises other than
     `IntentRefused`.
     """
+    # Before the transaction of a key: a resolver may take its time.
+    resolved = _resolve(user_id, text)
     with _user_must_exist():
         if idempotency_key is None:
-            return _execute(user_id, text)
+            return _execute(user_id, text, resolved)
         # Durable: the intent must not be done again because somebody rolled back its turn.
         with transaction.atomic(durable=True):
-            return _once(user_id, text, idempotency_key)
+            return _once(user_id, text, resolved, idempotency_key)
 
 
 @contextmanager
@@ -100,11 +102,11 @@ def _user_must_exist() -> Iterator[None]:
         raise
 
 
-def _once(user_id: int, text: str, key: str) -> Answer:
+def _once(user_id: int, text: str, resolved: ResolvedCommand, key: str) -> Answer:
     _take_turns(user_id, key)
     earlier = selectors.turn_by_key(user_id, key)
     if earlier is None:
-        return _execute(user_id, text, key)
+        return _execute(user_id, text, resolved, key)
     if earlier.request_digest != _digest(text):
         raise KeyReused
     # Whose process may have died, or be slow: what is acknowledged must be in the list.
@@ -130,8 +132,7 @@ def _replayed(turn: Turn) -> Answer:
     return Answer(turn.seq, turn.response, turn.resolved, rfc3339(turn.at), replayed=True)
 
 
-def _execute(user_id: int, text: str, key: str | None = None) -> Answer:
-    resolved = _resolve(user_id, text)
+def _execute(user_id: int, text: str, resolved: ResolvedCommand, key: str | None = None) -> Answer:
     done = _carry_out(user_id, resolved)
     response = shortened(context.response_for(text, resolved, done.answer))
     turn = _record(user_id, text, response, resolved=resolved, undo=done.undo, key=key)
@@ -158,18 +159,19 @@ def _carry_out(user_id: int, resolved: ResolvedCommand) -> Done:
     """What was corrected is taken back first; where that cannot be done, the rest is done still."""
     if resolved.intent is None:
         return Done("")
-    told = ""
-    if resolved.takes_back is not None:
-        told = _perform(user_id, Intent(UNDO, {"turn": resolved.takes_back})).answer + " "
-    done = _perform(user_id, resolved.intent)
+    told = "" if resolved.takes_back is None else f"{_taken_back(user_id, resolved.takes_back)} "
+    try:
+        done = intents.perform(resolved.intent.name, user_id, resolved.intent.arguments)
+    except intents.IntentRefused as refusal:
+        return Done(told + not_done(str(refusal)))
     return Done(told + done.answer, done.undo)
 
 
-def _perform(user_id: int, intent: Intent) -> Done:
+def _taken_back(user_id: int, turn: int) -> str:
     try:
-        return intents.perform(intent.name, user_id, intent.arguments)
+        return intents.perform(UNDO, user_id, {"turn": turn}).answer
     except intents.IntentRefused as refusal:
-        return Done(not_done(str(refusal)))
+        return str(refusal)
 
 
 def shortened(response: str) -> str:

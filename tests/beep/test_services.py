@@ -12,8 +12,10 @@ from auth_sessions.models import User
 from beep import context, selectors, services
 from beep.intents import HELP_TEXT
 from beep.models import RESPONSE_MAX, Conversation, Turn
+from canvas import services as canvas
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, recorded, seqs, speak
+from tests.canvas.helpers import patch
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -209,3 +211,43 @@ def test_numbers_of_forgotten_turns_do_not_come_back(user: User) -> None:
     services.forget(user.pk)
     with pytest.raises(IntegrityError, match="upwards only"):
         Conversation.objects.filter(pk=user.pk).update(forgotten_through=1)
+
+
+def test_a_correction_takes_back_and_does_the_other(user: User, desk: None) -> None:
+    """What was closed is back as it was, the other one is closed; both by the real canvas."""
+    before = canvas.live(user.pk).layout["microApps"]["notes"]
+    services.command(user.pk, "close Notes")
+    answer = services.command(user.pk, "no, the other one")
+    assert answer.response.endswith("Notes is back. Closed Ledger.")
+    assert answer.resolved["takesBack"] == 1
+    assert canvas.live(user.pk).layout["microApps"] == {"notes": before}
+    assert services.command(user.pk, "undo").response.endswith("Ledger is back.")
+
+
+def test_what_cannot_be_taken_back_does_not_stop_the_rest(user: User, desk: None) -> None:
+    """The window that BEEP moved has been closed by hand since."""
+    services.command(user.pk, "move Notes left")
+    patch(user.pk, notes=None)
+    answer = services.command(user.pk, "no, the ledger")
+    assert "That cannot be taken back any more" in answer.response
+    assert answer.response.endswith("Moved Ledger to -90, 20.")
+    assert services.command(user.pk, "undo").resolved["arguments"] == {"turn": 2}
+
+
+def test_a_refused_correction_is_not_taken_for_a_deed(user: User, desk: None) -> None:
+    """Though something was taken back first, and is told first."""
+    services.command(user.pk, "move Notes left")
+    answer = services.command(user.pk, "no, to 9999999 0")
+    assert answer.response.endswith("Put Notes back. Not done: That does not fit on the canvas.")
+    assert services.command(user.pk, "undo").resolved["intent"] is None
+
+
+def test_nobody_takes_back_what_another_user_did(
+    make_user: Callable[..., User], desk: None, user: User
+) -> None:
+    """Turns are numbered per user; nor what is not there."""
+    services.command(user.pk, "close Notes")
+    with pytest.raises(intents.IntentRefused):
+        intents.perform("beep.undo", make_user().pk, {"turn": 1})
+    with pytest.raises(intents.IntentRefused):
+        intents.perform("beep.undo", user.pk, {"turn": 10**18})

@@ -1,7 +1,7 @@
 """What BEEP can be asked for, as a table: docs/beep.md in the words of a program.
 
-For resolvers that do not read it off the grammar: it says what to choose from, and what they chose
-is held against it before anything is done.
+For resolvers that do not read it off the grammar the table says what to choose from, and what they
+chose is held against it before anything is done.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,26 @@ import msgspec
 from msgspec import Meta
 
 from beep.resolution import Value
+
+OPEN: Final = "canvas.open"
+CLOSE: Final = "canvas.close"
+MOVE: Final = "canvas.move"
+RESIZE: Final = "canvas.resize"
+FRONT: Final = "canvas.front"
+BACK: Final = "canvas.back"
+TILE: Final = "canvas.tile"
+TIDY: Final = "canvas.tidy"
+LIST: Final = "canvas.list"
+UNSAVED: Final = "canvas.unsaved"
+PLAY: Final = "klepsydra.play"
+STATUS: Final = "klepsydra.status"
+INSTRUMENTS: Final = "klepsydra.instruments"
+SESSIONS: Final = "auth_sessions.list"
+HELP: Final = "beep.help"
+UNDO: Final = "beep.undo"
+NEVER_MIND: Final = "beep.never_mind"
+# What changes something.
+DEEDS: Final = frozenset({OPEN, CLOSE, MOVE, RESIZE, FRONT, BACK, TILE, TIDY, PLAY})
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Distance = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
@@ -76,23 +96,22 @@ _TO: Final = {"x": None, "y": None}
 _SIDES: Final = {"width": None, "height": None}
 _PERCENT: Final = {"widthPercent": 100, "heightPercent": 100}
 
-OPEN: Final = "canvas.open"
 ABILITIES: Final[Mapping[str, Ability]] = {
     OPEN: Ability(_APPS),
-    "canvas.close": Ability(_APPS),
-    "canvas.move": Ability(_APPS, ways=(_BY, _TO)),
-    "canvas.resize": Ability(_APPS, ways=(_SIDES, _PERCENT)),
-    "canvas.front": Ability(_APPS),
-    "canvas.back": Ability(_APPS),
-    "canvas.tile": Ability(),
-    "canvas.tidy": Ability(),
-    "canvas.list": Ability(),
-    "canvas.unsaved": Ability(),
-    "klepsydra.play": Ability(("instrument",), may=("stake",)),
-    "klepsydra.status": Ability(),
-    "klepsydra.instruments": Ability(),
-    "auth_sessions.list": Ability(),
-    "beep.undo": Ability(("turn",)),
-    "beep.help": Ability(),
-    "beep.never_mind": Ability(),
+    CLOSE: Ability(_APPS),
+    MOVE: Ability(_APPS, ways=(_BY, _TO)),
+    RESIZE: Ability(_APPS, ways=(_SIDES, _PERCENT)),
+    FRONT: Ability(_APPS),
+    BACK: Ability(_APPS),
+    TILE: Ability(),
+    TIDY: Ability(),
+    LIST: Ability(),
+    UNSAVED: Ability(),
+    PLAY: Ability(("instrument",), may=("stake",)),
+    STATUS: Ability(),
+    INSTRUMENTS: Ability(),
+    SESSIONS: Ability(),
+    UNDO: Ability(("turn",)),
+    HELP: Ability(),
+    NEVER_MIND: Ability(),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aevon.intents import Window
-from beep.grammar import OPEN, PLAY
+from beep.abilities import OPEN, PLAY
 from beep.phrases import QUOTED, unquoted
 from beep.references import Kind, Pointer, description, point
 from beep.resolution import Why

@@ -9,37 +9,28 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aevon.intents import which_one, written
+from beep.abilities import CLOSE, DEEDS, HELP, MOVE, NEVER_MIND, OPEN, PLAY, RESIZE, UNDO
 from beep.antecedents import Found, find
 from beep.grammar import (
     AGAIN,
     ALSO,
-    CLOSE,
-    DEEDS,
     FAR_EDGE,
     FULL_SCREEN,
-    HELP,
     INSTEAD,
     MINIMISE,
-    MOVE,
-    NEVER_MIND,
-    OPEN,
     OTHER_WAY,
-    PLAY,
     REDO,
-    RESIZE,
     SWAP,
-    UNDO,
     UNDO_MANY,
     Command,
     canonical,
-    parse,
-    tidy,
 )
 from beep.measures import reversed_, to_degree
 from beep.phrases import INSTEAD_WHAT, how_large, what_with, where_to, with_echo
 from beep.references import description, point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 from beep.scene import Names, Scene, has_words
+from beep.sentences import parse, tidy
 from beep.story import Told, parts, read, says_it_all
 
 NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'

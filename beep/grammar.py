@@ -1,8 +1,9 @@
 """The grammar of BEEP's commands: English, deterministic, blind to case (docs/beep.md).
 
-`parse` says what a text asks for and leaves its target (a name or a reference) as it was typed;
-`canonical` writes an intent as a command that parses to the same intent again. The templates are
-read by `beep/patterns.py`; each is matched in time linear in the text's length.
+What stands around a command in a sentence has been taken off (`beep/sentences.py`). A target, which
+is a name or a reference, is left as it was typed; `canonical` writes an intent as a command that
+parses to the same intent again. The templates are read by `beep/patterns.py`; each is matched in
+time linear in the text's length.
 """
 
 import re
@@ -11,6 +12,25 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aevon.intents import quoted
+from beep.abilities import (
+    BACK,
+    CLOSE,
+    FRONT,
+    HELP,
+    INSTRUMENTS,
+    LIST,
+    MOVE,
+    NEVER_MIND,
+    OPEN,
+    PLAY,
+    RESIZE,
+    SESSIONS,
+    STATUS,
+    TIDY,
+    TILE,
+    UNDO,
+    UNSAVED,
+)
 from beep.measures import (
     EDGE,
     MOVES,
@@ -25,26 +45,8 @@ from beep.measures import (
     sides,
 )
 from beep.patterns import Pattern
-from beep.phrases import QUOTED
 from beep.resolution import Arguments, Intent
 
-OPEN: Final = "canvas.open"
-CLOSE: Final = "canvas.close"
-MOVE: Final = "canvas.move"
-RESIZE: Final = "canvas.resize"
-FRONT: Final = "canvas.front"
-BACK: Final = "canvas.back"
-TILE: Final = "canvas.tile"
-TIDY: Final = "canvas.tidy"
-LIST: Final = "canvas.list"
-UNSAVED: Final = "canvas.unsaved"
-PLAY: Final = "klepsydra.play"
-STATUS: Final = "klepsydra.status"
-INSTRUMENTS: Final = "klepsydra.instruments"
-SESSIONS: Final = "auth_sessions.list"
-HELP: Final = "beep.help"
-UNDO: Final = "beep.undo"
-NEVER_MIND: Final = "beep.never_mind"
 # These never leave this package: each is resolved to what it repeats, turns round or corrects.
 AGAIN: Final = "again"
 OTHER_WAY: Final = "other way"
@@ -57,8 +59,6 @@ FULL_SCREEN: Final = "full screen"
 MINIMISE: Final = "minimise"
 UNDO_MANY: Final = "undo many"
 SWAP: Final = "swap"
-
-DEEDS: Final = frozenset({OPEN, CLOSE, MOVE, RESIZE, FRONT, BACK, TILE, TIDY, PLAY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,62 +324,10 @@ _STAKED_BARE: Final = re.compile(
     r"(?: ?Ξ?(?:credits?)?)",
     _FLAGS,
 )
-_CORRECTION: Final = re.compile(
-    r"(?:(?P<strong>no|nope|nah|not (?:that|this|it)(?: one| window)?|(?:the )?wrong (?:one|window)"
-    r"|i (?:meant|mean|said)|rather)|sorry|oops|whoops|wait|actually)(?![\w'])[ ,.;:!–—-]*",
-    _FLAGS,
-)
-_NOT_THAT: Final = r"(?:that(?: one)?|it|the [^,\"]+)"
-_INSTEAD_AFTER: Final = re.compile(
-    rf"(?:,? (?:instead|rather)(?: of {_NOT_THAT})?|,? (?:and )?not {_NOT_THAT})\Z", _FLAGS
-)
-_NOT_BUT: Final = re.compile(r"not [^,\"]+?(?:, (?:but )?| but )(?P<right>.+)", _FLAGS)
-_ALSO_BEFORE: Final = re.compile(
-    r"(?:(?:and(?: now| also)?|also|now|then|what about|how about"
-    r"|(?:do )?(?:the )?same (?:again )?(?:for|with|to|goes for)),? )+(?P<rest>.+)",
-    _FLAGS,
-)
-_ALSO_AFTER: Final = re.compile(
-    r"(?P<rest>.+?),? (?:too|also|as well)(?:,? (?:please|thanks|thank you))*", _FLAGS
-)
-_ASKING: Final = (
-    r"(?:can|could|would|will) you|i(?:'d| would) like you to|i(?:'d| would) like to(?! see)"
-    r"|i (?:want|need) to(?! see)|let's|go ahead and|just|kindly|please"
-)
-_FILLERS: Final = (
-    r"hey|hello|hi|ok|okay|beep|now|and|then|so|well|great|thanks|thank you|perfect|good|nice"
-    r"|lovely|cool|fine|sure|yes|yeah|hm+|oh|ah|uh|um|ugh|al+ ?right|right|by the way|anyway"
-)
-_POLITE: Final = re.compile(
-    rf"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|{_ASKING}"
-    rf"|(?:{_FILLERS})(?![\w'])(?! (?:way|one|click))),?(?:[.!…]+(?= ))? )+",
-    _FLAGS,
-)
-_THANKS: Final = re.compile(
-    r"(?:[,.!]* (?:please|for me|thanks|thank you|beep|right now|now|then|(?:would|will|can) you"
-    r"|too|also|as well))+\Z",
-    _FLAGS,
-)
-_THANKS_MAX: Final = 40  # characters
-_REMARK: Final = re.compile(r"[^\"]*[.!;:,–—] ", _FLAGS)
 _AGAIN_AFTER: Final = re.compile(r" (?:again|once more)\Z", _FLAGS)
 
 
-def parse(text: str) -> Command | None:
-    """The command that a text is, or None. Never raises, whatever the text."""
-    plain = tidy(text)
-    if _INSTEAD_AFTER.search(plain, max(0, len(plain) - 80)):
-        return _correction(plain)
-    return (
-        _whole(plain)
-        or _correction(plain)
-        or _addition(text)
-        or _fragment(plain)
-        or _after_a_remark(plain)
-    )
-
-
-def _whole(plain: str) -> Command | None:
+def whole(plain: str) -> Command | None:
     """A command with a verb of its own."""
     without = _AGAIN_AFTER.sub("", plain)
     base = _first(_WHOLE, without) if without != plain else None
@@ -388,40 +336,8 @@ def _whole(plain: str) -> Command | None:
     return base if has_own else _first(_WHOLE, plain)
 
 
-def _correction(plain: str) -> Command | None:
-    """ "No, the other one": what is said instead, a phrase or a command."""
-    strong, rest = False, plain
-    while found := _CORRECTION.match(rest):
-        strong, rest = strong or bool(found["strong"]), rest[found.end() :]
-    swapped = _NOT_BUT.fullmatch(rest) or _NOT_BUT.fullmatch(plain)
-    rest = swapped["right"] if swapped else _INSTEAD_AFTER.sub("", rest)
-    if rest == plain:
-        return None
-    inner = (_whole(tidy(rest)) or _fragment(tidy(rest))) if rest else None
-    if inner and inner.name in (UNDO, NEVER_MIND, AGAIN, OTHER_WAY):
-        return inner
-    goes_on = strong or swapped or rest != plain[len(plain) - len(rest) :]
-    if inner and not inner.fragment and not goes_on:
-        return inner  # "actually, close it" corrects nothing
-    return Command(INSTEAD, tidy(rest), inner=inner)
-
-
-def _addition(text: str) -> Command | None:
-    """ "And the clock?": the same for something else."""
-    bare = _plain(text)  # before courtesies are taken off: "and" is one of them
-    found = _ALSO_BEFORE.fullmatch(bare) or _ALSO_AFTER.fullmatch(bare)
-    if found is None or _fragment(tidy(found["rest"])):
-        return None
-    return Command(ALSO, tidy(found["rest"]))
-
-
-def _after_a_remark(plain: str) -> Command | None:
-    """ "Enough of that. Close it": what the last sentence says."""
-    found = _REMARK.match(plain)
-    return _whole(tidy(plain[found.end() :])) if found else None
-
-
-def _fragment(plain: str) -> Command | None:
+def fragment(plain: str) -> Command | None:
+    """A command without a verb: "bigger", "to the left"."""
     found = _first(_PARTIAL, plain)
     return replace(found, fragment=True) if found else None
 
@@ -431,23 +347,6 @@ def _first(rules: tuple[tuple[Pattern, Build], ...], plain: str) -> Command | No
         if (groups := pattern.match(plain)) is not None:
             return build(groups)
     return None
-
-
-def tidy(text: str) -> str:
-    """The text without courtesies, closing marks and superfluous space; quoted parts untouched."""
-    bare = _plain(text)
-    polite = _POLITE.match(bare)
-    bare = bare[polite.end() :] if polite else bare
-    # Searched for at the end only: a search from the left is quadratic in a text of "please"s.
-    thanks = _THANKS.search(bare, max(0, len(bare) - _THANKS_MAX))
-    return bare[: thanks.start()] if thanks else bare
-
-
-def _plain(text: str) -> str:
-    if '"' not in text:
-        text = text.translate({ord("“"): '"', ord("”"): '"', ord("’"): "'"})
-    spaced = re.sub(rf"({QUOTED})|\s+", lambda found: found[1] or " ", text)
-    return spaced.strip(" ").rstrip(" .!?…").lstrip(" ,.…")
 
 
 def canonical(intent: Intent) -> str:

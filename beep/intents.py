@@ -6,7 +6,7 @@ from typing import Any, Final
 from aevon import intents
 from aevon.intents import Done, IntentRefused
 from beep import selectors
-from beep.grammar import HELP, NEVER_MIND, UNDO
+from beep.abilities import HELP, NEVER_MIND, UNDO
 
 # No numbered list: "the second one" after it would point into the help.
 HELP_TEXT: Final = (

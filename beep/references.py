@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from beep.grammar import CLOSE, FRONT, MOVE, OPEN, PLAY, RESIZE
+from beep.abilities import CLOSE, FRONT, MOVE, OPEN, PLAY, RESIZE
 from beep.patterns import Pattern, expression
 
 Kind = Literal["it", "this", "them", "other", "all", "ordinal", "place", "done"]

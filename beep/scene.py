@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aevon.intents import Window
-from beep.grammar import INSTRUMENTS, OPEN, PLAY, SESSIONS
+from beep.abilities import INSTRUMENTS, OPEN, PLAY, SESSIONS
 from beep.resolution import Canvas
 from beep.story import Told
 

@@ -17,8 +17,8 @@ from aevon import intents
 from aevon.cache import after_commit, bounded_list, rfc3339, together
 from aevon.intents import Deed, Done
 from beep import context, resolution, resolvers, selectors
+from beep.abilities import UNDO
 from beep.documents import TurnDocument
-from beep.grammar import UNDO
 from beep.models import RESPONSE_MAX, Turn
 from beep.phrases import not_done
 from beep.projection import CONVO, forget_on_commit

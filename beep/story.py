@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from beep.grammar import DEEDS, PLAY, UNDO, Command, parse, tidy
+from beep.abilities import DEEDS, PLAY, UNDO
+from beep.grammar import Command
 from beep.phrases import (
     QUOTED,
     answer_of,
@@ -22,6 +23,7 @@ from beep.phrases import (
 )
 from beep.references import is_reference
 from beep.resolution import WINDOW, Intent, Turn
+from beep.sentences import parse, tidy
 
 Names = tuple[str, ...]
 

@@ -11,9 +11,10 @@ from prometheus_client import REGISTRY
 
 from aevon.intents import Window
 from beep import abilities, llm, llm_question
-from beep.grammar import canonical, parse
+from beep.grammar import canonical
 from beep.llm import LanguageModel, Pause
 from beep.resolution import Canvas, Intent, Reference, ResolvedCommand, Turn
+from beep.sentences import parse
 from tests.beep.endpoint import Endpoint, dribbling, running, silent
 from tests.servers import ROOT
 

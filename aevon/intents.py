@@ -57,6 +57,9 @@ PLAIN: Final = r"\w(?:[\w '’&/+-]*[\w'’+])?"
 WHICH_ONE: Final = "Which one do you mean"
 DO_YOU_MEAN: Final = "Do you mean"
 
+# Marks of bidirectional text, and separators of lines.
+_DIRECTIONS: Final = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
 _handlers: Final[dict[str, Handler]] = {}
 _names: Final[dict[str, tuple[str, ...]]] = {}
 _looks: Final[list[Look]] = []
@@ -106,8 +109,10 @@ def perform(intent: str, user_id: int, arguments: Mapping[str, Any]) -> Done:
 def quoted(name: str) -> str:
     """The name as a JSON string, so that any name can be read back."""
     inner = json.dumps(name, ensure_ascii=False)[1:-1]
-    # No quotation mark inside, so that a reader may simply look for the next one.
-    return '"' + inner.replace('\\"', "\\u0022") + '"'
+    # No quotation mark inside, so that a reader may simply look for the next one; and nothing that
+    # turns the direction of what follows.
+    plain = _DIRECTIONS.sub(lambda found: f"\\u{ord(found[0]):04x}", inner)
+    return '"' + plain.replace('\\"', "\\u0022") + '"'
 
 
 def written(name: str) -> str:
@@ -131,10 +136,12 @@ def _item(name: str, remark: str) -> str:
     return f"{written(name)} ({inner})" if inner else written(name)
 
 
-def which_one(names: Sequence[str]) -> str:
-    """The question that lists the candidates; the next command may be its answer."""
+def which_one(names: Sequence[str], remarks: Mapping[str, str] | None = None) -> str:
+    """The question that lists the candidates, with what there is to say of some; the next command
+    may be its answer."""
     if not names:
         return f"{WHICH_ONE}? Please say its name."
     if len(names) == 1:
         return f"{DO_YOU_MEAN} {written(names[0])}?"
-    return f"{WHICH_ONE}: {enumerated(names)}?"
+    items = remarked((name, (remarks or {}).get(name, "")) for name in names)
+    return f"{WHICH_ONE}: {items}?"

@@ -3,11 +3,14 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from aevon.cache import CONVO_HISTORY
 from aevon.cache.admin import CachedStateAdmin
+from beep import services
 from beep.models import Conversation, Turn
 
 
@@ -25,11 +28,31 @@ class RecordAdmin(CachedStateAdmin, ModelAdmin):  # type: ignore[misc]  # unfold
 
 @admin.register(Conversation)
 class ConversationAdmin(RecordAdmin):
-    """One row per user who has spoken to BEEP."""
+    """One row per user who has spoken to BEEP. It stays as long as its user: a new one would give
+    the same numbers again, to turns that may still be on their way into the list."""
 
+    actions = ("forget_turns",)
     list_display = ("user", "last_seq", "forgotten_through")
     list_select_related = ("user",)
     search_fields = ("user__username",)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    def delete_view(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:  # noqa: ARG002
+        raise PermissionDenied
+
+    @admin.action(
+        description="Forget the turns of the selected conversations", permissions=["delete"]
+    )
+    def forget_turns(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        """Rows and lists, at once."""
+        users = list(queryset.values_list("pk", flat=True))
+        for user_id in users:
+            services.forget(user_id)
+        self.message_user(request, f"The turns of {len(users)} conversations are forgotten.")
 
 
 @admin.register(Turn)

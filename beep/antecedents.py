@@ -10,8 +10,8 @@ from beep.abilities import OPEN, PLAY
 from beep.phrases import QUOTED, unquoted
 from beep.references import Kind, Pointer, description, point
 from beep.resolution import Why
-from beep.scene import Mention, Names, Scene, folded, has_words, once, same
-from beep.story import bare_name, parts
+from beep.scene import Mention, Scene, folded, has_words, once, same
+from beep.story import Names, bare_name, parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class Found:
     is_new: bool = False
 
 
+_CALLED: Final = re.compile(
+    r"\A(?:the )?(?:one|window|app|panel) (?:that is |that's )?(?:called|named|titled) ",
+    re.IGNORECASE,
+)
+_VAGUE: Final = (
+    "something", "anything", "nothing", "new", "another", "some", "any", "over", "help", "more",
+    "one", "two", "three", "no", "all", "every", "each",
+)  # fmt: skip
 _NEVER_NAMES: Final = ("it", "this", "them", "other")
 # By side: what to compare, and whether the highest is meant.
 _MEASURES: Final[Mapping[str, tuple[Callable[[Window], float], bool]]] = {
@@ -93,7 +101,9 @@ def _it(scene: Scene, *, focus: bool) -> Found:
 
 def _them(scene: Scene, pointer: Pointer) -> Found:
     if scene.among is not None:
-        return Found(scene.among, "set", scene.story[0].seq)
+        is_more = pointer.both and len(scene.among) != 2
+        names = () if is_more else scene.among
+        return Found(names, "set", scene.story[0].seq, candidates=scene.among)
     newest = next(iter(scene.mentions), None)
     if newest and len(newest.names) > 1 and not (pointer.both and len(newest.names) > 2):
         return Found(newest.names, "set", newest.seq)
@@ -104,6 +114,8 @@ def _them(scene: Scene, pointer: Pointer) -> Found:
 
 
 def _all(scene: Scene, pointer: Pointer) -> Found:
+    if pointer.words:
+        return _all_of_a_kind(scene, pointer)
     left_out: Names = ()
     if pointer.without:
         excepted = [_one_left_out(scene, part) for part in parts(pointer.without)]
@@ -116,6 +128,14 @@ def _all(scene: Scene, pointer: Pointer) -> Found:
             return Found(candidates=scene.everything)
         left_out = newest.names
     return Found(tuple(n for n in scene.everything if n not in left_out), "set")
+
+
+def _all_of_a_kind(scene: Scene, pointer: Pointer) -> Found:
+    """ "Both notes", "all notes": however many there are, or just two."""
+    kind = scene.described(pointer.words)
+    if not kind:
+        return _missing(scene, pointer.words)
+    return Found(candidates=kind) if pointer.both and len(kind) != 2 else Found(kind, "set")
 
 
 def _one_left_out(scene: Scene, phrase: str) -> Found:
@@ -196,11 +216,9 @@ def _pools(scene: Scene, words: str) -> Iterable[Names]:
 
 
 def _named(scene: Scene, phrase: str) -> Found:
-    if re.fullmatch(QUOTED, phrase):
-        name = unquoted(phrase)
-        return _known_as(scene, name) if name else Found(candidates=scene.everything)
     if '"' in phrase:
-        return _missing(scene, phrase)
+        return _quoted(scene, phrase)
+    phrase = _CALLED.sub("", phrase)
     bare = bare_name(phrase)
     for name in filter(None, (phrase, bare)):
         if found := _exactly(scene, name):
@@ -208,12 +226,24 @@ def _named(scene: Scene, phrase: str) -> Found:
     words, described = description(phrase)
     if scene.verb == OPEN and scene.among is None:
         return _to_open(scene, bare, words, described=described)
-    found = tuple(n for n in scene.described(words) if n not in scene.wrong)
+    return _by_words(scene, words, bare or phrase)
+
+
+def _quoted(scene: Scene, phrase: str) -> Found:
+    name = unquoted(phrase) if re.fullmatch(QUOTED, phrase) else phrase
+    return _known_as(scene, name) if name else Found(candidates=scene.everything)
+
+
+def _by_words(scene: Scene, words: str, name: str) -> Found:
+    described = scene.described(words)
+    found = tuple(each for each in described if each not in scene.wrong)
     if scene.among is not None:
         found = tuple(n for n in scene.among if n in found or has_words(n, words))
     if found:
         return _chosen(scene, found, why="attribute")
-    return _missing(scene, bare or phrase)
+    if described and scene.among is None:  # that is what it was done to
+        return Found(candidates=tuple(n for n in scene.everything if n not in scene.wrong))
+    return _missing(scene, name)
 
 
 def _known_as(scene: Scene, name: str) -> Found:
@@ -241,7 +271,20 @@ def _to_open(scene: Scene, name: str, words: str, *, described: bool) -> Found:
         found = once((*scene.described(words), *spoken))
         if found or openable:
             return _chosen(scene, found or openable, why="attribute")
-    return Found((name,), is_new=True) if name else Found()
+    return Found((name,), is_new=True) if _may_be_new(scene, name) else Found(missing=name)
+
+
+def _may_be_new(scene: Scene, name: str) -> bool:
+    """Whether this names something that was never there: no vague word, nor a name with more to it
+    ("Notes at 100 100")."""
+    words = folded(name).split()
+    known = (*scene.open_windows, *scene.openable)
+    begins = (folded(each).split() for each in known)
+    return (
+        bool(words)
+        and words[0] not in _VAGUE
+        and not any(words[: len(each)] == each for each in begins if each)
+    )
 
 
 def _chosen(scene: Scene, names: Names, why: Why | None = None) -> Found:

@@ -7,8 +7,9 @@ import httpx
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from beep import llm, resolvers
+from beep import resolvers
 
+OF_THE_MODEL: Final = "beep.llm.resolve"
 _HINT: Final = "docs/beep.md, Another resolver, says what it may be."
 
 
@@ -22,7 +23,7 @@ def resolver_is_there(**_: Any) -> list[CheckMessage]:
         return [_error(f"AEVON_BEEP_RESOLVER: {path!r} cannot be imported: {error}.", "E001")]
     if not callable(resolver):
         return [_error(f"AEVON_BEEP_RESOLVER: {path!r} cannot be called.", "E001")]
-    return list(_of_the_model()) if resolver is llm.resolve else []
+    return list(_of_the_model()) if path == OF_THE_MODEL else []
 
 
 def _of_the_model() -> Iterator[CheckMessage]:

@@ -9,7 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aevon.intents import which_one, written
-from beep.abilities import CLOSE, DEEDS, HELP, MOVE, NEVER_MIND, OPEN, PLAY, RESIZE, UNDO
+from beep import phrases
+from beep.abilities import (
+    CLOSE,
+    DEEDS,
+    HELP,
+    MOVE,
+    NEVER_MIND,
+    OPEN,
+    PLAY,
+    RESIZE,
+    TIDY,
+    TILE,
+    UNDO,
+)
 from beep.antecedents import Found, find
 from beep.grammar import (
     AGAIN,
@@ -19,6 +32,7 @@ from beep.grammar import (
     INSTEAD,
     MINIMISE,
     OTHER_WAY,
+    PAIR,
     REDO,
     SWAP,
     UNDO_MANY,
@@ -26,32 +40,42 @@ from beep.grammar import (
     canonical,
 )
 from beep.measures import reversed_, to_degree
-from beep.phrases import INSTEAD_WHAT, how_large, what_with, where_to, with_echo
+from beep.phrases import (
+    A_PLAY_STANDS,
+    A_PLAY_STANDS_SAY_IT,
+    INSTEAD_WHAT,
+    NO_OTHER_WAY,
+    NOT_UNDERSTOOD,
+    NOTHING_OPEN,
+    NOTHING_TO_REPEAT,
+    NOTHING_TO_TAKE_BACK,
+    ONE_AT_A_TIME,
+    how_large,
+    what_with,
+    where_to,
+    with_echo,
+)
 from beep.references import description, point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
-from beep.scene import Names, Scene, has_words
+from beep.scene import Scene, has_words
 from beep.sentences import parse, tidy
-from beep.story import Told, parts, read, says_it_all
+from beep.story import Names, Told, parts, read, says_it_all
 
-NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'
-NOTHING_TO_REPEAT: Final = "There is nothing to repeat. What would you like me to do?"
-NOTHING_TO_TAKE_BACK: Final = "There is nothing that I could take back."
-A_PLAY_STANDS: Final = "A play cannot be taken back."
-NO_OTHER_WAY: Final = "There is no other way round for that."
-ONE_AT_A_TIME: Final = "One at a time, please: what should I do first?"
-# What is understood and cannot be done, and what can be instead.
 CANNOT: Final = {
-    FAR_EDGE: "I cannot know how large your screen is: name a place, such as 800 400.",
-    FULL_SCREEN: "I cannot fill your screen: a double click on the title bar does, or say a size.",
-    MINIMISE: 'Windows have no small form here: close it, and "undo" brings it back as it was.',
-    UNDO_MANY: "I take back one thing at a time: say it again for the one before.",
-    SWAP: "I move one window at a time: say where each of them should go.",
+    FAR_EDGE: phrases.NO_FAR_EDGE,
+    FULL_SCREEN: phrases.NO_FULL_SCREEN,
+    MINIMISE: phrases.NO_MINIMISING,
+    UNDO_MANY: phrases.NO_UNDOING_MANY,
+    SWAP: phrases.NO_SWAPPING,
 }
-NOTHING_OPEN: Final = "Nothing is open."
 # More than these are not read out: the user says the name.
 CANDIDATES_MAX: Final = 9
+ECHO_MAX: Final = 2_000  # characters
 NAME_WORDS_MAX: Final = 4
-_NO_NAMES: Final = ("it", "them", "this", "that", "these", "those", "one", "both", "all")
+_NO_NAMES: Final = (
+    "it", "them", "this", "that", "these", "those", "one", "both", "all", "no", "any", "some",
+    "nothing", "something", "anything", "need", "but", "not", "two", "three", "window", "the",
+)  # fmt: skip
 
 
 def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
@@ -69,7 +93,10 @@ def response_for(text: str, resolved: ResolvedCommand, answer: str) -> str:
         return resolved.question or NOT_UNDERSTOOD
     if resolved.takes_back is None and says_it_all(text, resolved.intent):
         return answer
-    return with_echo(canonical(resolved.intent), answer, instead_of=resolved.takes_back)
+    understood = canonical(resolved.intent)
+    if len(understood) > ECHO_MAX:  # it must not be cut
+        understood = canonical(resolved.intent, names=f"{len(resolved.intent.names)} windows")
+    return with_echo(understood, answer, instead_of=resolved.takes_back)
 
 
 def not_understood() -> ResolvedCommand:
@@ -82,7 +109,8 @@ class _Task:
     """A command that waits for its object: the one just given, or one that a question was about.
 
     `wrong` are names that it is not about, `takes_back` the turn that it corrects and `back` what
-    then comes back. `why` is the reason for every reference in it, where there is one.
+    then comes back. `why` is the reason for every reference in it, where there is one. `settled` is
+    what else it is about.
     """
 
     command: Command
@@ -90,6 +118,7 @@ class _Task:
     takes_back: int | None = None
     back: Names = ()
     why: Why | None = None
+    settled: tuple[tuple[str, Found], ...] = ()
 
 
 def _asked(question: str, candidates: Names = ()) -> ResolvedCommand:
@@ -115,11 +144,12 @@ class _Engine:
             INSTEAD: self._instead,
             UNDO: self._undo,
             REDO: self._redo,
+            PAIR: self._of_a_pair,
         }
-        if command.name in CANNOT:
-            return _asked(CANNOT[command.name])
         if command.name in special:
             return special[command.name](command)
+        if command.name in CANNOT:
+            return _asked(CANNOT[command.name])
         if command.target is None:
             return ResolvedCommand(command.aimed_at(()))
         if command.fragment or not command.target:
@@ -177,6 +207,16 @@ class _Engine:
                 return self._complete(task, names, (reference,))
         return self._settle(replace(task, why="ellipsis"), scene, [(phrase, find(scene, "it"))])
 
+    def _of_a_pair(self, pair: Command) -> ResolvedCommand:
+        """ "300 200": a place or a size, whichever was asked for."""
+        lacks = self.story[0].lacks if self.story else None
+        if lacks is None or lacks[0] == "what":
+            return not_understood()
+        name, sides = (MOVE, ("x", "y")) if lacks[0] == "where" else (RESIZE, ("width", "height"))
+        numbers = (pair.arguments or {}).values()
+        arguments: Arguments = dict(zip(sides, numbers, strict=True))
+        return self._without_object(Command(name, "", arguments, fragment=True))
+
     # --- what refers to an earlier command ---
 
     @property
@@ -185,6 +225,8 @@ class _Engine:
 
     def _again(self, command: Command) -> ResolvedCommand:
         """The newest deed once more (of one kind, after "play again"), else the newest query."""
+        if self.story and self.story[0].lacks:
+            return not_understood()  # "a bit" is no place
         given = dict(command.arguments or {})
         wanted, degree = given.pop("intent", None), str(given.pop("degree", ""))
         done = [t for t in self.story if t.done and t.kind and wanted in (None, t.kind)]
@@ -194,7 +236,9 @@ class _Engine:
         if told is None:
             return _asked(NOTHING_TO_REPEAT)
         if told.kind == UNDO:
-            return self._undo(Command(UNDO, ""))
+            return self._redo(command) if self._is_redo(told) else self._undo(Command(UNDO, ""))
+        if told.kind in DEEDS - {TILE, TIDY} and not told.subject:
+            return _asked(NOTHING_TO_REPEAT)  # of too many names to say
         arguments = {**to_degree(told.intent.arguments, degree), **given}
         return self._repeat(told, Intent(told.kind, arguments))
 
@@ -232,7 +276,9 @@ class _Engine:
             deeds = [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
         elif target.casefold() in _ONE_BEFORE:
             deeds = deeds if self.story[0].kind == UNDO else deeds[1:]
-        elif target and not point(target):
+        elif (pointer := point(target)) and pointer.kind not in ("it", "this"):
+            deeds = deeds if pointer.position == -1 else []  # "the first one": of what?
+        elif target and not pointer:
             deeds = [told for told in deeds if _speaks_of(told, target)]
         if not deeds:
             return _asked(NOTHING_TO_TAKE_BACK)
@@ -241,10 +287,15 @@ class _Engine:
         reference = Reference(self.said, canonical(deeds[0].intent), "undo", deeds[0].seq)
         return ResolvedCommand(Intent(UNDO, {"turn": deeds[0].seq}), (reference,))
 
+    def _is_redo(self, told: Told) -> bool:
+        """Whether this took a taking back back."""
+        undone = next((t for t in self.story if t.seq == told.takes_back), None)
+        return undone is not None and undone.kind == UNDO
+
     def _redo(self, _: Command) -> ResolvedCommand:
         """What was taken back last, once more: the taking back is taken back."""
         changes = [t for t in self.story if t.is_deed or (t.takes_back and not t.taken_back)]
-        if not changes or changes[0].kind != UNDO:
+        if not changes or changes[0].kind != UNDO or self._is_redo(changes[0]):
             return _asked(NOTHING_TO_REPEAT)
         intent = Intent(UNDO, {"turn": changes[0].seq})
         reference = Reference(self.said, canonical(changes[0].intent), "undo", changes[0].seq)
@@ -258,12 +309,12 @@ class _Engine:
         deed = self._newest_deed
         if inner is not None and (deed is None or self.story[0].asks or self.story[0].lacks):
             return self.resolve(inner)
-        if deed is None:
+        if deed is None or (inner is None and not deed.subject):
             return not_understood()
+        if deed.kind == PLAY and (inner is None or inner.name == PLAY):
+            return _asked(A_PLAY_STANDS_SAY_IT)
         if inner is not None:
             return self._correct_command(inner, deed)
-        if not deed.subject:
-            return not_understood()
         return self._aim(_correcting(deed), target) if target else _asked(INSTEAD_WHAT)
 
     def _correct_command(self, inner: Command, deed: Told) -> ResolvedCommand:
@@ -289,9 +340,7 @@ class _Engine:
         if len(found.names) == 1:
             references = _references([(text, found)], None)
             return replace(_asked(what_with(found.names[0])), references=references)
-        if point(text) or (found.candidates and not found.missing):
-            return _ask(scene, found)
-        return not_understood()
+        return not_understood() if found.missing or not text else _ask(scene, found)
 
     def _answer_to_question(self, text: str) -> ResolvedCommand | None:
         """The command that the newest turn asked about, if this answers it."""
@@ -299,8 +348,8 @@ class _Engine:
         if task is None or not text:
             return None
         scene = self._scene(task)
-        among = scene.fit_of(self.story[0].listed) or scene.everything or None
-        task = replace(task, why="answer")
+        among = scene.fit_of(self.story[0].listed) or None
+        task, text = _with_stake(replace(task, why="answer"), text)
         if among and len(among) == 1 and text.lower() in _YES:
             return self._settle(task, scene, [(text, Found(among, "answer", self.story[0].seq))])
         found = _found(self._scene(task, among), text)
@@ -309,7 +358,7 @@ class _Engine:
             found = _found(scene, text)
             if task.command.name == OPEN or any(each.missing for _, each in found):
                 return None
-        return self._settle(task, scene, found)
+        return self._settle(task, scene, [*task.settled, *found])
 
     def _pending(self, story: tuple[Told, ...]) -> _Task | None:
         """The command whose object the newest of these turns asked for."""
@@ -323,8 +372,15 @@ class _Engine:
             return _Task(_like(deed))
         if deed and told.command.name == INSTEAD:
             return _correcting(deed, told.command.inner)
-        is_asked_for = told.command.target is not None and "." in told.command.name
-        return _Task(told.command) if is_asked_for else None
+        if told.command.target is None or "." not in told.command.name:
+            return None
+        return _Task(told.command, settled=before._settled_parts(told.command))
+
+    def _settled_parts(self, command: Command) -> tuple[tuple[str, Found], ...]:
+        """Those of several things that a command spoke of about which there was no question."""
+        scene = self._scene(_Task(command))
+        found = _found(scene, command.target) if command.target else []
+        return tuple((p, each) for p, each in found if each.names) if len(found) > 1 else ()
 
 
 def _correcting(deed: Told, command: Command | None = None) -> _Task:
@@ -345,6 +401,14 @@ def _found(scene: Scene, target: str) -> list[tuple[str, Found]]:
     if len(several) < 2 or (whole.names and not whole.is_new):
         return [(target, whole)]
     return [(each, find(scene, each)) for each in several]
+
+
+def _with_stake(task: _Task, answer: str) -> tuple[_Task, str]:
+    """ "The oracle with 5": an answer may say the stake as well."""
+    said = parse(f"play {answer}") if task.command.name == PLAY else None
+    if said is None or said.name != PLAY or not said.target or not said.arguments:
+        return task, answer
+    return replace(task, command=replace(task.command, arguments=said.arguments)), said.target
 
 
 def _is_several_commands(command: Command, target: str) -> bool:
@@ -390,16 +454,17 @@ def _speaks_of(told: Told, target: str) -> bool:
 
 def _ask(scene: Scene, found: Found) -> ResolvedCommand:
     """The question which one is meant, after what is missing."""
-    if not _is_name(found.missing):
+    if not _is_name(found.missing, scene):
         return not_understood()
     candidates = found.candidates if len(found.candidates) <= CANDIDATES_MAX else ()
     missing = f"There is no {written(found.missing)}. " if found.missing else ""
     if not found.candidates and not scene.everything and scene.verb not in (OPEN, PLAY):
         return _asked(f"{missing}{NOTHING_OPEN}")
-    return _asked(f"{missing}{which_one(candidates)}", candidates)
+    return _asked(f"{missing}{which_one(candidates, scene.remarks)}", candidates)
 
 
-def _is_name(words: str) -> bool:
+def _is_name(words: str, scene: Scene) -> bool:
     """Whether a thing may be called so; a phrase that was misread is not to be repeated."""
     first, *others = words.casefold().split() or [""]
-    return len(others) < NAME_WORDS_MAX and first not in _NO_NAMES
+    is_phrase = first in _NO_NAMES or len(others) >= NAME_WORDS_MAX or '"' in words
+    return not is_phrase and not any(has_words(words, name) for name in scene.open_windows)

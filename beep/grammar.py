@@ -34,6 +34,7 @@ from beep.abilities import (
 from beep.measures import (
     EDGE,
     MOVES,
+    PAIR_SIZE,
     SHIFT,
     SIZES,
     SLOTS,
@@ -42,6 +43,7 @@ from beep.measures import (
     at_edge,
     degree,
     grown,
+    of_pair,
     sides,
 )
 from beep.patterns import Pattern
@@ -50,6 +52,7 @@ from beep.resolution import Arguments, Intent
 # These never leave this package: each is resolved to what it repeats, turns round or corrects.
 AGAIN: Final = "again"
 OTHER_WAY: Final = "other way"
+PAIR: Final = "pair"
 REDO: Final = "redo"
 ALSO: Final = "also"
 INSTEAD: Final = "instead"
@@ -102,7 +105,7 @@ _STAKED: Final = (
 
 _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     HELP: (
-        "help [me] [out]",
+        "[show] [me] [the] help [me] [out]",
         "commands",
         "what (can|do) you (do|understand)",
         "what (can|could) i (say|do|ask) [you] [here]",
@@ -176,13 +179,16 @@ _OPENING: Final = (
     "(open [up]|reopen|re-open|launch|start [up]|show [me]|(bring|pull) (up|back)|fetch"
     "|let me see|(i'd like|i want|i need) to see)"
 )
-_CLOSING: Final = "(close [down]|shut [down]|dismiss|remove|quit|exit|kill|get rid of|put away)"
+_CLOSING: Final = (
+    "(close [down]|shut [down]|dismiss|remove|quit|exit|kill|delete|get rid of|put away)"
+)
 _TO_FRONT: Final = (
     "((to|into) [the] (front|foreground)|forward|forwards|[right] on top [of (everything|all [the]"
     " [others]|the others)]|[up] in front [of (everything|the others)])"
 )
 _TO_BACK: Final = (
-    "((to|into) [the] (back|background)|behind (everything|all [the] others|the (others|rest)))"
+    "((to|into|at|in) [the] (back|background)"
+    "|behind (everything|all [the] others|the (others|rest)))"
 )
 _TO_EDGE: Final = f"(to|into|at|in) [the|my] {EDGE} [of (the|my) (screen|canvas)]"
 _UNDOING: Final = "(undo|revert|reverse|take back|roll back)"
@@ -254,6 +260,8 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"{_UNDOING} (both [of them]|them [both]|everything|all [of (it|them)])", _fixed(UNDO_MANY)),
     (f"{_UNDOING} [<target>]", _undone),
     ("redo [it|that|the last (thing|one|change)]", _fixed(REDO)),
+    (f"(bring|put|move|get|pull|send|keep) [<target>] {_TO_FRONT}", _aimed(FRONT)),
+    (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
     (f"(take|roll|put|turn|change|move) [<target>] back [again] [to] {_AS_BEFORE}", _undone),
     (f"[do|repeat] [it|that|this|the same|same] {_ONCE_MORE}", _again),
     ("repeat [it|that|this]", _again),
@@ -266,18 +274,17 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"<verb> [it|that] {_ONCE_MORE}", _again),
     ("[in|to] [the] (other way [round|around]|opposite [direction|way]|other direction|reverse)",
      _fixed(OTHER_WAY)),
-    (f"(bring|put|move|get|pull|send|keep) [<target>] {_TO_FRONT}", _aimed(FRONT)),
     ("bring (forward|to the front|to front) <target>", _aimed(FRONT)),
     ("(raise|activate|focus [on]|(switch|go|jump) [over] to) [<target>]", _aimed(FRONT)),
-    (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
     ("(maximize|maximise|fullscreen|full screen) [<target>]", _fixed(FULL_SCREEN)),
     ("make [<target>] (full screen|fullscreen|as big as possible)", _fixed(FULL_SCREEN)),
     ("(minimize|minimise|iconify|hide) [<target>]", _fixed(MINIMISE)),
     ("(swap|exchange|switch) <target>", _fixed(SWAP)),
+    ("(center|centre) [<target>]", _fixed(FAR_EDGE)),
     (f"{_MOVING} [<target>] {_TO_EDGE}", _to_edge),
     *_after(_MOVING, MOVE, MOVES),
     *_after("(move|drag|put|shift)", MOVE, (SHIFT,)),
-    *_after("(make|resize|scale|size|set)", RESIZE, SIZES),
+    *_after("(make|resize|scale|size|set)", RESIZE, (*SIZES, PAIR_SIZE)),
     ("(enlarge|grow|expand|magnify|scale up|blow up) [<target>] [<degree>]", _grown("bigger")),
     ("(shrink|reduce|scale down) [<target>] [<degree>]", _grown("smaller")),
     ("(widen|broaden) [<target>] [<degree>]", _grown("wider")),
@@ -295,6 +302,7 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"{_CLOSING} [<target>]", _aimed(CLOSE)),
 )  # fmt: skip
 _FRAGMENTS: Final[tuple[tuple[str, Build], ...]] = (
+    ("<pair>", lambda groups: Command(PAIR, "", of_pair("first", "other", groups))),
     (_TO_EDGE, _to_edge),
     (EDGE, _to_edge),
     *((tail.template, _with(MOVE, tail.arguments)) for tail in MOVES),
@@ -349,9 +357,9 @@ def _first(rules: tuple[tuple[Pattern, Build], ...], plain: str) -> Command | No
     return None
 
 
-def canonical(intent: Intent) -> str:
-    """A command in text that parses to exactly this intent."""
-    names = ", ".join(quoted(name) for name in intent.names)
+def canonical(intent: Intent, *, names: str = "") -> str:
+    """A command in text that parses to exactly this intent, unless `names` stand for its own."""
+    names = names or ", ".join(quoted(name) for name in intent.names)
     return _WRITTEN[intent.name](names, intent.arguments)
 
 
@@ -397,4 +405,3 @@ _WRITTEN: Final[Mapping[str, Callable[[str, Arguments], str]]] = {
     NEVER_MIND: lambda *_: "never mind",
     UNDO: lambda _, arguments: f"undo turn {arguments['turn']}",
 }
-INTENTS: Final = frozenset(_WRITTEN)

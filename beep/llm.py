@@ -21,6 +21,7 @@ from prometheus_client import Counter
 
 from aevon.deadline import Overdue, started
 from beep import context, llm_question, llm_reply
+from beep.abilities import PLAY
 from beep.llm_reply import Useless
 from beep.resolution import WINDOW, Canvas, ResolvedCommand, Resolver, Turn
 
@@ -84,7 +85,8 @@ class LanguageModel:
         self._model = model
         self._seconds = timeout_seconds
         self._rules = rules
-        self._client = httpx.Client(headers=_headers(key), timeout=timeout_seconds)
+        self._new_client = partial(httpx.Client, headers=_headers(key), timeout=timeout_seconds)
+        self._client = self._new_client()
         self.pause = Pause(PAUSE_SECONDS)
 
     def __call__(self, command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
@@ -110,7 +112,24 @@ class LanguageModel:
         if len(body) > REQUEST_MAX:
             raise Useless("long")
         reply = llm_reply.read(_content(self._asked(body)))
-        return llm_reply.resolved(reply, command, history, canvas)
+        resolved = llm_reply.resolved(reply, command, history, canvas)
+        if resolved.intent and resolved.intent.name == PLAY:
+            return self._play(resolved, command, history, canvas)
+        return resolved
+
+    def _play(
+        self, play: ResolvedCommand, command: str, history: Sequence[Turn], canvas: Canvas
+    ) -> ResolvedCommand:
+        """A play costs, and cannot be taken back: only where the rules hear one as well, or ask
+        for what, and for the stake that they hear."""
+        heard = self._rules(command, history, canvas)
+        stake = heard.intent.arguments.get("stake") if heard.intent else None
+        asks_for_it = heard.intent is None and heard.candidates == canvas.instruments
+        is_play = heard.intent is not None and heard.intent.name == PLAY
+        assert play.intent is not None  # noqa: S101  the caller has looked
+        if not (is_play or asks_for_it) or play.intent.arguments.get("stake") != stake:
+            raise Useless("invalid")
+        return play
 
     def _asked(self, body: bytes) -> bytes:
         """The endpoint's answer, unless it is left alone for now; raises `Useless`."""
@@ -133,18 +152,26 @@ class LanguageModel:
         try:
             answer: bytes = call.result(self._seconds)
         except (Overdue, httpx.TimeoutException):
+            self._hang_up()
             raise Useless("timeout", is_away=True) from None
         except httpx.HTTPError:
             raise Useless("unreachable", is_away=True) from None
         return answer
+
+    def _hang_up(self) -> None:
+        """Whoever still reads from an endpoint that sends a byte now and then stops at the next."""
+        old, self._client = self._client, self._new_client()
+        old.close()
 
     def _fetch(self, body: bytes) -> bytes:
         with self._client.stream("POST", self._url, content=body) as response:
             if response.status_code != httpx.codes.OK:
                 is_away = response.status_code not in _OF_THIS_QUESTION
                 raise Useless("refused", is_away=is_away)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise Useless("unreadable")  # a little of it may be very much
             answer = b""
-            for part in response.iter_bytes():
+            for part in response.iter_raw():
                 answer += part
                 if len(answer) > REPLY_MAX:
                     raise Useless("long")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from aevon.intents import which_one
-from beep.abilities import ABILITIES, OPEN, Arguments, Name, Seq
+from beep.abilities import ABILITIES, OPEN, UNDO, Arguments, Name, Seq
 from beep.context import CANDIDATES_MAX
 from beep.resolution import WINDOW, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 
@@ -104,7 +104,8 @@ class _Reading:
         if reply.intent is None:
             return self._question(reply.candidates, references)
         intent = self._intent(reply.intent, reply.arguments or Arguments())
-        if reply.takes_back not in {None, *self._seqs}:
+        possible = {None} if intent.name == UNDO else {None, *self._seqs}
+        if reply.takes_back not in possible:
             raise Useless("invalid")
         return ResolvedCommand(intent, references, takes_back=reply.takes_back)
 
@@ -122,7 +123,8 @@ class _Reading:
         if name not in ABILITIES:
             raise Useless("invalid")
         if arguments.micro_apps is not None:
-            arguments.micro_apps = [self._app(name, each) for each in arguments.micro_apps]
+            apps = (self._app(name, each) for each in arguments.micro_apps)
+            arguments.micro_apps = list(dict.fromkeys(apps))
         if arguments.instrument is not None:
             arguments.instrument = _one_of(self._canvas.instruments, arguments.instrument)
         given = ABILITIES[name].completed(arguments.given())

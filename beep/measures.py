@@ -34,8 +34,10 @@ SLOTS: Final[dict[str, str]] = {
         rf"\(?(?:x ?=? ?)?(?P<x>{_SIGNED})(?: ?, ?| )(?:y ?=? ?)?(?P<y>{_SIGNED})\)?{_PIXELS} "
     ),
     "axis": f"(?P<axis>[xy]) (?P<value>{_SIGNED}) ",
-    "size": (f"(?P<width>{_WHOLE}){_PIXELS}(?: ?(?:x|×|by|,) ?| )(?P<height>{_WHOLE}){_PIXELS} "),
+    "size": (f"(?P<width>{_WHOLE}){_PIXELS} ?(?:x|×|by) ?(?P<height>{_WHOLE}){_PIXELS} "),
+    "pair": rf"\(?(?P<first>{_SIGNED}){_PIXELS}(?: ?, ?| )(?P<other>{_SIGNED})\)?{_PIXELS} ",
     "length": f"(?P<length>{_WHOLE}){_PIXELS} ",
+    "percentage": r"(?P<more>[0-9]{1,3}) ?(?:%|percent) ",
     "percents": r"(?P<percent>[0-9]{1,4})(?:, (?P<percent2>[0-9]{1,4}))? ?(?:%|percent) ",
     "stake": r"(?P<stake>[0-9]{1,18})(?: ?Ξ?(?:credits?)?) ",
     "vertical": "(?P<vertical>top|upper|bottom|lower)(?:[ -](?P<corner>left|right))? ",
@@ -121,6 +123,16 @@ def _compared(groups: Groups) -> Arguments:
     return grown(groups["compared"].lower(), _how_much(groups))
 
 
+def of_pair(first: str, other: str, groups: Groups) -> Arguments:
+    """Two numbers that are a place, or a size, as one was asked for."""
+    return {first: int(groups["first"]), other: int(groups["other"])}
+
+
+def _by_percentage(groups: Groups) -> Arguments:
+    word, more = groups["compared"].lower(), int(groups["more"])
+    return sides(word, max(1, 100 - more) if word in _SHRINKING else 100 + more)
+
+
 def grown(becomes: str, much: str = "") -> Arguments:
     """The change of size that makes something "bigger", "narrower", by a degree."""
     return sides(becomes, (SHRINKAGE if becomes in _SHRINKING else GROWTH)[much])
@@ -157,7 +169,10 @@ MOVES: Final = (
     Tail("to <axis>", _on_axis),
 )
 SHIFT: Final = Tail("by <place>", _shifted)
+# What a verb says to be a size, and nothing does by itself.
+PAIR_SIZE: Final = Tail("[to] <pair>", lambda g: of_pair("width", "height", g))
 SIZES: Final = (
+    Tail("<percentage> <compared>", _by_percentage),
     Tail("[<degree>] <compared> [by] [<degree2>]", _compared),
     Tail("<times> (as <extent>|(the|its|that) <measure>) [as (before|now|it is)]", _times),
     Tail("[to] <size>", _sized),

@@ -19,6 +19,30 @@ _NOT_DONE: Final = "Not done: "
 _WHAT_WITH: Final = "What should I do with "
 _WHERE: Final = "Where should I move "
 _HOW_LARGE: Final = "How large should I make "
+NOT_UNDERSTOOD: Final = 'I did not understand that. What would you like me to do? Try "help".'
+NOTHING_TO_REPEAT: Final = "There is nothing to repeat. What would you like me to do?"
+NOTHING_TO_TAKE_BACK: Final = "There is nothing that I could take back."
+A_PLAY_STANDS: Final = "A play cannot be taken back."
+A_PLAY_STANDS_SAY_IT: Final = "A play cannot be taken back. Say what to play, if you like."
+NO_OTHER_WAY: Final = "There is no other way round for that."
+ONE_AT_A_TIME: Final = "One at a time, please: what should I do first?"
+NOTHING_OPEN: Final = "Nothing is open."
+# What is understood and cannot be done, and what can be instead.
+NO_FAR_EDGE: Final = "I cannot know how large your screen is: name a place, such as 800 400."
+NO_FULL_SCREEN: Final = (
+    "I cannot fill your screen: a double click on the title bar does, or say a size."
+)
+NO_MINIMISING: Final = (
+    'Windows have no small form here: close it, and "undo" brings it back as it was.'
+)
+NO_UNDOING_MANY: Final = "I take back one thing at a time: say it again for the one before."
+NO_SWAPPING: Final = "I move one window at a time: say where each of them should go."
+# After these nothing has been done, nor asked that a word could answer.
+_NOTHING_DONE: Final = (
+    NOT_UNDERSTOOD, NOTHING_TO_REPEAT, NOTHING_TO_TAKE_BACK, A_PLAY_STANDS, A_PLAY_STANDS_SAY_IT,
+    NO_OTHER_WAY, ONE_AT_A_TIME, NOTHING_OPEN, NO_FAR_EDGE, NO_FULL_SCREEN, NO_MINIMISING,
+    NO_UNDOING_MANY, NO_SWAPPING,
+)  # fmt: skip
 INSTEAD_WHAT: Final = "What should I have done it to? Please say its name."
 
 QUOTED: Final = r'"[^"]*"'
@@ -80,8 +104,14 @@ def was_done(response: str) -> bool:
     """Whether the response tells of something that was done, not of a refusal or a question."""
     answer = answer_of(response)
     # What a correction took back is told before what it could not do.
-    refused = _NOT_DONE in re.sub(QUOTED, "", answer)
+    refused = _NOT_DONE in re.sub(QUOTED, "", answer) or answer.endswith(_NOTHING_DONE)
     return not (refused or asks_which(answer) or left_open(answer))
+
+
+def read_kinds(answer: str, names: Sequence[str]) -> tuple[str, ...]:
+    """What an answer says in brackets behind one of these names: `Closed Paris (clock).`"""
+    either = "|".join(re.escape(form) for name in names for form in (name, quoted(name)))
+    return tuple(re.findall(rf"(?:{either}) \(([^()]*)\)", answer, re.IGNORECASE) if names else ())
 
 
 def with_echo(command: str, answer: str, *, instead_of: int | None = None) -> str:

@@ -86,6 +86,8 @@ _TEMPLATES: Final[tuple[tuple[Kind, tuple[str, ...]], ...]] = (
             f"(everything|all) [{_BUT} <but>]",
             f"every [single] {_ONE} [{_BUT} <but>]",
             f"[all] [of] [my|the] [open] {_MANY} [{_BUT} <but>]",
+            "all [of] [the|my] <rest>",
+            "<both> [of] [the|my] <rest>",
         ),
     ),
     ("other", ("(the other|that other|other) [<rest>]",)),

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from aevon.intents import Window
 from beep.abilities import INSTRUMENTS, OPEN, PLAY, SESSIONS
 from beep.resolution import Canvas
-from beep.story import Told
-
-Names = tuple[str, ...]
+from beep.story import Names, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +137,28 @@ class Scene:
         brought_back = [name for name in self.back if has_words(name, words)]
         return once((*(w.name for w in found), *brought_back))
 
+    @property
+    def remarks(self) -> Mapping[str, str]:
+        """What to say beside a window's id, where its title does not tell it from others."""
+        unnamed = (w for w in self.canvas.windows if w.name != w.title and w.title)
+        return {w.name: f"{w.title} at {w.x:g}, {w.y:g}" for w in unnamed}
+
     def alike(self, name: str) -> Names:
         """Windows of the same title or kind as a name, which may not be open any more."""
         own = self._windows.get(folded(name), [])
-        kinds = {_base(name), *(kind for window in own for kind in _kinds(window))}
+        told = (slug(kind) for told in self.story if name in told.subject for kind in told.kinds)
+        kinds = {_base(name), *told, *(kind for window in own for kind in _kinds(window))}
         kin = (w for w in self.canvas.windows if not kinds.isdisjoint(_kinds(w)))
         return tuple(window.name for window in kin)
 
 
 def _kinds(window: Window) -> set[str]:
-    return {slug(window.title), window.type, _base(window.id)}
+    return {slug(window.title) or folded(window.title), window.type, _base(window.id)} - {""}
 
 
 def _base(name: str) -> str:
     """An id without the number that tells it from others."""
-    return re.sub(r"-\d+\Z", "", slug(name))
+    return re.sub(r"-\d+\Z", "", slug(name)) or folded(name)
 
 
 def same(name: str, names: Names) -> Names:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import Exists, OuterRef
 
 from aevon.cache import Recent, owners, rfc3339
 from aevon.intents import Deed
@@ -52,8 +52,8 @@ def document_of(turn: Turn) -> TurnDocument:
 
 def users_with_turns() -> Iterator[int]:
     """Every user with a turn that is not forgotten, in constant memory."""
-    talking = Conversation.objects.filter(last_seq__gt=F("forgotten_through"))
-    return owners(talking, "pk")
+    told = Turn.objects.filter(conversation=OuterRef("pk"), seq__gt=OuterRef("forgotten_through"))
+    return owners(Conversation.objects.filter(Exists(told)), "pk")
 
 
 def undo_of(user_id: int, seq: int) -> Deed | None:

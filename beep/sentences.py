@@ -19,9 +19,8 @@ _CORRECTION: Final = re.compile(
 # "No, undo that" is no correction of what it takes back.
 _NO_CORRECTIONS: Final = (UNDO, UNDO_MANY, REDO, NEVER_MIND, AGAIN, OTHER_WAY)
 _NOT_THAT: Final = r"(?:that(?: one)?|it|the [^,\"]+)"
-_INSTEAD_AFTER: Final = re.compile(
-    rf"(?:,? (?:instead|rather)(?: of {_NOT_THAT})?|,? (?:and )?not {_NOT_THAT})\Z", _FLAGS
-)
+_INSTEAD_AFTER: Final = re.compile(rf",? (?:instead|rather)(?: of {_NOT_THAT})?\Z", _FLAGS)
+_NOT_AFTER: Final = re.compile(rf",? (?:and )?not {_NOT_THAT}\Z", _FLAGS)
 _NOT_BUT: Final = re.compile(r"not [^,\"]+?(?:, (?:but )?| but )(?P<right>.+)", _FLAGS)
 _ALSO_BEFORE: Final = re.compile(
     r"(?:(?:and(?: now| also)?|also|now|then|what about|how about"
@@ -35,13 +34,23 @@ _ASKING: Final = (
     r"(?:can|could|would|will) you|i(?:'d| would) like you to|i(?:'d| would) like to(?! see)"
     r"|i (?:want|need) to(?! see)|let's|go ahead and|just|kindly|please"
 )
-_FILLERS: Final = (
-    r"hey|hello|hi|ok|okay|beep|now|and|then|so|well|great|thanks|thank you|perfect|good|nice"
+_GREETINGS: Final = (
+    r"hey|hello|hi|ok|okay|beep|so|well|great|thanks|thank you|perfect|good|nice"
     r"|lovely|cool|fine|sure|yes|yeah|hm+|oh|ah|uh|um|ugh|al+ ?right|right|by the way|anyway"
 )
+_FILLERS: Final = rf"now|and|then|{_GREETINGS}"
+_GREETING: Final = re.compile(rf"(?:(?:{_GREETINGS})(?![\w'])[,.!…]* )+", _FLAGS)
+# Only these are passed over: what else stands before a command may turn its meaning round.
+_REMARKS: Final = (
+    r"enough of (?:that|this|it)|(?:that's )?(?:too|so) (?:much|far|big|small|late)|back to work"
+    r"|(?:that's|that is|much) (?:better|it|good|great|fine|enough|nice)|not bad|never ?mind"
+    r"|well done|good job|got it|i see|one more thing|first|next|finally|my mistake|no problem"
+    r"|thanks a lot|thank you very much|let me (?:see|think)|excuse me"
+)
 _POLITE: Final = re.compile(
-    rf"(?:(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|{_ASKING}"
-    rf"|(?:{_FILLERS})(?![\w'])(?! (?:way|one|click))),?(?:[.!…]+(?= ))? )+",
+    rf"(?:(?:{_REMARKS})[,.!;:…–—-]+ "
+    rf"|(?:(?:show|tell)(?: me)?(?= (?:what|which|how|where|who))|{_ASKING}"
+    rf"|(?:{_FILLERS})(?![\w'])(?! (?:way|one|click))),?(?:[.!:…]+(?= ))? )+",
     _FLAGS,
 )
 _THANKS: Final = re.compile(
@@ -50,21 +59,16 @@ _THANKS: Final = re.compile(
     _FLAGS,
 )
 _THANKS_MAX: Final = 40  # characters
-_REMARK: Final = re.compile(r"[^\"]*[.!;:,–—] ", _FLAGS)
+_AFTER_MAX: Final = 80
 
 
 def parse(text: str) -> Command | None:
     """The command that a text is, or None. Never raises, whatever the text."""
     plain = tidy(text)
-    if _INSTEAD_AFTER.search(plain, max(0, len(plain) - 80)):
+    end = max(0, len(plain) - _AFTER_MAX)
+    if _INSTEAD_AFTER.search(plain, end) or _NOT_AFTER.search(plain, end):
         return _correction(plain)
-    return (
-        whole(plain)
-        or _correction(plain)
-        or _addition(text)
-        or fragment(plain)
-        or _after_a_remark(plain)
-    )
+    return whole(plain) or _correction(plain) or _addition(text) or fragment(plain)
 
 
 def _correction(plain: str) -> Command | None:
@@ -73,31 +77,29 @@ def _correction(plain: str) -> Command | None:
     while found := _CORRECTION.match(rest):
         strong, rest = strong or bool(found["strong"]), rest[found.end() :]
     swapped = _NOT_BUT.fullmatch(rest) or _NOT_BUT.fullmatch(plain)
-    rest = swapped["right"] if swapped else _INSTEAD_AFTER.sub("", rest)
+    rest = swapped["right"] if swapped else rest
+    instead, rest = rest, _INSTEAD_AFTER.sub("", rest)
+    rest, is_emphasis = _NOT_AFTER.subn("", rest)
     if rest == plain:
         return None
     inner = (whole(tidy(rest)) or fragment(tidy(rest))) if rest else None
     if inner and inner.name in _NO_CORRECTIONS:
         return inner
-    goes_on = strong or swapped or rest != plain[len(plain) - len(rest) :]
-    if inner and not inner.fragment and not goes_on:
-        return inner  # "actually, close it" corrects nothing
+    corrects = strong or swapped or (instead != rest and not is_emphasis)
+    if inner and not inner.fragment and not corrects:
+        return inner  # "actually, close it" and "close Notes, not the clock" correct nothing
     return Command(INSTEAD, tidy(rest), inner=inner)
 
 
 def _addition(text: str) -> Command | None:
     """ "And the clock?": the same for something else."""
     bare = _plain(text)  # before courtesies are taken off: "and" is one of them
+    greeting = _GREETING.match(bare)
+    bare = bare[greeting.end() :] if greeting else bare
     found = _ALSO_BEFORE.fullmatch(bare) or _ALSO_AFTER.fullmatch(bare)
     if found is None or fragment(tidy(found["rest"])):
         return None
     return Command(ALSO, tidy(found["rest"]))
-
-
-def _after_a_remark(plain: str) -> Command | None:
-    """ "Enough of that. Close it": what the last sentence says."""
-    found = _REMARK.match(plain)
-    return whole(tidy(plain[found.end() :])) if found else None
 
 
 def tidy(text: str) -> str:

@@ -17,6 +17,7 @@ from beep.phrases import (
     asks_which,
     left_open,
     read_echo,
+    read_kinds,
     read_listed,
     unquoted,
     was_done,
@@ -43,8 +44,9 @@ class Told:
 
     `intent` is `NOTHING` where none was understood.
     `subject` are the names it acted on, or asked something about; `listed` the list that it showed.
-    `asks`: it ended by asking which of them; `lacks`: what it asked for instead, and about which
-    names. `takes_back` is the turn that it undid, `taken_back`: a later turn has undone it.
+    `kinds` is what it said beside their names. `asks`: it ended by asking which of them; `lacks`:
+    what it asked for instead, and about which names. `takes_back` is the turn that it undid,
+    `taken_back`: a later turn has undone it.
     """
 
     seq: int
@@ -55,6 +57,7 @@ class Told:
     listed: Names = ()
     asks: bool = False
     lacks: tuple[str, Names] | None = None
+    kinds: Names = ()
     takes_back: int | None = None
     taken_back: bool = False
 
@@ -82,7 +85,8 @@ def read(history: Sequence[Turn]) -> tuple[Told, ...]:
         undone = told.get(each.takes_back or 0)
         if undone:
             told[undone.seq] = replace(undone, taken_back=True)
-        if undone and undone.takes_back in told:  # what an undone undoing had undone
+        # What an undone undoing had undone. Of a correction only what it did itself is taken back.
+        if undone and undone.kind == UNDO and undone.takes_back in told:
             told[undone.takes_back] = replace(told[undone.takes_back], taken_back=False)
         is_undo = each.kind == UNDO and each.done
         told[each.seq] = replace(each, subject=undone.subject) if undone and is_undo else each
@@ -93,8 +97,12 @@ def _told(turn: Turn) -> Told:
     echo, instead_of = read_echo(turn.response)
     text = turn.command if echo is None else echo
     answer, intent = answer_of(turn.response), literal_intent(text) or NOTHING
+    if echo is not None and intent == NOTHING and (command := parse(echo)) and "." in command.name:
+        intent = Intent(command.name)  # of too many names to say
     done, lacks = was_done(turn.response), left_open(answer)
-    undone = intent.arguments["turn"] if intent.name == UNDO and done else instead_of
+    # What could not be taken back does not stand either: the next "undo" goes on to the one before.
+    is_undo = intent.name == UNDO and (done or echo is not None)
+    undone = intent.arguments["turn"] if is_undo else instead_of
     named = intent.names if done else ()
     return Told(
         seq=turn.seq,
@@ -105,6 +113,7 @@ def _told(turn: Turn) -> Told:
         listed=read_listed(answer),
         asks=asks_which(turn.response),
         lacks=lacks,
+        kinds=read_kinds(answer, named),
         takes_back=undone if isinstance(undone, int) else None,
     )
 

@@ -1,5 +1,6 @@
 """What windows are called: the name that BEEP has for each, and which one a name means. Pure."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -98,11 +99,28 @@ def one_of(meant: Sequence[str], name: str, apps: Apps) -> str:
     raise IntentRefused(f"There is no {written(name)}. {question}")
 
 
-def told(apps: Apps, app_ids: Iterable[str]) -> str:
-    """The windows' names in a sentence: `Notes, Clock and Ledger`; of many only their number."""
+def told(apps: Apps, app_ids: Iterable[str], *, with_kind: bool = False) -> str:
+    """The windows' names in a sentence: `Notes, Clock and Ledger`; of many only their number.
+
+    `with_kind`: `Paris (clock)`, where the name does not say it; what has gone cannot be asked.
+    """
     index = Names(apps)
-    names = [written(index.of(app_id)) for app_id in app_ids]
+    kinds = {app_id: kind_beside(index.of(app_id), apps[app_id]) for app_id in app_ids}
+    names = [
+        written(index.of(app_id)) + (f" ({kind})" if with_kind and kind else "")
+        for app_id, kind in kinds.items()
+    ]
     if len(names) > _NAMED_AT_MOST:
         return f"{len(names)} windows"
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def kind_beside(name: str, app: MicroApp) -> str:
+    """The title, beside an id; else the type, where no word of the title is it."""
+    if name != app["title"] and app["title"]:
+        return re.sub(r"[()]", "", app["title"])
+    words = {word.rstrip("s") for word in re.split(r"[^a-z0-9]+", name.casefold())}
+    kind = app["type"].casefold()
+    parts = {part.rstrip("s") for part in re.split(r"[^a-z0-9]+", kind)}
+    return "" if parts <= words else re.sub(r"[()]", "", app["type"])

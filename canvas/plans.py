@@ -51,7 +51,7 @@ def plan_open(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
 def plan_close(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:
     """`microApps`: names to close."""
     ids = found(apps, arguments["microApps"])
-    return dict.fromkeys(ids), f"Closed {told(apps, ids)}."
+    return dict.fromkeys(ids), f"Closed {told(apps, ids, with_kind=True)}."
 
 
 def plan_move(apps: Apps, arguments: Arguments) -> tuple[Patch, str]:

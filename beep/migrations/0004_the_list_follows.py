@@ -6,7 +6,9 @@ from django.db import migrations, models
 from aevon.cache import triggers
 from aevon.cache.triggers import PIN
 
-# Turns may be forgotten by this number alone, without being deleted.
+# Turns may be forgotten by this number alone, without being deleted. The application deletes them,
+# which is noted: noting this as well, it would take the outbox's row before the turns, and whoever
+# deletes old turns takes them in the other order.
 FORGOTTEN = f"""{PIN}
 CREATE FUNCTION beep_conversation_forgotten() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -16,7 +18,10 @@ BEGIN
 END $$;
 
 CREATE TRIGGER cache_is_told AFTER UPDATE OF forgotten_through ON beep_conversation
-FOR EACH ROW WHEN (NEW.forgotten_through <> OLD.forgotten_through)
+FOR EACH ROW WHEN (
+    NEW.forgotten_through <> OLD.forgotten_through
+    AND current_setting('aevon.writer', true) IS DISTINCT FROM 'app'
+)
 EXECUTE FUNCTION beep_conversation_forgotten();
 """
 REMOVE = """

@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint on this machine, which says what a test tells it to."""
 
 import contextlib
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -98,6 +99,23 @@ def dribbling(handler: Handler) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     while not handler.server.released.wait(0.02):
         handler.wfile.write(b"a")
+
+
+def dripping(handler: Handler) -> None:
+    """Begins to answer, and goes on a byte at a time."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while not handler.server.released.wait(0.02):
+        handler.wfile.write(b" ")
+
+
+def zipped(handler: Handler) -> None:
+    """Sends what would be a good answer, compressed."""
+    content = gzip.compress(json.dumps(completion("{}")).encode())
+    handler.send_response(200)
+    handler.send_header("Content-Encoding", "gzip")
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
 
 
 @contextlib.contextmanager

@@ -53,13 +53,19 @@ def test_a_deleted_turn_leaves_the_list(user: User, staff: Client) -> None:
     assert seqs(services.history(user.pk)) == [1]
 
 
-def test_a_deleted_conversation_leaves_nothing(user: User, staff: Client) -> None:
-    """By the action on the list of rows."""
+def test_conversations_are_forgotten_and_never_deleted(user: User, staff: Client) -> None:
+    """By the action on the list of rows; numbers go on. The user can still be deleted, with all."""
     speak(user.pk, 2)
-    form = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
+    form = {"action": "forget_turns", "_selected_action": [user.pk], "post": "yes"}
     staff.post("/admin/beep/conversation/", form)
-    assert not Conversation.objects.exists()
     assert cached(user.pk) == services.history(user.pk) == []
+    assert speak(user.pk, 1)[0].seq == 3
+    staff.post("/admin/beep/conversation/", form | {"action": "delete_selected"})
+    path = f"/admin/beep/conversation/{user.pk}/delete/"
+    assert staff.post(path, {"post": "yes"}).status_code == 403
+    assert Conversation.objects.exists()
+    staff.post(f"/admin/auth_sessions/user/{user.pk}/delete/", {"post": "yes"})
+    assert not Conversation.objects.exists()
 
 
 def test_searching_finds_a_users_turns(user: User, make_user: Any, staff: Client) -> None:

@@ -5,25 +5,26 @@ What people say, at length, is in tests/beep/dialogues; here is one of each rule
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevon.intents import enumerated, which_one
-from beep.context import (
+from beep.context import CANNOT, resolve, response_for
+from beep.grammar import FAR_EDGE, FULL_SCREEN, UNDO_MANY, canonical
+from beep.phrases import (
     A_PLAY_STANDS,
-    CANNOT,
+    A_PLAY_STANDS_SAY_IT,
+    INSTEAD_WHAT,
     NO_OTHER_WAY,
     NOT_UNDERSTOOD,
     NOTHING_TO_REPEAT,
     NOTHING_TO_TAKE_BACK,
     ONE_AT_A_TIME,
-    resolve,
-    response_for,
+    not_done,
 )
-from beep.grammar import FAR_EDGE, FULL_SCREEN, UNDO_MANY, canonical
-from beep.phrases import INSTEAD_WHAT, not_done
 from beep.resolution import Canvas, Intent, Reference, Turn
 from tests.beep.canvases import Line, canvas, said, talk
 
@@ -58,6 +59,16 @@ CONVERSATIONS = [
     ([], "move it next to the clock", f"? {NOT_UNDERSTOOD}"),
     ([], "thanks!", "never mind"),
     ([], "Enough of that. Close Notes, please.", 'close "Notes"'),
+    ([], "please do not, under any circumstances, close notes", f"? {NOT_UNDERSTOOD}"),
+    ([], "if it rains, close notes", f"? {NOT_UNDERSTOOD}"),
+    ([], "tomorrow: close notes", f"? {NOT_UNDERSTOOD}"),
+    ([], "never spend my money. play SpinForge with 200", f"? {NOT_UNDERSTOOD}"),
+    ([], "close the window called notes", 'close "Notes"'),
+    ([], "make notes 50% bigger", 'resize "Notes" to 150, 150 percent'),
+    ([], "move notes to the back", 'send "Notes" to back'),
+    ([], "open something", f"? {NOT_UNDERSTOOD}"),
+    ([], "open notes at 100 100", f"? {NOT_UNDERSTOOD}"),
+    ([], "300 300", f"? {NOT_UNDERSTOOD}"),
     ([], "oh, by the way: close the clock then", 'close "Clock"'),
     ([], "move the window on the right down", 'move "Clock" by 0, 100'),
     ([], "move the one on the right", '? Where should I move "Clock"?'),
@@ -138,6 +149,7 @@ CONVERSATIONS = [
      "? Which one do you mean: 1. Sisyphus's Ascent, 2. Oracle of Delphi, 3. SpinForge?"),
     # Ellipsis.
     (["move Notes left"], "and the ledger one?", 'move "Ledger" by -100, 0'),
+    (["move Notes left"], "great, and the clock", 'move "Clock" by -100, 0'),
     (["move Notes left"], "the clock too", 'move "Clock" by -100, 0'),
     (["open Notes", "how am I"], "bigger", 'resize "Notes" to 125, 125 percent'),
     (["open Notes"], "a bit more left", 'move "Notes" by -40, 0'),
@@ -171,6 +183,18 @@ CONVERSATIONS = [
     (["open Notes", "move it left"], "undo both", f"? {CANNOT[UNDO_MANY]}"),
     (["open Notes", "undo"], "redo", "undo turn 2"),
     (["open Notes", "undo", "redo"], "undo", "undo turn 1"),
+    (["move Ledger up", "move Notes left", "no, the clock", "undo"], "undo", "undo turn 1"),
+    (["move Notes left", "no, the clock", "undo"], "the other way", f"? {NOTHING_TO_REPEAT}"),
+    (["move Ledger up", "move Notes left", ("undo", not_done("It has gone."))], "undo",
+     "undo turn 1"),
+    (["move Notes left", "undo", "move Ledger up"], "again", 'move "Ledger" by 0, -100'),
+    (["move Notes left", "undo"], "move it again", f"? {NOTHING_TO_REPEAT}"),
+    (["close Diary", "move Notes left"], "undo the one I closed", f"? {NOTHING_TO_TAKE_BACK}"),
+    (["open Notes", "undo", "redo"], "again", f"? {NOTHING_TO_REPEAT}"),
+    (["move Ledger up", "move Notes left"], "undo the first one", f"? {NOTHING_TO_TAKE_BACK}"),
+    (["move Notes left", "make me a sandwich"], "undo", "undo turn 1"),
+    (["move Notes left", ("close Safe", "There is no Safe. Nothing is open.")], "again",
+     'move "Notes" by -100, 0'),
     (["open Notes", "undo", "move Notes up"], "redo", f"? {NOTHING_TO_REPEAT}"),
     (["open Notes", "undo"], "undo", f"? {NOTHING_TO_TAKE_BACK}"),
     ([("open Notes", not_done("No."))], "undo", f"? {NOTHING_TO_TAKE_BACK}"),
@@ -185,9 +209,11 @@ CONVERSATIONS = [
     (["move Notes left"], "no", f"? {INSTEAD_WHAT}"),
     (["move Notes left", "no"], "the clock", '4 move "Clock" by -100, 0'),
     (["move Notes left", "no, the clock"], "undo", "undo turn 2"),
-    (["play SpinForge with 3"], "no, the oracle", 'play "Oracle of Delphi" with stake 3'),
+    (["play SpinForge with 3"], "no, the oracle", f"? {A_PLAY_STANDS_SAY_IT}"),
     (["raise the ledger", "raise Notes"], "no, the other one", '4 bring "Ledger" to front'),
     (["close it"], "tidy up instead", "tidy windows"),
+    (["move Ledger left"], "close Notes, not the clock", 'close "Notes"'),
+    (["move Ledger left"], "he said no. close the clock", f"? {NOT_UNDERSTOOD}"),
     (["move Notes left"], "actually, close it", 'close "Notes"'),
     ([], "no, the clock", f"? {NOT_UNDERSTOOD}"),
     # Answers to a question.
@@ -199,6 +225,13 @@ CONVERSATIONS = [
     ([("what is open", LISTING), "move it up by 8", "that one"], "Notes",
      'move "Notes" by 0, -8'),
     (["close"], "Notes", 'close "Notes"'),
+    (["move Notes"], "300, 200", 'move "Notes" to 300, 200'),
+    (["resize Notes"], "300 200", 'resize "Notes" to 300 by 200'),
+    (["move Notes left", "move Ledger"], "a bit", f"? {NOT_UNDERSTOOD}"),
+    (["close Ledger and zzz"], "the clock", 'close "Ledger", "Clock"'),
+    ([("what is open", THREE), "close it"], "both",
+     "? Which one do you mean: 1. Notes, 2. Ledger, 3. Clock?"),
+    (["play"], "the oracle with 5", 'play "Oracle of Delphi" with stake 5'),
     (["move Notes"], "left", 'move "Notes" by -100, 0'),
     (["move Notes"], "to 3 4", 'move "Notes" to 3, 4'),
     (["resize Notes"], "bigger", 'resize "Notes" to 125, 125 percent'),
@@ -237,6 +270,34 @@ def test_a_title_wins_over_words_and_the_words_over_nothing() -> None:
     assert resolve("close the notes", (), two).candidates == ("Home notes", "Work notes")
     spoken = talk("move the work notes up", on=two)
     assert said(resolve("close the notes", spoken, two)) == 'close "Work notes"'
+
+
+def test_titles_of_other_letters_are_not_all_alike() -> None:
+    """ "The other one" among them is not the first that comes."""
+    on = canvas("Заметки", "Часы", "Ledger")
+    resolved = resolve("no, the other one", talk("move Заметки left", on=on), on)
+    assert resolved.candidates == ("Ledger", "Часы")
+
+
+def test_what_was_closed_leaves_its_kind_behind() -> None:
+    """ "The other one" is the other of that kind, though the closed one cannot be asked."""
+    desk = canvas("Paris", "Tokyo", "Ledger")
+    kinds = zip(desk.windows, ("clock", "clock", "ledger"), strict=True)
+    clocks = replace(desk, windows=tuple(replace(each, type=kind) for each, kind in kinds))
+    turns = talk("move the ledger up", ("close Paris", "Closed Paris (clock)."), on=clocks)
+    left = replace(clocks, windows=clocks.windows[1:])
+    assert said(resolve("no, the other one", turns, left)) == 'close "Tokyo"'
+
+
+def test_a_deed_to_very_many_can_be_taken_back() -> None:
+    """Its response says how many, since all their names would be cut."""
+    many = canvas(*("x" * 100 + str(number) for number in range(90)))
+    resolved = resolve("close everything", (), many)
+    response = response_for("close everything", resolved, "Closed 90 windows.")
+    assert response == "Understood: close 90 windows.\nClosed 90 windows."
+    turn = Turn(7, "close everything", response)
+    assert said(resolve("undo", (turn,), canvas())) == "undo turn 7"
+    assert resolve("again", (turn,), canvas()).intent is None
 
 
 def test_of_many_windows_none_is_read_out() -> None:

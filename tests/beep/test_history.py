@@ -320,3 +320,12 @@ def test_a_rebuild_overtaken_by_new_turns_stays(user: User) -> None:
     evict(user.pk)
     rebuild_overtaken_by(partial(record, user.pk), user)
     assert seqs(cached(user.pk)) == [5, 4, 3, 2, 1]
+
+
+def test_a_list_that_is_filled_ends_like_any_other(user: User, settings: Any) -> None:
+    """Its lifetime counts from then."""
+    speak(user.pk, 2)
+    evict(user.pk)
+    services.history(user.pk)
+    full_ms = settings.AEVON_CACHE["CONVO_HISTORY_TTL_SECONDS"] * 1000
+    assert 0 < store().command("PTTL", key(user.pk)) <= full_ms

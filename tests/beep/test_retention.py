@@ -1,22 +1,25 @@
 """Turns are kept for so many days, and leave the list with their rows."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from aevon.cache.connection import store
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
-from beep import services
+from beep import selectors, services
 from beep.models import Conversation, Turn
 from beep.tasks import forget_old
 from tests.beep.lists import cached, evict, key, recorded, seqs, speak
 from tests.beep.test_history import rebuild_overtaken_by
 from tests.threads import in_threads
+from tests.waiting import wait_for_locks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,3 +103,31 @@ def test_a_key_lives_as_long_as_its_turn(spoke: Any, user: User) -> None:
     assert services.command(user.pk, "help", idempotency_key="k").replayed
     forget_old()
     assert not services.command(user.pk, "help", idempotency_key="k").replayed
+
+
+def test_forgetting_beside_the_purge(user: User, spoke: Any) -> None:
+    """Both take the turns before the outbox's row: neither waits for the other in a circle."""
+    spoke(user, 3)
+    holding = threading.Event()
+
+    def purge() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT id FROM beep_turn FOR UPDATE")
+            holding.set()
+            wait_for_locks()
+            cursor.execute("DELETE FROM beep_turn")
+
+    def forget() -> None:
+        assert holding.wait(30)
+        services.forget(user.pk)
+
+    in_threads([purge, forget])
+    assert not Turn.objects.exists()
+
+
+def test_who_is_purged_of_all_turns_is_not_warmed(user: User, spoke: Any) -> None:
+    """There is nothing to load."""
+    spoke(user, 2)
+    assert list(selectors.users_with_turns()) == [user.pk]
+    services.forget_old_turns()
+    assert list(selectors.users_with_turns()) == []

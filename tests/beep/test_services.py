@@ -9,9 +9,10 @@ from django.db import IntegrityError, connection
 
 from aevon import intents
 from auth_sessions.models import User
-from beep import context, selectors, services
+from beep import selectors, services
 from beep.intents import HELP_TEXT
 from beep.models import RESPONSE_MAX, Conversation, Turn
+from beep.phrases import NOT_UNDERSTOOD
 from canvas import services as canvas
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, recorded, seqs, speak
@@ -112,7 +113,7 @@ def test_a_name_that_no_database_can_hold_is_not_understood(
 ) -> None:
     """A quoted name may be a JSON text: its escapes reach neither handlers nor PostgreSQL."""
     answer = services.command(user.pk, f'open "a{escape}"')
-    assert answer.response == context.NOT_UNDERSTOOD
+    assert answer.response == NOT_UNDERSTOOD
     assert performed == []
 
 
@@ -218,7 +219,7 @@ def test_a_correction_takes_back_and_does_the_other(user: User, desk: None) -> N
     before = canvas.live(user.pk).layout["microApps"]["notes"]
     services.command(user.pk, "close Notes")
     answer = services.command(user.pk, "no, the other one")
-    assert answer.response.endswith("Notes is back. Closed Ledger.")
+    assert answer.response.endswith("Notes is back. Closed Ledger (note).")
     assert answer.resolved["takesBack"] == 1
     assert canvas.live(user.pk).layout["microApps"] == {"notes": before}
     assert services.command(user.pk, "undo").response.endswith("Ledger is back.")

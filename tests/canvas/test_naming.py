@@ -41,7 +41,7 @@ def test_a_title_that_is_the_id_of_another_is_not_its_name(user: User) -> None:
     """The list names both so that each can be closed by what it says."""
     patch(user.pk, notes=window(title="X", zIndex=2), b=window(title="Notes"))
     assert done(user.pk, "list").answer == "Open: 1. X, 2. b."
-    assert done(user.pk, "close", "b").answer == "Closed b."
+    assert done(user.pk, "close", "b").answer == "Closed b (Notes)."
     assert live(user.pk) == {"notes"}
 
 

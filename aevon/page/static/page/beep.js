@@ -133,7 +133,8 @@ export class Beep {
       const answer = await this.#ask(text);
       if (answer.status === 200) this.#heard(turn, answer.body);
       else turn.response = detailOf(answer, "That was refused.");
-    } catch {
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
       turn.response = "I cannot be reached. Your command is in the line again: send it later.";
       if (!this.#line.value) this.#line.value = text;
     }

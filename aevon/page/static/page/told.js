@@ -3,6 +3,7 @@
 
 const FOLLOW_MS = 3000;
 const RING_MS = 1200;
+const MOVING = /^(canvas\.(open|move|resize|front|back|tile|tidy)|beep\.undo)$/;
 
 /** Compares what is drawn with what was, for as long as a command's doing may be on its way here. */
 export class Told {
@@ -32,7 +33,7 @@ export class Told {
 
   /** A command was answered; where it moved anything, the layout that says so is on its way here. */
   #follow(intent) {
-    if (intent) this.#until = performance.now() + FOLLOW_MS;
+    if (MOVING.test(intent ?? "")) this.#until = performance.now() + FOLLOW_MS;
   }
 
   #ring(root) {

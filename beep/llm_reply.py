@@ -1,8 +1,7 @@
 """What a language model may answer: its schema, and the strict reading of it. Pure.
 
 Whatever a model was talked into by a title or a turn, it can choose only among what a user may ask
-for, about things that are there, with the stake that the user has said; and no word of its own is
-ever shown: questions are put in BEEP's.
+for, about things that are there; and no word of its own is ever shown: questions are put in BEEP's.
 """
 
 import re
@@ -96,8 +95,8 @@ class _Reading:
         self._windows = [each.name for each in canvas.windows]
         self._canvas = canvas
         self._seqs = {turn.seq for turn in history}
-        self._asked = [command, *(turn.command for turn in history)]
-        self._told = [*self._asked, *(turn.response for turn in history)]
+        said = (text for turn in history for text in (turn.command, turn.response))
+        self._told = [command, *said]
 
     def resolved(self, reply: Reply) -> ResolvedCommand:
         references = tuple(self._reference(each) for each in reply.references if each.names)
@@ -128,11 +127,7 @@ class _Reading:
         if arguments.instrument is not None:
             arguments.instrument = _one_of(self._canvas.instruments, arguments.instrument)
         given = ABILITIES[name].completed(arguments.given())
-        if (
-            given is None
-            or arguments.turn not in {None, *self._seqs}
-            or not self._is_said(arguments)
-        ):
+        if given is None or arguments.turn not in {None, *self._seqs}:
             raise Useless("invalid")
         return Intent(name, given)
 
@@ -148,10 +143,6 @@ class _Reading:
     def _known(self, name: str) -> str:
         there = [*self._windows, *self._canvas.micro_apps, *self._canvas.instruments]
         return _one_of(there, name, unless=_mentions(self._told, name))
-
-    def _is_said(self, arguments: Arguments) -> bool:
-        """A stake is the user's to name, not a model's, nor that of a title in a response."""
-        return arguments.stake is None or _mentions(self._asked, str(arguments.stake))
 
     def _reference(self, said: Said) -> Reference:
         if said.seq not in {None, *self._seqs} or not _mentions([self._command], said.phrase):

@@ -33,7 +33,8 @@ def record(seq: int) -> Line:
 
 def held() -> list[int]:
     """The sequence numbers in the cache."""
-    return [json.loads(raw)["seq"] for raw in store().command("LRANGE", KEY, 0, -1)]
+    found = [json.loads(raw) for raw in store().command("LRANGE", KEY, 0, -1)]
+    return [each["seq"] for each in found if "_lease" not in each]
 
 
 def seqs(lines: Sequence[Line]) -> list[int]:

@@ -34,9 +34,12 @@ _CALLED: Final = re.compile(
     r"\A(?:the )?(?:one|window|app|panel) (?:that is |that's )?(?:called|named|titled) ",
     re.IGNORECASE,
 )
-_VAGUE: Final = (
-    "something", "anything", "nothing", "new", "another", "some", "any", "over", "help", "more",
-    "one", "two", "three", "no", "all", "every", "each",
+# No name begins with these.
+VAGUE: Final = (
+    "something", "anything", "nothing", "everything", "new", "another", "some", "any", "over",
+    "help", "more", "less", "one", "two", "three", "no", "none", "all", "every", "each", "not",
+    "don't", "never", "or", "nor", "if", "only", "just", "either", "neither", "maybe", "later",
+    "wait", "what", "how", "why", "when", "where", "who", "again", "closed", "playing",
 )  # fmt: skip
 _NEVER_NAMES: Final = ("it", "this", "them", "other")
 # By side: what to compare, and whether the highest is meant.
@@ -59,7 +62,7 @@ _MEASURES: Final[Mapping[str, tuple[Callable[[Window], float], bool]]] = {
 def find(scene: Scene, phrase: str) -> Found:
     """What a phrase means on the scene: what it points to, else what has that name."""
     pointer = point(phrase)
-    if pointer is None:
+    if pointer is None or (pointer.kind == "place" and _is_title(scene, phrase)):
         return _named(scene, phrase)
     found = _pointed(scene, pointer)
     if found.names or pointer.kind in _NEVER_NAMES:
@@ -67,6 +70,14 @@ def find(scene: Scene, phrase: str) -> Found:
     # Nothing has been listed that "2" could count: then it is a title, if there is one.
     named = _exactly(scene, phrase)
     return Found(named) if len(named) == 1 else found
+
+
+def _is_title(scene: Scene, phrase: str) -> bool:
+    """Whether words that may be a place are a title, or too few to be a place: "left" by itself is
+    one only in an answer."""
+    words = re.sub(r"\A(?:the|my) ", "", phrase, flags=re.IGNORECASE)
+    is_bare = words == phrase and " " not in phrase and scene.among is None
+    return is_bare or scene.is_open(words)
 
 
 def _pointed(scene: Scene, pointer: Pointer) -> Found:
@@ -144,7 +155,10 @@ def _one_left_out(scene: Scene, phrase: str) -> Found:
 
 
 def _nth(scene: Scene, pointer: Pointer) -> Found:
-    shown = Mention(scene.among, scene.story[0].seq) if scene.among is not None else scene.shown
+    newest = scene.story[0] if scene.story else None
+    # In an answer the places are those that were read out, whatever has gone since.
+    asked = Mention(newest.listed, newest.seq) if newest and scene.among is not None else None
+    shown = asked or scene.shown
     if shown is None:
         return Found(candidates=scene.everything)
     names = shown.names
@@ -230,7 +244,9 @@ def _named(scene: Scene, phrase: str) -> Found:
 
 
 def _quoted(scene: Scene, phrase: str) -> Found:
-    name = unquoted(phrase) if re.fullmatch(QUOTED, phrase) else phrase
+    if not re.fullmatch(QUOTED, phrase):
+        return _missing(scene, phrase)
+    name = unquoted(phrase)
     return _known_as(scene, name) if name else Found(candidates=scene.everything)
 
 
@@ -278,11 +294,13 @@ def _may_be_new(scene: Scene, name: str) -> bool:
     """Whether this names something that was never there: no vague word, nor a name with more to it
     ("Notes at 100 100")."""
     words = folded(name).split()
+    if re.search(r";|[.!?] |n't\b", name):
+        return False
     known = (*scene.open_windows, *scene.openable)
     begins = (folded(each).split() for each in known)
     return (
         bool(words)
-        and words[0] not in _VAGUE
+        and words[0] not in VAGUE
         and not any(words[: len(each)] == each for each in begins if each)
     )
 

@@ -23,10 +23,11 @@ from beep.abilities import (
     TILE,
     UNDO,
 )
-from beep.antecedents import Found, find
+from beep.antecedents import VAGUE, Found, find
 from beep.grammar import (
     AGAIN,
     ALSO,
+    DEGREE,
     FAR_EDGE,
     FULL_SCREEN,
     INSTEAD,
@@ -39,7 +40,7 @@ from beep.grammar import (
     Command,
     canonical,
 )
-from beep.measures import reversed_, to_degree
+from beep.measures import by_a_step, reversed_, to_degree
 from beep.phrases import (
     A_PLAY_STANDS,
     A_PLAY_STANDS_SAY_IT,
@@ -55,7 +56,7 @@ from beep.phrases import (
     where_to,
     with_echo,
 )
-from beep.references import description, point
+from beep.references import point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 from beep.scene import Scene, has_words
 from beep.sentences import parse, tidy
@@ -73,8 +74,8 @@ CANDIDATES_MAX: Final = 9
 ECHO_MAX: Final = 2_000  # characters
 NAME_WORDS_MAX: Final = 4
 _NO_NAMES: Final = (
-    "it", "them", "this", "that", "these", "those", "one", "both", "all", "no", "any", "some",
-    "nothing", "something", "anything", "need", "but", "not", "two", "three", "window", "the",
+    *VAGUE, "it", "them", "this", "that", "these", "those", "both", "need", "but", "window", "the",
+    "a", "that's", "it's", "keep", "half",
 )  # fmt: skip
 
 
@@ -145,6 +146,7 @@ class _Engine:
             UNDO: self._undo,
             REDO: self._redo,
             PAIR: self._of_a_pair,
+            DEGREE: lambda _: not_understood(),
         }
         if command.name in special:
             return special[command.name](command)
@@ -164,9 +166,15 @@ class _Engine:
 
     def _aim(self, task: _Task, target: str) -> ResolvedCommand:
         """The command with its target settled, by name or by reference."""
-        if _is_several_commands(task.command, target):
-            return _asked(ONE_AT_A_TIME)
         scene = self._scene(task)
+        if not scene.is_open(target) and _is_several_commands(task.command, target):
+            return _asked(ONE_AT_A_TIME)
+        number = _number_said(task.command)
+        if number and scene.is_open(longer := f"{target} {number}"):
+            # "Notes 2" is a title, and no two pixels.
+            arguments = by_a_step(task.command.arguments or {})
+            task = replace(task, command=replace(task.command, arguments=arguments))
+            target = longer
         return self._settle(task, scene, _found(scene, target))
 
     def _settle(
@@ -193,7 +201,7 @@ class _Engine:
         """ "Bigger", "close": done to what was just asked about, or what the last deed was done to;
         a verb by itself asks."""
         lacks = self.story[0].lacks if self.story else None
-        task, scene = _Task(command), Scene(command.name, self.story, self.canvas)
+        task, scene = self._task_for(command), Scene(command.name, self.story, self.canvas)
         phrase = self.said
         if lacks and all(scene.fit(name) for name in lacks[1]):
             reference = Reference(phrase, ", ".join(lacks[1]), "answer", self.story[0].seq)
@@ -206,6 +214,14 @@ class _Engine:
                 reference = Reference(phrase, ", ".join(names), "ellipsis", told.seq)
                 return self._complete(task, names, (reference,))
         return self._settle(replace(task, why="ellipsis"), scene, [(phrase, find(scene, "it"))])
+
+    def _task_for(self, command: Command) -> _Task:
+        """What was asked for may belong to a correction: "no, move" – "Where …?" – "left"."""
+        asked = self.story[0].command if self.story and self.story[0].lacks else None
+        deed = _Engine("", self.story[1:], self.canvas)._newest_deed  # noqa: SLF001  its own
+        if deed and asked and asked.name == INSTEAD and deed.kind != PLAY:
+            return _correcting(deed, command)
+        return _Task(command)
 
     def _of_a_pair(self, pair: Command) -> ResolvedCommand:
         """ "300 200": a place or a size, whichever was asked for."""
@@ -229,6 +245,8 @@ class _Engine:
             return not_understood()  # "a bit" is no place
         given = dict(command.arguments or {})
         wanted, degree = given.pop("intent", None), str(given.pop("degree", ""))
+        if given.pop("adjusts", 0) and (deed := self._newest_deed) and deed.kind == PLAY:
+            return not_understood()
         done = [t for t in self.story if t.done and t.kind and wanted in (None, t.kind)]
         deeds = [t for t in done if t.kind in DEEDS | {UNDO} and not t.taken_back]
         queries = [t for t in done if t.kind not in (*DEEDS, UNDO, HELP, NEVER_MIND)]
@@ -270,22 +288,26 @@ class _Engine:
         return self._aim(_Task(_like(deed), why="ellipsis"), command.target or "")
 
     def _undo(self, command: Command) -> ResolvedCommand:
-        deeds = [told for told in self.story if told.is_deed]
-        target = command.target or ""
-        if command.target is None:
-            deeds = [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
-        elif target.casefold() in _ONE_BEFORE:
-            deeds = deeds if self.story[0].kind == UNDO else deeds[1:]
-        elif (pointer := point(target)) and pointer.kind not in ("it", "this"):
-            deeds = deeds if pointer.position == -1 else []  # "the first one": of what?
-        elif target and not pointer:
-            deeds = [told for told in deeds if _speaks_of(told, target)]
+        deeds = self._meant_to_undo(command)
         if not deeds:
             return _asked(NOTHING_TO_TAKE_BACK)
         if deeds[0].kind == PLAY:
             return _asked(A_PLAY_STANDS)
         reference = Reference(self.said, canonical(deeds[0].intent), "undo", deeds[0].seq)
         return ResolvedCommand(Intent(UNDO, {"turn": deeds[0].seq}), (reference,))
+
+    def _meant_to_undo(self, command: Command) -> list[Told]:
+        """The deeds that stand, newest first, as far as they are meant."""
+        deeds, target = [told for told in self.story if told.is_deed], command.target or ""
+        if command.target is None:
+            return [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
+        if target.casefold() in _ONE_BEFORE:
+            return deeds if self.story[0].kind == UNDO else deeds[1:]
+        pointer = point(target)
+        if pointer and not pointer.words:
+            is_newest = pointer.kind in ("it", "this") or pointer.position == -1
+            return deeds if is_newest else []  # "the first one": of what?
+        return [told for told in deeds if _speaks_of(told, target)] if target else deeds
 
     def _is_redo(self, told: Told) -> bool:
         """Whether this took a taking back back."""
@@ -309,7 +331,8 @@ class _Engine:
         deed = self._newest_deed
         if inner is not None and (deed is None or self.story[0].asks or self.story[0].lacks):
             return self.resolve(inner)
-        if deed is None or (inner is None and not deed.subject):
+        # After an undo nothing has been said of what was done before it.
+        if deed is None or self.story[0].kind == UNDO or not (inner or deed.subject):
             return not_understood()
         if deed.kind == PLAY and (inner is None or inner.name == PLAY):
             return _asked(A_PLAY_STANDS_SAY_IT)
@@ -319,6 +342,10 @@ class _Engine:
 
     def _correct_command(self, inner: Command, deed: Told) -> ResolvedCommand:
         """ "No, right", "no, close the clock": something else, to the same or to another."""
+        if inner.name in (DEGREE, OTHER_WAY, PAIR):
+            return self._correct_measure(inner, deed)
+        if inner.name not in DEEDS:
+            return self.resolve(inner)  # a question corrects nothing
         task = _correcting(deed, inner)
         if inner.target is None:
             return ResolvedCommand(inner.aimed_at(()), takes_back=task.takes_back)
@@ -328,6 +355,16 @@ class _Engine:
         scene = self._scene(task)
         found = Found(scene.fit_of(deed.subject), "repair", deed.seq, scene.everything)
         return self._settle(task, scene, [(inner.target or self.said, found)])
+
+    def _correct_measure(self, inner: Command, deed: Told) -> ResolvedCommand:
+        """ "No, a bit", "no, the other way", "no, 300 200": the same, by another measure."""
+        arguments = _measured(inner, deed)
+        if arguments is None:
+            return not_understood()
+        task = _correcting(deed)
+        corrected = replace(task, command=replace(task.command, arguments=arguments))
+        found = Found(self._scene(task).fit_of(deed.subject), "repair", deed.seq)
+        return self._settle(corrected, self._scene(task), [(self.said, found)])
 
     # --- answers ---
 
@@ -350,7 +387,7 @@ class _Engine:
         scene = self._scene(task)
         among = scene.fit_of(self.story[0].listed) or None
         task, text = _with_stake(replace(task, why="answer"), text)
-        if among and len(among) == 1 and text.lower() in _YES:
+        if among and len(self.story[0].listed) == 1 and text.lower() in _YES:
             return self._settle(task, scene, [(text, Found(among, "answer", self.story[0].seq))])
         found = _found(self._scene(task, among), text)
         if any(each.missing for _, each in found):
@@ -398,9 +435,11 @@ def _correcting(deed: Told, command: Command | None = None) -> _Task:
 def _found(scene: Scene, target: str) -> list[tuple[str, Found]]:
     """What each part of a target means; the whole, if that is something's name."""
     whole, several = find(scene, target), parts(target)
-    if len(several) < 2 or (whole.names and not whole.is_new):
-        return [(target, whole)]
-    return [(each, find(scene, each)) for each in several]
+    found = [(each, find(scene, each)) for each in several]
+    is_there = whole.names and not whole.is_new
+    parts_are = all(each.names for _, each in found)
+    is_one = is_there and (whole.why is None or not parts_are)  # by its name, or by its words
+    return [(target, whole)] if len(several) < 2 or is_one else found
 
 
 def _with_stake(task: _Task, answer: str) -> tuple[_Task, str]:
@@ -409,6 +448,13 @@ def _with_stake(task: _Task, answer: str) -> tuple[_Task, str]:
     if said is None or said.name != PLAY or not said.target or not said.arguments:
         return task, answer
     return replace(task, command=replace(task.command, arguments=said.arguments)), said.target
+
+
+def _number_said(command: Command) -> int:
+    """How far a step goes, which may be the end of a title instead."""
+    arguments = command.arguments or {}
+    far = [abs(n) for n in (arguments.get("dx"), arguments.get("dy")) if isinstance(n, int)]
+    return max(far, default=0)
 
 
 def _is_several_commands(command: Command, target: str) -> bool:
@@ -430,6 +476,18 @@ def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Re
     )
 
 
+def _measured(inner: Command, deed: Told) -> Arguments | None:
+    """A deed's arguments by what a correction says of them; None where that means nothing."""
+    own, said = _like(deed).arguments or {}, inner.arguments or {}
+    if inner.name == OTHER_WAY:
+        return reversed_(own)
+    if inner.name == DEGREE:
+        much = str(said["degree"])
+        return to_degree(own, much) if much and {"dx", "widthPercent"} & own.keys() else None
+    sides = {MOVE: ("x", "y"), RESIZE: ("width", "height")}.get(deed.kind)
+    return dict(zip(sides, said.values(), strict=True)) if sides else None
+
+
 def _like(deed: Told) -> Command:
     """The command that a deed was, without its object."""
     own = ("microApps", "instrument")
@@ -439,6 +497,9 @@ def _like(deed: Told) -> Command:
 
 _ONE_BEFORE: Final = ("the one before", "the one before that", "the previous one")
 _YES: Final = ("yes", "yeah", "yep", "that one", "that")
+_EMPTY_WORDS: Final = frozenset(
+    ["the", "my", "last", "one", "of", "it", "that", "this", "them", "thing"]
+)
 _KINDS: Final = {
     MOVE: ("move", "moving", "moved"), RESIZE: ("resize", "resizing", "size"),
     CLOSE: ("close", "closing"), OPEN: ("open", "opening"), PLAY: ("play", "playing"),
@@ -447,9 +508,11 @@ _KINDS: Final = {
 
 def _speaks_of(told: Told, target: str) -> bool:
     """Whether a deed was this kind of thing ("the last move"), or was done to this."""
-    words = set(target.casefold().split())
-    is_of_kind = not words.isdisjoint(_KINDS.get(told.kind, ()))
-    return is_of_kind or any(has_words(name, description(target)[0]) for name in told.subject)
+    words = set(target.casefold().split()) - _EMPTY_WORDS
+    kinds = {kind for kind, names in _KINDS.items() if not words.isdisjoint(names)}
+    rest = " ".join(words - {word for names in _KINDS.values() for word in names})
+    is_of_kind = told.kind in kinds or not kinds
+    return is_of_kind and (not rest or any(has_words(name, rest) for name in told.subject))
 
 
 def _ask(scene: Scene, found: Found) -> ResolvedCommand:
@@ -466,5 +529,7 @@ def _ask(scene: Scene, found: Found) -> ResolvedCommand:
 def _is_name(words: str, scene: Scene) -> bool:
     """Whether a thing may be called so; a phrase that was misread is not to be repeated."""
     first, *others = words.casefold().split() or [""]
-    is_phrase = first in _NO_NAMES or len(others) >= NAME_WORDS_MAX or '"' in words
+    is_phrase = (
+        first in _NO_NAMES or "n't" in words or len(others) >= NAME_WORDS_MAX or '"' in words
+    )
     return not is_phrase and not any(has_words(words, name) for name in scene.open_windows)

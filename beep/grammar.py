@@ -53,6 +53,7 @@ from beep.resolution import Arguments, Intent
 AGAIN: Final = "again"
 OTHER_WAY: Final = "other way"
 PAIR: Final = "pair"
+DEGREE: Final = "degree"
 REDO: Final = "redo"
 ALSO: Final = "also"
 INSTEAD: Final = "instead"
@@ -169,7 +170,7 @@ _FIXED: Final[Mapping[str, tuple[str, ...]]] = {
         "[no] (no thanks|no thank you)",
         "leave it [be]",
         "don't [bother]",
-        "(thanks|thank you|ok|okay|hello|hi|hey|great|perfect|nice|good|lovely|cool|fine)",
+        "(ok|okay|hello|hi|hey|great|perfect|nice|good|lovely|cool|fine)",
     ),
 }
 
@@ -192,6 +193,7 @@ _TO_BACK: Final = (
 )
 _TO_EDGE: Final = f"(to|into|at|in) [the|my] {EDGE} [of (the|my) (screen|canvas)]"
 _UNDOING: Final = "(undo|revert|reverse|take back|roll back)"
+_SEVERAL: Final = "(two|three|four|five|2|3|4|5)"
 _AS_BEFORE: Final = "[(where|how|as|the way) (it|they|that) (was|were|used to be) [before]]"
 _ONCE_MORE: Final = "(again|once more|one more time|another time)"
 
@@ -210,7 +212,7 @@ def _aimed(name: str, arguments: Arguments | None = None, *, lacking: bool = Fal
     return lambda groups: Command(name, groups.get("target", ""), given)
 
 
-def _with(name: str, arguments: Callable[[Groups], Arguments]) -> Build:
+def _with(name: str, arguments: Callable[[Groups], Arguments | None]) -> Build:
     return lambda groups: Command(name, groups.get("target", ""), arguments(groups))
 
 
@@ -240,10 +242,19 @@ def _again(groups: Groups) -> Command:
     return Command(AGAIN, None, given | {"degree": degree(groups.get("degree", ""))})
 
 
+def _more(groups: Groups) -> Command:
+    """The same move or change of size once more; a play is never meant."""
+    return Command(AGAIN, None, {"degree": degree(groups.get("degree", "")), "adjusts": 1})
+
+
 def _undone(groups: Groups) -> Command:
     if turn := groups.get("turn"):
         return Command(UNDO, None, {"turn": int(turn)})
     return Command(UNDO, groups.get("target", ""))
+
+
+def _moved_back(groups: Groups) -> Command:
+    return Command(UNDO, f"move {groups.get('target', '')}".strip())
 
 
 def _after(verbs: str, name: str, tails: tuple[Tail, ...]) -> Iterator[tuple[str, Build]]:
@@ -256,22 +267,23 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"{_UNDOING} turn <turn>", _undone),
     (f"{_UNDOING} [the] last (thing|one|change|command|step|action)", _undone),
     (f"{_UNDOING} (what (you|i) [just] did|another [one]|one more|again)", _undone),
-    (f"{_UNDOING} [the] last (two|three|four|five) [things|changes|steps]", _fixed(UNDO_MANY)),
+    (f"{_UNDOING} [the] last {_SEVERAL} [things|changes|steps]", _fixed(UNDO_MANY)),
     (f"{_UNDOING} (both [of them]|them [both]|everything|all [of (it|them)])", _fixed(UNDO_MANY)),
     (f"{_UNDOING} [<target>]", _undone),
     ("redo [it|that|the last (thing|one|change)]", _fixed(REDO)),
     (f"(bring|put|move|get|pull|send|keep) [<target>] {_TO_FRONT}", _aimed(FRONT)),
     (f"(send|put|move|push|bring) [<target>] {_TO_BACK}", _aimed(BACK)),
-    (f"(take|roll|put|turn|change|move) [<target>] back [again] [to] {_AS_BEFORE}", _undone),
+    (f"move [<target>] back [again] [to] {_AS_BEFORE}", _moved_back),
+    (f"(take|roll|put|turn|change) [<target>] back [again] [to] {_AS_BEFORE}", _undone),
     (f"[do|repeat] [it|that|this|the same|same] {_ONCE_MORE}", _again),
     ("repeat [it|that|this]", _again),
     ("[do] [the] same [thing] [again]", _again),
     ("(one more [time]|another (one|round|go))", _again),
-    ("[<degree>] (more|further|farther|again)", _again),
-    ("<degree>", _again),
-    ("(keep going|go on)", _again),
+    ("[<degree>] again", _again),
+    ("[<degree>] (more|further|farther)", _more),
+    ("(keep going|go on)", _more),
     (f"[do] [it|that|the same] {_ONCE_MORE} {_STAKED}", _again),
-    (f"<verb> [it|that] {_ONCE_MORE}", _again),
+    (f"<verb> [it|that|the same] {_ONCE_MORE}", _again),
     ("[in|to] [the] (other way [round|around]|opposite [direction|way]|other direction|reverse)",
      _fixed(OTHER_WAY)),
     ("bring (forward|to the front|to front) <target>", _aimed(FRONT)),
@@ -302,6 +314,7 @@ _RULES: Final[tuple[tuple[str, Build], ...]] = (
     (f"{_CLOSING} [<target>]", _aimed(CLOSE)),
 )  # fmt: skip
 _FRAGMENTS: Final[tuple[tuple[str, Build], ...]] = (
+    ("<degree>", lambda groups: Command(DEGREE, "", {"degree": degree(groups["degree"])})),
     ("<pair>", lambda groups: Command(PAIR, "", of_pair("first", "other", groups))),
     (_TO_EDGE, _to_edge),
     (EDGE, _to_edge),
@@ -339,8 +352,11 @@ def whole(plain: str) -> Command | None:
     """A command with a verb of its own."""
     without = _AGAIN_AFTER.sub("", plain)
     base = _first(_WHOLE, without) if without != plain else None
-    # "open it again" opens it; but "again", "play again" and "move it again" repeat.
+    # "open it again" opens it; but "again", "play it again" and "move it again" repeat.
     has_own = base and base.name not in (AGAIN, UNDO) and base.target and base.arguments is not None
+    is_play = base and base.name == PLAY and not base.arguments
+    if has_own and is_play and (repeated := _first(_WHOLE, plain)) and repeated.name == AGAIN:
+        return repeated
     return base if has_own else _first(_WHOLE, plain)
 
 

@@ -75,11 +75,13 @@ def _how_much(groups: Groups) -> str:
     return degree(groups["degree"]) or degree(groups["degree2"])
 
 
-def _stepped(groups: Groups) -> Arguments:
+def _stepped(groups: Groups) -> Arguments | None:
     step = int(groups["by"] or STEP[_how_much(groups)])
     distances = {"dx": 0, "dy": 0}
     for word in filter(None, (groups["direction"], groups["second"])):
         axis, sign = _STEPS[re.sub("wards?$", "", word.lower())]
+        if distances[axis]:
+            return None  # "left and right"
         distances[axis] = sign * step
     return distances
 
@@ -156,7 +158,7 @@ class Tail(NamedTuple):
     """What may follow a verb and its object, and the arguments that its groups come to."""
 
     template: str
-    arguments: Callable[[Groups], Arguments]
+    arguments: Callable[[Groups], Arguments | None]
 
 
 _TO_THE: Final = "[to the|towards the|toward the]"
@@ -178,7 +180,8 @@ SIZES: Final = (
     Tail("[to] <size>", _sized),
     Tail("[to] <length> <extent>", _one_side),
     Tail("to [a] <measure> [of] <length>", _one_side),
-    Tail("(to|by) <percents>", _in_percent),
+    Tail("to <percents>", _in_percent),
+    Tail("by <percentage>", lambda groups: sides("", 100 + int(groups["more"]))),
 )
 
 
@@ -194,10 +197,19 @@ def reversed_(arguments: Arguments) -> Arguments | None:
 def to_degree(arguments: Arguments, much: str) -> Arguments:
     """The same move or change of size, by another step: "a bit more"."""
     if much and "dx" in arguments:
-        return _each(arguments, ("dx", "dy"), lambda d: ((d > 0) - (d < 0)) * STEP[much])
+        return _each(arguments, ("dx", "dy"), lambda d: _sign(d) * STEP[much])
     if much and "widthPercent" in arguments:
         return _each(arguments, ("widthPercent", "heightPercent"), lambda p: _by(p, much))
     return arguments
+
+
+def by_a_step(arguments: Arguments) -> Arguments:
+    """The same move, by as much as where no number is said."""
+    return _each(arguments, ("dx", "dy"), lambda d: _sign(d) * STEP[""])
+
+
+def _sign(distance: int) -> int:
+    return (distance > 0) - (distance < 0)
 
 
 def _each(arguments: Arguments, names: tuple[str, ...], change: Callable[[int], int]) -> Arguments:

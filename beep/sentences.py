@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from beep.abilities import NEVER_MIND, UNDO
-from beep.grammar import AGAIN, ALSO, INSTEAD, OTHER_WAY, REDO, UNDO_MANY, Command, fragment, whole
+from beep.grammar import AGAIN, ALSO, INSTEAD, REDO, UNDO_MANY, Command, fragment, whole
 from beep.phrases import QUOTED
 
 _FLAGS: Final = re.IGNORECASE | re.DOTALL
@@ -17,7 +17,11 @@ _CORRECTION: Final = re.compile(
     _FLAGS,
 )
 # "No, undo that" is no correction of what it takes back.
-_NO_CORRECTIONS: Final = (UNDO, UNDO_MANY, REDO, NEVER_MIND, AGAIN, OTHER_WAY)
+_NO_CORRECTIONS: Final = (UNDO, UNDO_MANY, REDO, NEVER_MIND)
+_ONLY_THANKS: Final = re.compile(
+    r"(?:no|nope|nah),? (?:thanks|thank you).*|(?:thanks|thank you)(?: a lot| (?:so|very) much)?",
+    _FLAGS,
+)
 _NOT_THAT: Final = r"(?:that(?: one)?|it|the [^,\"]+)"
 _INSTEAD_AFTER: Final = re.compile(rf",? (?:instead|rather)(?: of {_NOT_THAT})?\Z", _FLAGS)
 _NOT_AFTER: Final = re.compile(rf",? (?:and )?not {_NOT_THAT}\Z", _FLAGS)
@@ -43,7 +47,7 @@ _GREETING: Final = re.compile(rf"(?:(?:{_GREETINGS})(?![\w'])[,.!…]* )+", _FLA
 # Only these are passed over: what else stands before a command may turn its meaning round.
 _REMARKS: Final = (
     r"enough of (?:that|this|it)|(?:that's )?(?:too|so) (?:much|far|big|small|late)|back to work"
-    r"|(?:that's|that is|much) (?:better|it|good|great|fine|enough|nice)|not bad|never ?mind"
+    r"|(?:that's|that is|much) (?:better|it|good|great|fine|enough|nice)|not bad"
     r"|well done|good job|got it|i see|one more thing|first|next|finally|my mistake|no problem"
     r"|thanks a lot|thank you very much|let me (?:see|think)|excuse me"
 )
@@ -60,11 +64,14 @@ _THANKS: Final = re.compile(
 )
 _THANKS_MAX: Final = 40  # characters
 _AFTER_MAX: Final = 80
+_SINGLE: Final = re.compile(r"(?<!\w)'([^']+)'(?!\w)")
 
 
 def parse(text: str) -> Command | None:
     """The command that a text is, or None. Never raises, whatever the text."""
     plain = tidy(text)
+    if _ONLY_THANKS.fullmatch(_plain(text)):
+        return Command(NEVER_MIND)
     end = max(0, len(plain) - _AFTER_MAX)
     if _INSTEAD_AFTER.search(plain, end) or _NOT_AFTER.search(plain, end):
         return _correction(plain)
@@ -83,8 +90,10 @@ def _correction(plain: str) -> Command | None:
     if rest == plain:
         return None
     inner = (whole(tidy(rest)) or fragment(tidy(rest))) if rest else None
-    if inner and inner.name in _NO_CORRECTIONS:
+    if inner and (inner.name in _NO_CORRECTIONS or (inner.name == AGAIN and not strong)):
         return inner
+    if inner and inner.name == AGAIN:  # "no more"
+        return Command(NEVER_MIND)
     corrects = strong or swapped or (instead != rest and not is_emphasis)
     if inner and not inner.fragment and not corrects:
         return inner  # "actually, close it" and "close Notes, not the clock" correct nothing
@@ -114,6 +123,7 @@ def tidy(text: str) -> str:
 
 def _plain(text: str) -> str:
     if '"' not in text:
-        text = text.translate({ord("“"): '"', ord("”"): '"', ord("’"): "'"})
+        text = text.translate({ord(mark): '"' for mark in "“”„«»"} | {ord("’"): "'"})
+        text = _SINGLE.sub(r'"\1"', text)
     spaced = re.sub(rf"({QUOTED})|\s+", lambda found: found[1] or " ", text)
     return spaced.strip(" ").rstrip(" .!?…").lstrip(" ,.…")

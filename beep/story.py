@@ -141,7 +141,8 @@ def literal_names(target: str) -> Names:
 def parts(target: str) -> list[str]:
     """A target's parts, divided by commas and "and"; what is quoted stays whole."""
     first, *others = (part.strip() for part in _PARTS.findall(target) or [""])
-    return [part for part in (first, *map(tidy, others)) if part]
+    rest = (re.sub(r"\Aalso ", "", tidy(other), flags=re.IGNORECASE) for other in others)
+    return [part for part in (first, *rest) if part]
 
 
 def bare_name(part: str) -> str:

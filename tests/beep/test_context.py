@@ -69,6 +69,16 @@ CONVERSATIONS = [
     ([], "open something", f"? {NOT_UNDERSTOOD}"),
     ([], "open notes at 100 100", f"? {NOT_UNDERSTOOD}"),
     ([], "300 300", f"? {NOT_UNDERSTOOD}"),
+    ([], "open notes, not clock", f"? {NOT_UNDERSTOOD}"),
+    ([], "open psyche and don't open sessions", f"? {NOT_UNDERSTOOD}"),
+    ([], "open only psyche", f"? {NOT_UNDERSTOOD}"),
+    ([], "let me see if notes is open", f"? {NOT_UNDERSTOOD}"),
+    ([], "open psyche; close clock", f"? {NOT_UNDERSTOOD}"),
+    ([], "open psyche and also the clock", 'open "Psyche", "Clock"'),
+    ([], "open 'psyche'", 'open "Psyche"'),
+    ([], "close „Notes“", 'close "Notes"'),
+    ([], "move notes left and right", '? Where should I move "Notes"?'),
+    ([], "resize notes by 10%", 'resize "Notes" to 110, 110 percent'),
     ([], "oh, by the way: close the clock then", 'close "Clock"'),
     ([], "move the window on the right down", 'move "Clock" by 0, 100'),
     ([], "move the one on the right", '? Where should I move "Clock"?'),
@@ -166,6 +176,15 @@ CONVERSATIONS = [
     (["play SpinForge"], "again with 5", 'play "SpinForge" with stake 5'),
     (["open Notes", "move it up", "open Ledger"], "move it again", 'move "Notes" by 0, -100'),
     (["how am I"], "the same", "status"),
+    (["play SpinForge with 50"], "thanks a lot", "never mind"),
+    (["play SpinForge with 50"], "thank you so much", "never mind"),
+    (["play SpinForge with 50"], "no more", "never mind"),
+    (["play SpinForge with 50"], "no thanks a lot", "never mind"),
+    (["play SpinForge with 50"], "a bit more", f"? {NOT_UNDERSTOOD}"),
+    (["play SpinForge with 50"], "so far", f"? {NOT_UNDERSTOOD}"),
+    (["play SpinForge with 50"], "wait a bit", f"? {NOT_UNDERSTOOD}"),
+    (["move clock left", "play SpinForge"], "no, not that far", f"? {NOT_UNDERSTOOD}"),
+    (["play SpinForge with 10"], "play it again", 'play "SpinForge" with stake 10'),
     (["play SpinForge", *["again"] * 7], "once more", 'play "SpinForge"'),
     (["open Notes", *["move it left"] * 6], "close it", 'close "Notes"'),
     (["close Safe"], "again", f"? {NOTHING_TO_REPEAT}"),  # it was refused
@@ -189,6 +208,11 @@ CONVERSATIONS = [
      "undo turn 1"),
     (["move Notes left", "undo", "move Ledger up"], "again", 'move "Ledger" by 0, -100'),
     (["move Notes left", "undo"], "move it again", f"? {NOTHING_TO_REPEAT}"),
+    (["move Notes left", "move the clock left"], "undo moving notes", "undo turn 1"),
+    (["move Notes left", "move the clock left"], "undo the last move of notes", "undo turn 1"),
+    (["move Notes left", "make notes bigger"], "move it back", "undo turn 1"),
+    (["move Notes left", "close Diary"], "undo closing notes", f"? {NOTHING_TO_TAKE_BACK}"),
+    (["move Notes left", "move it up"], "undo the last 2", f"? {CANNOT[UNDO_MANY]}"),
     (["close Diary", "move Notes left"], "undo the one I closed", f"? {NOTHING_TO_TAKE_BACK}"),
     (["open Notes", "undo", "redo"], "again", f"? {NOTHING_TO_REPEAT}"),
     (["move Ledger up", "move Notes left"], "undo the first one", f"? {NOTHING_TO_TAKE_BACK}"),
@@ -211,6 +235,18 @@ CONVERSATIONS = [
     (["play SpinForge with 3"], "no, the oracle", f"? {A_PLAY_STANDS_SAY_IT}"),
     (["raise the ledger", "raise Notes"], "no, the other one", '4 bring "Ledger" to front'),
     (["close it"], "tidy up instead", "tidy windows"),
+    (["move Notes left"], "no, a bit", '4 move "Notes" by -40, 0'),
+    (["move Notes left"], "no, the other way", '4 move "Notes" by 100, 0'),
+    (["make Notes bigger"], "no, the other way", '4 resize "Notes" to 80, 80 percent'),
+    (["move Notes left"], "no, 100 200", '4 move "Notes" to 100, 200'),
+    (["make Notes bigger"], "no, 300 200", '4 resize "Notes" to 300 by 200'),
+    (["raise Notes"], "no, 300 200", f"? {NOT_UNDERSTOOD}"),
+    (["move Notes left"], "no, maximize it", f"? {CANNOT[FULL_SCREEN]}"),
+    (["move Notes left"], "no, to the bottom", f"? {CANNOT[FAR_EDGE]}"),
+    (["move Notes left"], "no, what is open?", "list windows"),
+    (["move Notes left", "no, move"], "up", '4 move "Notes" by 0, -100'),
+    (["move Notes left", "move Ledger left", "undo"], "no, the other one", f"? {NOT_UNDERSTOOD}"),
+    (["raise Notes"], "and back", WHICH.replace("? ", "? There is no back. ", 1)),
     (["move Ledger left"], "close Notes, not the clock", 'close "Notes"'),
     (["move Ledger left"], "he said no. close the clock", f"? {NOT_UNDERSTOOD}"),
     (["move Notes left"], "actually, close it", 'close "Notes"'),
@@ -297,6 +333,28 @@ def test_a_deed_to_very_many_can_be_taken_back() -> None:
     turn = Turn(7, "close everything", response)
     assert said(resolve("undo", (turn,), canvas())) == "undo turn 7"
     assert resolve("again", (turn,), canvas()).intent is None
+
+
+def test_a_number_is_the_place_that_was_read_out() -> None:
+    """Whatever has been closed by hand since."""
+    turns = talk("close it", on=DESK)
+    left = replace(DESK, windows=DESK.windows[:2])
+    assert resolve("1", turns, left).candidates == ("Ledger", "Notes")
+    assert said(resolve("3", turns, left)) == 'close "Notes"'
+    alone = replace(DESK, windows=DESK.windows[:1])
+    assert resolve("yes", turns, alone).intent is None
+
+
+def test_a_title_wins_over_a_place_and_over_a_number() -> None:
+    """Words for a thing are its title first."""
+    sides = canvas("Right clock", "Left clock", "Right")
+    assert said(resolve("close the left clock", (), sides)) == 'close "Left clock"'
+    assert said(resolve("close right", (), sides)) == 'close "Right"'
+    numbered = canvas("Notes", "Notes 2")
+    assert said(resolve("move notes 2 left", (), numbered)) == 'move "Notes 2" by -100, 0'
+    music = canvas("Rock and Roll", "Rock", "Roll")
+    assert said(resolve("close roll and rock", (), music)) == 'close "Roll", "Rock"'
+    assert said(resolve("close rock and roll", (), music)) == 'close "Rock and Roll"'
 
 
 def test_of_many_windows_none_is_read_out() -> None:

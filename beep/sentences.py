@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from beep.abilities import NEVER_MIND, UNDO
-from beep.grammar import AGAIN, ALSO, INSTEAD, REDO, UNDO_MANY, Command, fragment, whole
+from beep.grammar import AGAIN, ALSO, DEGREE, INSTEAD, REDO, UNDO_MANY, Command, fragment, whole
 from beep.phrases import QUOTED
 
 _FLAGS: Final = re.IGNORECASE | re.DOTALL
@@ -90,7 +90,7 @@ def _correction(plain: str) -> Command | None:
     if rest == plain:
         return None
     inner = (whole(tidy(rest)) or fragment(tidy(rest))) if rest else None
-    if inner and (inner.name in _NO_CORRECTIONS or (inner.name == AGAIN and not strong)):
+    if inner and (inner.name in _NO_CORRECTIONS or (inner.name in (AGAIN, DEGREE) and not strong)):
         return inner
     if inner and inner.name == AGAIN:  # "no more"
         return Command(NEVER_MIND)

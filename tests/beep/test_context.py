@@ -235,6 +235,7 @@ CONVERSATIONS = [
     (["play SpinForge with 3"], "no, the oracle", f"? {A_PLAY_STANDS_SAY_IT}"),
     (["raise the ledger", "raise Notes"], "no, the other one", '4 bring "Ledger" to front'),
     (["close it"], "tidy up instead", "tidy windows"),
+    (["move Notes left"], "wait a bit", f"? {NOT_UNDERSTOOD}"),
     (["move Notes left"], "no, a bit", '4 move "Notes" by -40, 0'),
     (["move Notes left"], "no, the other way", '4 move "Notes" by 100, 0'),
     (["make Notes bigger"], "no, the other way", '4 resize "Notes" to 80, 80 percent'),

@@ -302,7 +302,7 @@ class _Engine:
         if command.target is None:
             return [told for told in deeds if told.seq == (command.arguments or {})["turn"]]
         if target.casefold() in _ONE_BEFORE:
-            return deeds if self.story[0].kind == UNDO else deeds[1:]
+            return deeds if deeds and self.story[0].kind == UNDO else deeds[1:]
         pointer = point(target)
         if pointer and not pointer.words:
             is_newest = pointer.kind in ("it", "this") or pointer.position == -1

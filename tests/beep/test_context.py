@@ -197,6 +197,7 @@ CONVERSATIONS = [
     (["open Notes", "move it left", "undo"], "again", "undo turn 1"),
     (["open Notes", "move it left", "undo"], "close it", 'close "Notes"'),
     (["move Ledger up", "move Notes left"], "undo the ledger one", "undo turn 1"),
+    ([], "undo the one before", f"? {NOTHING_TO_TAKE_BACK}"),
     (["open Notes", "move it left", "undo"], "undo the one before", "undo turn 1"),
     (["open Notes", "move it left"], "undo the one before", "undo turn 1"),
     (["open Notes", "move it left"], "undo both", f"? {CANNOT[UNDO_MANY]}"),
@@ -481,7 +482,7 @@ words = st.sampled_from(
      "play", "with", "stake", "please", ",", "to", "-3", "\\", "“", "them", "and", "\n", "Ξ", "no",
      "undo", "bigger", "a bit", "more", "not", "instead", "of", "all", "but", "A", "close", "x",
      "redo", "maximize", "hide", "300 200", "the other way", "both", "raise", "tile", "resize",
-     "back", "yes", "what is open", "50% wider", "first", "never mind", "thanks", "?", "B", "Notes"]
+     "back", "yes", "what is open", "the one before", "50% wider", "first", "never mind", "thanks", "?", "B", "Notes"]
 )  # fmt: skip
 any_text = st.one_of(st.text(max_size=4000), st.lists(words).map(" ".join))
 canvases = st.lists(st.sampled_from(["A", "B", "Notes", "it", "2", ""]), unique=True).map(

@@ -57,20 +57,15 @@ class Crowd:
         self.layouts[canvas.get("userId", 0)] = canvas.get("layout")
 
 
+def of_crowd(users: int, password: str) -> list[str]:
+    """The options that make it. A password may begin with a dash, and is no option then."""
+    return [f"--count={users}", f"--password={password}", f"--prefix={PREFIX}"]
+
+
 def crowd(story: Story, users: int) -> None:
     """Make the users, let them all come, and compare both stores for every one of them."""
     story.step(f"{users} users, {AT_ONCE} at a time")
-    password = story.run["demo"]["password"]
-    manage(
-        story,
-        "create_demo_users",
-        "--count",
-        str(users),
-        "--password",
-        password,
-        "--prefix",
-        PREFIX,
-    )
+    manage(story, "create_demo_users", *of_crowd(users, story.run["demo"]["password"]))
     group = Crowd(story)
     took = _run(group, [f"{PREFIX}{n}" for n in range(1, users + 1)])
     _report(group, took)

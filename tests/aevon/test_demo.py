@@ -9,7 +9,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from aevon.demo.__main__ import main
+from aevon.demo.crowd import PREFIX, of_crowd
 from aevon.demo.story import window
+from auth_sessions.management.commands import create_demo_users
 from tests.waiting import eventually
 
 from .programs import make_run, program
@@ -23,6 +25,13 @@ def test_the_story_holds_against_a_running_site(tmp_path: Path) -> None:
                 said, _ = run.communicate(timeout=120)
             assert run.returncode == 0, said
             assert "Everything as the contract says." in said
+
+
+def test_a_password_that_looks_like_an_option_is_one_all_the_same() -> None:
+    """One in sixty-four that `make run` makes begins with a dash."""
+    parser = create_demo_users.Command().create_parser("manage.py", "create_demo_users")
+    options = parser.parse_args(of_crowd(5, "-Xy9"))
+    assert (options.count, options.password, options.prefix) == (5, "-Xy9", PREFIX)
 
 
 def test_a_layout_reaches_postgresql_by_beat_alone(tmp_path: Path) -> None:

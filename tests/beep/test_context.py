@@ -482,7 +482,8 @@ words = st.sampled_from(
      "play", "with", "stake", "please", ",", "to", "-3", "\\", "“", "them", "and", "\n", "Ξ", "no",
      "undo", "bigger", "a bit", "more", "not", "instead", "of", "all", "but", "A", "close", "x",
      "redo", "maximize", "hide", "300 200", "the other way", "both", "raise", "tile", "resize",
-     "back", "yes", "what is open", "the one before", "50% wider", "first", "never mind", "thanks", "?", "B", "Notes"]
+     "back", "yes", "what is open", "the one before", "50% wider", "first", "never mind", "thanks",
+     "?", "B", "Notes"]
 )  # fmt: skip
 any_text = st.one_of(st.text(max_size=4000), st.lists(words).map(" ".join))
 canvases = st.lists(st.sampled_from(["A", "B", "Notes", "it", "2", ""]), unique=True).map(

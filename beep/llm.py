@@ -168,9 +168,8 @@ class LanguageModel:
             if response.status_code != httpx.codes.OK:
                 is_away = response.status_code not in _OF_THIS_QUESTION
                 raise Useless("refused", is_away=is_away)
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise Useless("unreadable")  # a little of it may be very much
             answer = b""
+            # Raw: nothing zipped was asked for, and a little of it may be very much.
             for part in response.iter_raw():
                 answer += part
                 if len(answer) > REPLY_MAX:

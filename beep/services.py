@@ -75,12 +75,12 @@ def command(user_id: int, text: str, *, idempotency_key: str | None = None) -> A
     """Resolve a command against the last turns, carry it out and record the turn.
 
     One cache round trip before, for turns and canvas, and one after; one statement in PostgreSQL,
-    where the turn is durable before it is in the list. Cache away: the turns come from PostgreSQL
-    and the outbox makes the list follow. With a key, a command is carried out once: a retry gets
-    the first answer until the turn is forgotten. What a process does to the canvas before it dies,
-    and before the turn is recorded, a retry does again (docs/design.md). Call it outside a
-    transaction. Raises `KeyReused`, `UserGone`, and what a handler raises other than
-    `IntentRefused`.
+    where the turn is durable before it is in the list, and two more where there is a key. Cache
+    away: the turns come from PostgreSQL and the outbox makes the list follow. With a key, a
+    command is carried out once: a retry gets the first answer until the turn is forgotten. What a
+    process does to the canvas before it dies, and before the turn is recorded, a retry does again
+    (docs/design.md). Call it outside a transaction. Raises `KeyReused`, `UserGone`, and what a
+    handler raises other than `IntentRefused`.
     """
     # Before the transaction of a key: a resolver may take its time.
     resolved = _resolve(user_id, text)

@@ -116,6 +116,7 @@ CONVERSATIONS = [
     (["open Diary"], "close it", WHICH),  # closed by hand since
     ([("what is open", LISTING)], "close it", "? Which one do you mean: 1. Notes, 2. Ledger?"),
     ([("list instruments", GAMES)], "close it", WHICH),
+    ([("my sessions", "You have 2 sessions: 1. Notes, 2. Clock.")], "close the second one", WHICH),
     # Ordinals.
     ([("what is open", LISTING)], "close the second one", 'close "Ledger"'),
     ([("what is open", LISTING), "open Clock"], "close the 1st", 'close "Notes"'),
@@ -140,6 +141,7 @@ CONVERSATIONS = [
     ([], "close the middle one", 'close "Ledger"'),
     ([], "close the biggest", 'close "Clock"'),
     ([], "close the one in front", 'close "Clock"'),
+    ([], "close the one behind", 'close "Notes"'),
     ([], "close the top one", "? Which one do you mean: 1. Notes, 2. Ledger, 3. Clock?"),
     (["move Ledger up", "how am I"], "close the one I just moved", 'close "Ledger"'),
     (["open Diary", "move Ledger up"], "close the one I opened", WHICH),
@@ -164,6 +166,7 @@ CONVERSATIONS = [
     (["open Notes", "how am I"], "bigger", 'resize "Notes" to 125, 125 percent'),
     (["open Notes"], "a bit more left", 'move "Notes" by -40, 0'),
     (["move Notes left"], "a bit more", 'move "Notes" by -40, 0'),
+    (["make Notes wider"], "a bit more", 'resize "Notes" to 110, 100 percent'),
     (["make Notes much bigger"], "the other way", 'resize "Notes" to 65, 65 percent'),
     (["open Notes"], "the other way", f"? {NO_OTHER_WAY}"),
     (["play SpinForge"], "with 10", 'play "SpinForge" with stake 10'),
@@ -225,6 +228,8 @@ CONVERSATIONS = [
     (["open Notes", "play SpinForge"], "undo", f"? {A_PLAY_STANDS}"),
     # Corrections.
     (["move Notes left"], "no, the clock", '4 move "Clock" by -100, 0'),
+    (["close Diary"], "no, make it bigger", '4 resize "Diary" to 125, 125 percent'),
+    (["move Notes up"], "no, the left one", '4 move "Ledger" by 0, -100'),
     (["move Notes left"], "no, right", '4 move "Notes" by 100, 0'),
     (["move Notes left"], "no, move it up", '4 move "Notes" by 0, -100'),
     (["move Notes left"], "not Notes but the clock", '4 move "Clock" by -100, 0'),
@@ -307,6 +312,12 @@ def test_a_title_wins_over_words_and_the_words_over_nothing() -> None:
     assert resolve("close the notes", (), two).candidates == ("Home notes", "Work notes")
     spoken = talk("move the work notes up", on=two)
     assert said(resolve("close the notes", spoken, two)) == 'close "Work notes"'
+
+
+def test_of_two_windows_the_other_is_the_one_that_was_not_spoken_of() -> None:
+    """Nothing has been listed, and one alone was named."""
+    two = canvas("Notes", "Clock")
+    assert said(resolve("close the other one", talk("raise Notes", on=two), two)) == 'close "Clock"'
 
 
 def test_titles_of_other_letters_are_not_all_alike() -> None:

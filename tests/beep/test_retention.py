@@ -125,6 +125,15 @@ def test_forgetting_beside_the_purge(user: User, spoke: Any) -> None:
     assert not Turn.objects.exists()
 
 
+def test_the_purge_waits_for_nobody(user: User, spoke: Any) -> None:
+    """What somebody holds is passed over, and goes the next time."""
+    spoke(user, 3)
+    with transaction.atomic():
+        Turn.objects.select_for_update().get(seq=2)
+        assert in_threads([services.forget_old_turns]) == [2]
+    assert services.forget_old_turns() == 1
+
+
 def test_who_is_purged_of_all_turns_is_not_warmed(user: User, spoke: Any) -> None:
     """There is nothing to load."""
     spoke(user, 2)

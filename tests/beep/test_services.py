@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from django.db import IntegrityError, connection
@@ -13,6 +13,7 @@ from beep import selectors, services
 from beep.intents import HELP_TEXT
 from beep.models import RESPONSE_MAX, Conversation, Turn
 from beep.phrases import NOT_UNDERSTOOD
+from beep.resolution import Reference, ResolvedCommand
 from canvas import services as canvas
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, recorded, seqs, speak
@@ -115,6 +116,32 @@ def test_a_name_that_no_database_can_hold_is_not_understood(
     answer = services.command(user.pk, f'open "a{escape}"')
     assert answer.response == NOT_UNDERSTOOD
     assert performed == []
+
+
+@pytest.mark.parametrize(
+    "resolved",
+    [
+        ResolvedCommand(None, question="a\0?"),
+        ResolvedCommand(None, question="?", candidates=("a\0",)),
+        ResolvedCommand(None, (Reference("it", "a\0", "pronoun"),), question="?"),
+    ],
+    ids=["question", "candidate", "reference"],
+)
+def test_what_no_database_can_hold_is_not_understood_whoever_resolves(
+    user: User, settings: Any, resolved: ResolvedCommand
+) -> None:
+    """Another resolver may name anything."""
+    settings.AEVON_BEEP_RESOLVER = f"{__name__}.elsewhere"
+    ELSEWHERE[:] = [resolved]
+    assert services.command(user.pk, "words").response == NOT_UNDERSTOOD
+
+
+ELSEWHERE: Final[list[ResolvedCommand]] = []
+
+
+def elsewhere(*_: Any) -> ResolvedCommand:
+    """A resolver of somebody else."""
+    return ELSEWHERE[0]
 
 
 def test_a_response_is_kept_storable_and_bounded(user: User, performed: Performed) -> None:

@@ -218,7 +218,8 @@ class _Engine:
     def _task_for(self, command: Command) -> _Task:
         """What was asked for may belong to a correction: "no, move" – "Where …?" – "left"."""
         asked = self.story[0].command if self.story and self.story[0].lacks else None
-        deed = _Engine("", self.story[1:], self.canvas)._newest_deed  # noqa: SLF001  its own
+        before = _Engine("", self.story[1:], self.canvas)
+        deed = before._newest_deed
         if deed and asked and asked.name == INSTEAD and deed.kind != PLAY:
             return _correcting(deed, command)
         return _Task(command)

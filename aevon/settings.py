@@ -1,4 +1,4 @@
-"""Django's settings, driven by the environment (docs/operations.md lists every variable)."""
+"""Django's settings, driven by the environment (docs/reference/settings.md lists them all)."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -14,6 +14,6 @@ def keys_are_sound(**_: Any) -> list[CheckMessage]:
     try:
         keys.ring()
     except ImproperlyConfigured as error:
-        hint = "docs/operations.md, Keys of tokens, says what a key may be."
+        hint = "docs/deployment.md, Keys of tokens, says what a key may be."
         return [Error(str(error), hint=hint, id="auth_sessions.E001")]
     return []

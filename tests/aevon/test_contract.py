@@ -12,7 +12,9 @@ from aevon.cache import keyspace
 from aevon.celery import app
 from tests.servers import ROOT
 
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+REFERENCE = ROOT / "docs" / "reference"
+SETTINGS = (REFERENCE / "settings.md").read_text()
+KEYS = (REFERENCE / "keys.md").read_text()
 README = (ROOT / "README.md").read_text()
 PATHS = {
     "/api/v1/auth/token/": {"post"},
@@ -92,17 +94,17 @@ def test_a_command_of_the_contract_exists_and_is_documented(command: str) -> Non
 
 
 def test_every_variable_of_the_settings_is_documented() -> None:
-    """docs/operations.md lists every environment variable that settings.py reads."""
+    """docs/reference/settings.md lists every environment variable that settings.py reads."""
     text = (ROOT / "aevon" / "settings.py").read_text()
     variables = re.findall(r'env\.(?!running)[a-z]+\(\s*"([A-Z_]+)"', text)
     assert len(variables) > 15
-    assert [name for name in variables if f"`{name}`" not in OPERATIONS] == []
+    assert [name for name in variables if f"`{name}`" not in SETTINGS] == []
 
 
 @pytest.mark.parametrize("name", [*keyspace.REGISTRY, *(s.name for s in keyspace.INTERNAL)])
 def test_every_keyspace_is_documented(name: str) -> None:
-    """docs/operations.md lists every key."""
-    assert re.search(rf"`(?:\w+:)?{name}:\{{", OPERATIONS)
+    """docs/reference/keys.md lists every key."""
+    assert re.search(rf"`(?:\w+:)?{name}:\{{", KEYS)
 
 
 def test_celery_leaves_a_lost_message_to_the_next_tick() -> None:

@@ -16,7 +16,7 @@ from aevon.cache import (
     together,
     write_behind,
 )
-from aevon.cache.flush import SHARDS, Exposure, Flushed, LastFlush
+from aevon.cache.flush import SHARDS, Exposure, Flushed, FlushRecord
 from aevon.signals import session_ending
 from canvas import journal
 from canvas.documents import CanvasDocument, Plan, changed
@@ -110,7 +110,7 @@ def unsaved() -> Exposure:
     return CANVAS_BUFFER.index.exposure()
 
 
-def last_flush() -> LastFlush | None:
+def last_flush() -> FlushRecord | None:
     """The record of the last flush, whichever process ran it. Raises `CacheUnavailable`."""
     return flush.last_flush(CANVAS_BUFFER)
 

@@ -1,6 +1,7 @@
 """The flush of a write-behind buffer: what is marked comes into PostgreSQL, the oldest first, batch
 by batch (`batch.py`)."""
 
+import json
 import logging
 import time
 from collections import Counter
@@ -19,11 +20,12 @@ from aevon.cache.write_behind import WriteBehind
 __all__ = [
     "SHARDS",
     "Exposure",
+    "FlushRecord",
     "Flushed",
-    "LastFlush",
     "claim_early",
     "flush",
     "flush_users",
+    "flushes",
     "last_flush",
     "refuses",
 ]
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 NOTE_FLUSH: Final = Script("note_flush")
 BATCH: Final = 1_000
+KEPT: Final = 300  # flushes on record: those of a day, at the usual period
 # How often rows that somebody holds are tried again, and after which pause.
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1
@@ -63,8 +66,8 @@ class Flushed:
             FLUSHED.labels(keyspace, result).inc(count)
 
 
-class LastFlush(NamedTuple):
-    """The record of the last flush: Unix seconds, and counts as in `Flushed`; `failed`: parts that
+class FlushRecord(NamedTuple):
+    """What is on record of a flush: Unix seconds, and counts as in `Flushed`; `failed`: parts that
     PostgreSQL or the cache ended."""
 
     began: float
@@ -119,26 +122,39 @@ def claim_early(buffer: WriteBehind[D], *, for_seconds: float) -> bool:
     return store().command(*claim, idempotent=False) is not None
 
 
-def last_flush(buffer: WriteBehind[D]) -> LastFlush | None:
-    """The record of the last flush, whichever process ran it. Raises `CacheUnavailable`."""
+def last_flush(buffer: WriteBehind[D]) -> FlushRecord | None:
+    """The last flush, whichever process ran it. Raises `CacheUnavailable`."""
+    return next(iter(flushes(buffer, most=1)), None)
+
+
+def flushes(buffer: WriteBehind[D], *, most: int = KEPT) -> list[FlushRecord]:
+    """The last flushes, the newest first; without what somebody else has put between them. Raises
+    `CacheUnavailable`."""
     try:
-        found = store().command("HGETALL", _record(buffer))
-        told = {name.decode(): float(number) for name, number in found.items()}
+        found = store().command("LRANGE", _record(buffer), 0, most - 1)
+    except WrongType:
+        return []  # the next flush makes it anew
+    return [record for raw in found if (record := _understood(raw)) is not None]
+
+
+def _understood(raw: bytes) -> FlushRecord | None:
+    try:
+        told = json.loads(raw)
         counts = {name: int(told[name]) for name in Flushed.__dataclass_fields__}
-        return LastFlush(told["began"], told["ended"], int(told["failed"]), counts)
-    except (WrongType, KeyError, ValueError, OverflowError):
-        return None  # none yet, or something of somebody else's: the next flush makes it anew
+        return FlushRecord(float(told["began"]), float(told["ended"]), int(told["failed"]), counts)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return None
 
 
 def _note(buffer: WriteBehind[D], began: float, flushed: Flushed, *, failed: bool) -> None:
     counts = {**asdict(flushed), "failed": int(failed)}
     pairs = [part for pair in counts.items() for part in pair]
-    call = NOTE_FLUSH.on(_record(buffer), repr(began), repr(time.time()), *pairs)
+    call = NOTE_FLUSH.on(_record(buffer), repr(began), repr(time.time()), KEPT, *pairs)
     attempt(lambda: store().script(call), away=None)
 
 
 def _record(buffer: WriteBehind[D]) -> str:
-    return buffer.keys.flush.key("last")
+    return buffer.keys.flush.key("recent")
 
 
 def _batches(user_ids: Iterator[int]) -> Iterator[list[int]]:

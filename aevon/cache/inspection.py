@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from aevon.cache import flush, maintenance, outbox, resources
 from aevon.cache.connection import CacheUnavailable, store
-from aevon.cache.flush import LastFlush
+from aevon.cache.flush import FlushRecord
 from aevon.cache.keyspace import REGISTRY, canonical_user_id
 from aevon.cache.metrics import LOADS
 from aevon.cache.models import Outbox
@@ -99,7 +99,7 @@ class Unsaved:
     documents: int
     oldest_seconds: float | None
     refused: int
-    last_flush: LastFlush | None
+    last_flush: FlushRecord | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from aevon.cache import CacheUnavailable, Contended, dirty_index, write_behind
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS, Exposure
-from aevon.cache.flush import Flushed, flush, flush_users, last_flush
+from aevon.cache.flush import Flushed, flush, flush_users, flushes, last_flush
 from aevon.cache.metrics import FLUSHED, FLUSHES
 from aevon.cache.write_behind import update
 from tests.cache.conftest import back, counted
@@ -785,7 +785,7 @@ def test_poison_that_is_tried_at_once(how: str) -> None:
     assert (SHEETS.index.refusals([7]), SHEETS.index.exposure()) == ({}, Exposure(0, None))
 
 
-# --- the record of the last flush --------------------------------------------------------------
+# --- the record of the flushes -----------------------------------------------------------------
 
 
 def test_last_flush() -> None:
@@ -830,21 +830,32 @@ def test_parts_of_a_flush_are_one() -> None:
     assert (told.began, told.counts["persisted"]) == (1_000, 3)
 
 
+def test_the_last_flushes_stay_on_record(monkeypatch: Any) -> None:
+    """The newest first, and no more than are kept; what somebody else put there is passed over."""
+    monkeypatch.setattr(flush_module, "KEPT", 3)
+    for number in range(1, 6):
+        flush(SHEETS, began=float(number))
+    assert [record.began for record in flushes(SHEETS)] == [5, 4, 3]
+    store().command("LSET", "canvas:flush:recent", 1, '{"began": 4}')
+    assert [record.began for record in flushes(SHEETS)] == [5, 3]
+
+
 RECORDS: list[tuple[Any, ...]] = [
     ("SET", "rubbish"),
     ("ZADD", 1, "x"),
     ("HSET", "x", "y"),
-    ("HSET", "began", "x"),
-    ("HSET", "began", "1"),
-    ("HSET", "began", "1e300", "ended", "inf", "failed", "inf", "persisted", "inf"),
+    ("LPUSH", "x"),
+    ("LPUSH", "[" * 5_000),
+    ("LPUSH", '{"began": "1"}'),
+    ("LPUSH", '{"began": "1e300", "ended": "inf", "failed": Infinity, "persisted": Infinity}'),
 ]
 
 
-@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("record", RECORDS, ids=range(len(RECORDS)))
 def test_record_that_somebody_replaced(record: tuple[Any, ...]) -> None:
     """It tells nothing, and the next flush makes it anew."""
     name, *values = record
-    store().command(name, "canvas:flush:last", *values)
+    store().command(name, "canvas:flush:recent", *values)
     assert last_flush(SHEETS) is None
     flush(SHEETS)
     assert last_flush(SHEETS) is not None

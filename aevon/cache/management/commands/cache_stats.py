@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from aevon.cache import inspection
-from aevon.cache.flush import LastFlush
+from aevon.cache.flush import FlushRecord
 from aevon.cache.inspection import Server, Stats, Unsaved, duration, hit_rate
 from aevon.cache.management.base import MaintenanceCommand, Report
 
@@ -67,7 +67,7 @@ def _data(stats: Stats) -> dict[str, Any]:
     }
 
 
-def _flush_data(last: LastFlush) -> dict[str, Any]:
+def _flush_data(last: FlushRecord) -> dict[str, Any]:
     seconds = {"beganAt": last.began, "seconds": last.ended - last.began}
     return {**seconds, **last.counts, "failed": last.failed}
 
@@ -123,7 +123,7 @@ def _unsaved(each: Unsaved) -> str:
     return ", ".join(parts)
 
 
-def _last_flush(last: LastFlush | None) -> str:
+def _last_flush(last: FlushRecord | None) -> str:
     if last is None:
         return "none yet"
     ago, took = duration(max(0.0, time.time() - last.began)), last.ended - last.began

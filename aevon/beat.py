@@ -8,6 +8,8 @@ from django.db import DatabaseError, InterfaceError
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
+from aevon.cache import processes
+
 logger = logging.getLogger(__name__)
 
 
@@ -37,6 +39,12 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
     """`CELERY_BEAT_SCHEDULER`."""
 
     Entry = Entry
+
+    def tick(self, *args: Any, **options: Any) -> float:
+        """Send what is due, and let it be known that somebody does; how long to sleep."""
+        seconds: float = super().tick(*args, **options)
+        processes.worked()
+        return seconds
 
     def all_as_schedule(self) -> dict[str, ModelEntry]:
         """The rows; while PostgreSQL is away, as last read, because beat must not end of it."""

@@ -23,6 +23,7 @@ app.autodiscover_tasks()
 
 OUTBOX_DRAIN_SECONDS = 2
 AUDIT_SECONDS = 60
+NOTE_SECONDS = 60
 BACKLOG_SECONDS = 10
 FORGET_SECONDS = 6 * 3600
 # At least: the clocks of beat and worker may differ by some seconds.
@@ -58,5 +59,10 @@ app.conf.beat_schedule = {
         "task": "cache.audit",
         "schedule": float(AUDIT_SECONDS),
         "options": {"expire_seconds": AUDIT_SECONDS},
+    },
+    "cache.note": {
+        "task": "cache.note",
+        "schedule": float(NOTE_SECONDS),
+        "options": {"expire_seconds": NOTE_SECONDS},
     },
 }

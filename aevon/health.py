@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -20,7 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import CacheError, outbox
+from aevon.cache import CacheError, outbox, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
@@ -32,6 +33,9 @@ DEADLINE_SECONDS: Final = 2.5
 DEGRADED_AFTER_SECONDS: Final = 0.8
 BROKER_CONNECT_SECONDS: Final = 1
 NEEDED: Final = "postgresql"
+# They say through the cache that they work; what nobody can read says nothing of them.
+REPORTED: Final = ("beat", "worker")
+LATE_SECONDS: Final = 60.0
 BREAKER_STATES: Final = ("closed", "half-open", "open")
 # The pool raises the driver's own errors, unwrapped.
 AWAY: Final = (
@@ -73,9 +77,10 @@ def live(request: HttpRequest) -> HttpResponse:  # noqa: ARG001  a view's shape
 def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """What each dependency does, in at most 2.5 s: `ok`, `degraded` or `down`.
 
-    503 without PostgreSQL, which everything needs. Without the cache or the broker it is 200 and
-    `degraded`: requests are served, slower, and background work waits. So it is while a canvas has
-    been unsaved for more than two periods: the flush does not keep up, or does not run.
+    503 without PostgreSQL, which everything needs. Without the cache, the broker, Celery's beat or
+    a worker it is 200 and `degraded`: requests are served, slower, and background work waits. So it
+    is while a canvas has been unsaved for more than two periods: the flush does not keep up, or
+    does not run. Beat and workers report through the cache: without it they are `unknown`.
     """
     found = _found()
     away = {name for name, entry in found.items() if entry["status"] != "ok"}
@@ -85,10 +90,11 @@ def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 def _found() -> dict[str, dict[str, Any]]:
-    probes = {
+    probes: dict[str, Callable[[], dict[str, Any]]] = {
         NEEDED: _ask_postgresql,
         "dragonfly": _ask_dragonfly,
         "broker": _ask_broker,
+        **{role: partial(_ask_for_work, role) for role in REPORTED},
         "canvas": _ask_for_unsaved,
     }
     # All at once, so that the slowest counts and not their sum.
@@ -119,7 +125,7 @@ def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
         # The error's own text may name hosts and users.
         logger.warning("%s is away (%s)", name, type(error).__name__)
         waited_ms = round((time.perf_counter() - start) * 1000, 2)
-        return {"status": "down", "latencyMs": waited_ms}
+        return {"status": "unknown" if name in REPORTED else "down", "latencyMs": waited_ms}
     return entry
 
 
@@ -153,6 +159,16 @@ def _ask_broker() -> dict[str, Any]:
     with app.connection_for_write(connect_timeout=BROKER_CONNECT_SECONDS) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=DEADLINE_SECONDS)
     return {}
+
+
+def _ask_for_work(role: str) -> dict[str, Any]:
+    """`late`: there are such processes, and none of them has done anything for a minute."""
+    there = [each for each in processes.processes() if each.role == role]
+    if not there:
+        return {"status": "down", "processes": 0}
+    seconds_ago = time.time() - max(each.worked_at or each.started_at for each in there)
+    told = {"processes": len(there), "secondsAgo": round(max(0.0, seconds_ago), 1)}
+    return told if seconds_ago < LATE_SECONDS else {**told, "status": "late"}
 
 
 def _ask_for_unsaved() -> dict[str, Any]:

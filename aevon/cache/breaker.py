@@ -54,6 +54,11 @@ class Breaker:
         due = self._recovering is not None or self._clock() >= retry_at
         return "half-open" if due else "open"
 
+    @property
+    def failures(self) -> int:
+        """How often the server has failed this process so far."""
+        return self._failures
+
     def allows(self, *, telling: bool = False) -> bool:
         """Whether a call may go to the server now; `telling` what has been, or is about to be,
         committed."""

@@ -1,11 +1,13 @@
 """What the cache holds on one user, and how the cache as a whole is doing."""
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import psycopg
 from django.db import DatabaseError
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -86,6 +88,7 @@ class Server:
     memory_used: int
     memory_peak: int
     memory_limit: int
+    clients: int
     keys: int
     hits: int
     misses: int
@@ -149,6 +152,7 @@ def server() -> Server:
         memory_used=int(info.get("used_memory", 0)),
         memory_peak=int(info.get("used_memory_peak", 0)),
         memory_limit=int(info.get("maxmemory", 0)),
+        clients=int(info.get("connected_clients", 0)),
         keys=int(store().command("DBSIZE")),
         hits=int(info.get("keyspace_hits", 0)),
         misses=int(info.get("keyspace_misses", 0)),
@@ -167,6 +171,27 @@ def unsaved() -> dict[str, Unsaved]:
                 refused=exposure.refused,
                 last_flush=flush.last_flush(each.buffer),
             )
+    return found
+
+
+def gauges() -> dict[str, float]:
+    """How it is now, for the history: bytes, clients, documents, entries, seconds. What PostgreSQL
+    would have to say is left out while it is away. Raises `CacheUnavailable`."""
+    now, buffers = server(), unsaved().values()
+    found: dict[str, float] = {
+        "memory": now.memory_used,
+        "memory_limit": now.memory_limit,
+        "clients": now.clients,
+        "keys": now.keys,
+        "unsaved": sum(each.documents for each in buffers),
+        "oldest_unsaved_seconds": max((each.oldest_seconds or 0 for each in buffers), default=0),
+        "refused": sum(each.refused for each in buffers),
+    }
+    with contextlib.suppress(DatabaseError, psycopg.Error):
+        found |= {
+            "outbox": outbox.depth(),
+            "outbox_oldest_seconds": outbox.oldest_seconds(),
+        }
     return found
 
 

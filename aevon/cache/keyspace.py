@@ -103,6 +103,8 @@ CANVAS_INDEX = IndexKeys(
 LOGIN_ATTEMPTS_BY_NAME = InternalKeyspace("auth", "login-name")
 LOGIN_ATTEMPTS_BY_ADDRESS = InternalKeyspace("auth", "login-address")
 PROBE = InternalKeyspace("cache", "probe")
+HISTORY = InternalKeyspace("cache", "history")
+PROCESSES = InternalKeyspace("cache", "processes")
 
 REGISTRY: Final = {space.name: space for space in (PSYCHE, CANVAS, SESSION, CONVO_HISTORY)}
 INTERNAL: Final = (
@@ -110,6 +112,8 @@ INTERNAL: Final = (
     LOGIN_ATTEMPTS_BY_NAME,
     LOGIN_ATTEMPTS_BY_ADDRESS,
     PROBE,
+    HISTORY,
+    PROCESSES,
 )
 
 

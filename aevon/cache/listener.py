@@ -15,7 +15,7 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import close_old_connections, connection
 
-from aevon.cache import resources
+from aevon.cache import processes, resources
 from aevon.cache.connection import CacheUnavailable
 from aevon.cache.triggers import CHANNEL
 
@@ -50,6 +50,7 @@ def listen(stop: threading.Event) -> None:
                 if away:
                     logger.info("The listener is back")
                 away = False
+                processes.worked()
         except AWAY as error:
             if not away:
                 logger.warning("The listener waits for PostgreSQL: %s", _first_line(error))

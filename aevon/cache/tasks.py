@@ -1,13 +1,22 @@
-"""Celery tasks of the cache layer."""
+"""Celery tasks of the cache layer, and what its processes report."""
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from celery import shared_task
+from celery.concurrency.prefork import TaskPool
+from celery.signals import (
+    beat_init,
+    task_postrun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import resources
+from aevon.cache import history, inspection, processes, resources
 from aevon.cache.connection import CacheUnavailable
 from aevon.cache.spot_check import spot_check
 
@@ -34,3 +43,45 @@ def audit() -> None:
         spot_check(AUDIT_SAMPLE)
     except AWAY as error:
         logger.info("No audit now: %s", error)
+
+
+@shared_task(name="cache.note")
+def note() -> None:
+    """Note how the cache is, for the dashboard; a gap where it is away."""
+    try:
+        history.note(inspection.gauges())
+    except AWAY as error:
+        logger.info("Nothing noted now: %s", error)
+
+
+@worker_process_init.connect
+def report_as_worker(**_: Any) -> None:
+    """Each child of a pool of processes counts for itself."""
+    processes.start("worker")
+
+
+@worker_ready.connect
+def report_as_worker_alone(sender: Any, **_: Any) -> None:
+    """A worker without children does the work itself. One with children must not have a thread
+    when it forks."""
+    if not isinstance(sender.pool, TaskPool):
+        processes.start("worker")
+
+
+@beat_init.connect
+def report_as_beat(**_: Any) -> None:
+    """Its scheduler says when it ticks."""
+    processes.start("beat")
+
+
+@task_postrun.connect
+def worked(**_: Any) -> None:
+    """Whatever became of the task: the worker took it and is done."""
+    processes.worked()
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def report_the_end(**_: Any) -> None:
+    """Children of a pool end without Python's own way out."""
+    processes.end()

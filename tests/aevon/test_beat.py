@@ -8,7 +8,7 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from aevon.beat import Scheduler
-from aevon.cache.tasks import audit, drain_outbox
+from aevon.cache.tasks import audit, drain_outbox, note
 from aevon.celery import app
 from auth_sessions import tasks as auth_sessions
 from beep import tasks as beep
@@ -48,12 +48,13 @@ def edit(name: str, every_seconds: int) -> None:
 
 
 def test_a_first_start_writes_the_code_into_the_database(settings: Any) -> None:
-    """Six tasks by their own names, and nothing else."""
+    """Seven tasks by their own names, and nothing else."""
     assert {name: entry.task for name, entry in start().items()} == {
         "canvas.persist": persist.name,
         "canvas.persist_backlog": persist_backlog.name,
         "cache.drain_outbox": drain_outbox.name,
         "cache.audit": audit.name,
+        "cache.note": note.name,
         "auth_sessions.forget_old": auth_sessions.forget_old.name,
         "beep.forget_old": beep.forget_old.name,
     }

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aevon import deadline
 from aevon.cache import CANVAS_INDEX, CONVO_HISTORY, add_to_outbox
 from aevon.cache.connection import store
+from aevon.cache.processes import Reporter
 from aevon.celery import app
 from auth_sessions.models import User
 from canvas import services as canvas
@@ -52,6 +53,20 @@ def postgresql_away() -> Iterator[None]:
     connection.settings_dict |= {"HOST": "127.0.0.1", "PORT": "1", "PASSWORD": "secret-word"}
     yield
     connection.settings_dict.update(there)
+
+
+@pytest.fixture
+def celery_at_work() -> None:
+    """A beat and a worker that have just done something."""
+    for role in ("beat", "worker"):
+        report(role)
+
+
+def report(role: Any, *, ago: float | None = 0) -> None:
+    """What such a process would report, from this one."""
+    reporter = Reporter(role)
+    reporter.worked_at = None if ago is None else time.time() - ago
+    reporter.report()
 
 
 def own(server: Any) -> Any:
@@ -103,20 +118,24 @@ def test_liveness_asks_no_server(cache_away: None, postgresql_away: None) -> Non
 
 
 @pytest.mark.django_db(transaction=True)
-def test_readiness_has_an_entry_for_each_dependency() -> None:
+def test_readiness_has_an_entry_for_each_dependency(celery_at_work: None) -> None:
     """With what it took, and what the cache server is."""
     response = Client().get("/health/ready")
     body = response.json()
     assert response.status_code == 200
     assert body["status"] == "ok"
-    assert body["dependencies"].keys() == {"postgresql", "dragonfly", "broker"}
+    assert body["dependencies"].keys() == {
+        "postgresql", "dragonfly", "broker", "beat", "worker",
+    }  # fmt: skip
     assert {each["status"] for each in body["dependencies"].values()} == {"ok"}
     assert all(0 < each["latencyMs"] < 2_500 for each in body["dependencies"].values())
     assert body["dependencies"]["dragonfly"]["server"].startswith(("Redis ", "Dragonfly "))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_with_a_canvas_that_waits_too_long_it_is_degraded(user: User, settings: Any) -> None:
+def test_with_a_canvas_that_waits_too_long_it_is_degraded(
+    user: User, settings: Any, celery_at_work: None
+) -> None:
     """Longer than two periods: the flush does not run, or does not keep up."""
     patch(user.pk, a=window())
     key = CANVAS_INDEX.since.key(user.pk % 8)
@@ -134,12 +153,38 @@ def test_with_a_canvas_that_waits_too_long_it_is_degraded(user: User, settings: 
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("role", ["beat", "worker"])
+def test_without_celery_it_is_degraded(celery_at_work: None, role: str) -> None:
+    """Nobody there; there, but idle for a minute; just started."""
+    other = {"beat": "worker", "worker": "beat"}[role]
+    for prepare, status in (
+        (lambda: None, "ok"),
+        (lambda: report(role, ago=100), "late"),
+        (lambda: report(role, ago=None), "ok"),
+        (lambda: processes_gone(role), "down"),
+    ):
+        prepare()
+        response = Client().get("/health/ready")
+        found = response.json()["dependencies"]
+        assert (response.status_code, found[other]["status"]) == (200, "ok")
+        assert found[role]["status"] == status
+        assert response.json()["status"] == ("ok" if status == "ok" else "degraded")
+    assert found[role]["processes"] == 0
+
+
+def processes_gone(role: Any) -> None:
+    """As if every process of this role had ended well."""
+    Reporter(role).end()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_the_cache_it_is_degraded(cache_away: None) -> None:
     """Requests are served from PostgreSQL: 200."""
     response = Client().get("/health/ready")
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
-    assert response.json()["dependencies"]["dragonfly"]["status"] == "down"
-    assert response.json()["dependencies"]["postgresql"]["status"] == "ok"
+    found = {name: each["status"] for name, each in response.json()["dependencies"].items()}
+    assert (found["dragonfly"], found["postgresql"]) == ("down", "ok")
+    assert (found["beat"], found["worker"]) == ("unknown", "unknown")
 
 
 @pytest.mark.django_db(transaction=True)

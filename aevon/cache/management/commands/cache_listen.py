@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from aevon.cache import outbox, resources
+from aevon.cache import outbox, processes, resources
 from aevon.cache.listener import listen
 from aevon.cache.management.base import MaintenanceCommand, Report
 
@@ -40,6 +40,7 @@ class Command(MaintenanceCommand):
         if not options["json"]:
             self.stdout.write("Listening for changes in PostgreSQL. Ctrl-C ends it.")
             self.stdout.flush()
+        processes.start("listener")
         _listen_until_told()
         return Report(data={"stopped": True}, lines=["Stopped."])
 

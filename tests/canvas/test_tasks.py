@@ -10,6 +10,7 @@ import pytest
 from celery.signals import task_prerun
 from django.db import DatabaseError
 
+from aevon.cache import processes
 from aevon.celery import app
 from auth_sessions.models import User
 from canvas import services, tasks
@@ -155,7 +156,8 @@ def test_a_worker_that_ends_while_something_is_away(
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_that_is_stopped_flushes_once_more(user: User, settings: Any) -> None:
-    """A real one, by SIGTERM; it runs no beat, so nothing else can have done it."""
+    """A real one, by SIGTERM; it runs no beat, so nothing else can have done it. Its child is on
+    the list of processes meanwhile."""
     command = ("-m", "celery", "--quiet", "-A", "aevon", "worker", "--concurrency", "1")
     options = ("--without-mingle", "--without-gossip", "--loglevel", "INFO")
     with subprocess.Popen(
@@ -168,9 +170,11 @@ def test_a_worker_that_is_stopped_flushes_once_more(user: User, settings: Any) -
     ) as worker:
         assert worker.stdout is not None
         assert any("ready" in line for line in worker.stdout)
+        assert eventually(lambda: [each.role for each in processes.processes()] == ["worker"])
         patch(user.pk, a=window())
         worker.terminate()
         said = worker.stdout.read()
         assert worker.wait(20) == 0
     assert "persisted=1" in said
     assert eventually(lambda: in_row(user.pk) == {"a"})
+    assert processes.processes() == []

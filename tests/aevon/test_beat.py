@@ -1,5 +1,6 @@
 """The schedule: in the code, in the database, and in the admin's hands."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from aevon.beat import Scheduler
+from aevon.cache import processes
 from aevon.cache.tasks import audit, drain_outbox, note
 from aevon.celery import app
 from auth_sessions import tasks as auth_sessions
@@ -102,3 +104,12 @@ def test_beat_outlives_an_outage_of_postgresql() -> None:
             assert dict(scheduler.schedule) == known
         finally:
             cursor.execute("ALTER TABLE away RENAME TO django_celery_beat_periodictask")
+
+
+def test_beat_tells_when_it_ticked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its next report."""
+    reporter = processes.Reporter("beat")
+    monkeypatch.setattr(processes, "_reporter", reporter)
+    before = time.time()
+    assert Scheduler(app=app).tick() > 0
+    assert before <= (reporter.worked_at or 0) <= time.time()

@@ -15,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from aevon.cache import listener, outbox, resources
+from aevon.cache import listener, outbox, processes, resources
 from aevon.cache.connection import store
 from aevon.cache.keyspace import CANVAS, PSYCHE
 from aevon.cache.metrics import FAILURES
@@ -108,6 +108,18 @@ def note(other: psycopg.Connection[Any], user_id: int) -> None:
         " ON CONFLICT (keyspace, user_id) DO UPDATE SET added_at = now()",
         [user_id],
     )
+
+
+def test_the_listener_tells_when_it_last_looked(
+    start: Any, restless: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its process' next report."""
+    reporter = processes.Reporter("listener")
+    monkeypatch.setattr(processes, "_reporter", reporter)
+    start()
+    assert eventually(lambda: reporter.worked_at)
+    first = reporter.worked_at or 0
+    assert eventually(lambda: (reporter.worked_at or 0) > first)
 
 
 # --- what it does ------------------------------------------------------------------------------

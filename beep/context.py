@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aevon.intents import which_one, written
-from beep import phrases
 from beep.abilities import (
     CLOSE,
     DEEDS,
@@ -23,20 +21,15 @@ from beep.abilities import (
     TILE,
     UNDO,
 )
-from beep.antecedents import VAGUE, Found, find
+from beep.antecedents import Found, find
 from beep.grammar import (
     AGAIN,
     ALSO,
     DEGREE,
-    FAR_EDGE,
-    FULL_SCREEN,
     INSTEAD,
-    MINIMISE,
     OTHER_WAY,
     PAIR,
     REDO,
-    SWAP,
-    UNDO_MANY,
     Command,
     canonical,
 )
@@ -47,7 +40,6 @@ from beep.phrases import (
     INSTEAD_WHAT,
     NO_OTHER_WAY,
     NOT_UNDERSTOOD,
-    NOTHING_OPEN,
     NOTHING_TO_REPEAT,
     NOTHING_TO_TAKE_BACK,
     ONE_AT_A_TIME,
@@ -56,27 +48,23 @@ from beep.phrases import (
     where_to,
     with_echo,
 )
+from beep.questions import CANNOT, ask, asked, not_understood
 from beep.references import point
 from beep.resolution import Arguments, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 from beep.scene import Scene, has_words
 from beep.sentences import parse, tidy
 from beep.story import Names, Told, parts, read, says_it_all
+from beep.waiting import (
+    Task,
+    correcting,
+    is_several_commands,
+    like,
+    measured,
+    number_said,
+    with_stake,
+)
 
-CANNOT: Final = {
-    FAR_EDGE: phrases.NO_FAR_EDGE,
-    FULL_SCREEN: phrases.NO_FULL_SCREEN,
-    MINIMISE: phrases.NO_MINIMISING,
-    UNDO_MANY: phrases.NO_UNDOING_MANY,
-    SWAP: phrases.NO_SWAPPING,
-}
-# More than these are not read out: the user says the name.
-CANDIDATES_MAX: Final = 9
 ECHO_MAX: Final = 2_000  # characters
-NAME_WORDS_MAX: Final = 4
-_NO_NAMES: Final = (
-    *VAGUE, "it", "them", "this", "that", "these", "those", "both", "need", "but", "window", "the",
-    "a", "that's", "it's", "keep", "half",
-)  # fmt: skip
 
 
 def resolve(command: str, history: Sequence[Turn], canvas: Canvas) -> ResolvedCommand:
@@ -98,32 +86,6 @@ def response_for(text: str, resolved: ResolvedCommand, answer: str) -> str:
     if len(understood) > ECHO_MAX:  # it must not be cut
         understood = canonical(resolved.intent, names=f"{len(resolved.intent.names)} windows")
     return with_echo(understood, answer, instead_of=resolved.takes_back)
-
-
-def not_understood() -> ResolvedCommand:
-    """The answer to what is no command."""
-    return _asked(NOT_UNDERSTOOD)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A command that waits for its object: the one just given, or one that a question was about.
-
-    `wrong` are names that it is not about, `takes_back` the turn that it corrects and `back` what
-    then comes back. `why` is the reason for every reference in it, where there is one. `settled` is
-    what else it is about.
-    """
-
-    command: Command
-    wrong: Names = ()
-    takes_back: int | None = None
-    back: Names = ()
-    why: Why | None = None
-    settled: tuple[tuple[str, Found], ...] = ()
-
-
-def _asked(question: str, candidates: Names = ()) -> ResolvedCommand:
-    return ResolvedCommand(None, question=question, candidates=candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +113,25 @@ class _Engine:
         if command.name in special:
             return special[command.name](command)
         if command.name in CANNOT:
-            return _asked(CANNOT[command.name])
+            return asked(CANNOT[command.name])
         if command.target is None:
             return ResolvedCommand(command.aimed_at(()))
         if command.fragment or not command.target:
             return self._without_object(command)
-        return self._aim(_Task(command), command.target)
+        return self._aim(Task(command), command.target)
 
     # --- aiming ---
 
-    def _scene(self, task: _Task, among: Names | None = None) -> Scene:
+    def _scene(self, task: Task, among: Names | None = None) -> Scene:
         name = task.command.name
         return Scene(name, self.story, self.canvas, task.back, task.wrong, among)
 
-    def _aim(self, task: _Task, target: str) -> ResolvedCommand:
+    def _aim(self, task: Task, target: str) -> ResolvedCommand:
         """The command with its target settled, by name or by reference."""
         scene = self._scene(task)
-        if not scene.is_open(target) and _is_several_commands(task.command, target):
-            return _asked(ONE_AT_A_TIME)
-        number = _number_said(task.command)
+        if not scene.is_open(target) and is_several_commands(task.command, target):
+            return asked(ONE_AT_A_TIME)
+        number = number_said(task.command)
         if number and scene.is_open(longer := f"{target} {number}"):
             # "Notes 2" is a title, and no two pixels.
             arguments = by_a_step(task.command.arguments or {})
@@ -178,23 +140,23 @@ class _Engine:
         return self._settle(task, scene, _found(scene, target))
 
     def _settle(
-        self, task: _Task, scene: Scene, found: Sequence[tuple[str, Found]]
+        self, task: Task, scene: Scene, found: Sequence[tuple[str, Found]]
     ) -> ResolvedCommand:
         names = tuple(dict.fromkeys(name for _, each in found for name in each.names))
         if unsettled := [each for _, each in found if not each.names]:
-            return _ask(scene, unsettled[0])
+            return ask(scene, unsettled[0])
         if task.command.name == PLAY and len(names) > 1:
-            return _ask(scene, Found(candidates=names))
+            return ask(scene, Found(candidates=names))
         return self._complete(task, names, _references(found, task.why))
 
     def _complete(
-        self, task: _Task, names: Names, references: tuple[Reference, ...]
+        self, task: Task, names: Names, references: tuple[Reference, ...]
     ) -> ResolvedCommand:
         """With its object; without the rest of what it needs it asks for that."""
         command = task.command
         if command.arguments is None:
             question = where_to(names) if command.name == MOVE else how_large(names)
-            return replace(_asked(question), references=references)
+            return replace(asked(question), references=references)
         return ResolvedCommand(command.aimed_at(names), references, takes_back=task.takes_back)
 
     def _without_object(self, command: Command) -> ResolvedCommand:
@@ -207,7 +169,7 @@ class _Engine:
             reference = Reference(phrase, ", ".join(lacks[1]), "answer", self.story[0].seq)
             return self._complete(task, lacks[1], (reference,))
         if not command.fragment:
-            return _ask(scene, Found(candidates=scene.everything))
+            return ask(scene, Found(candidates=scene.everything))
         for told in self.story:
             names = scene.fit_of(told.subject)
             if told.done and told.kind in DEEDS | {UNDO} and names:
@@ -215,14 +177,14 @@ class _Engine:
                 return self._complete(task, names, (reference,))
         return self._settle(replace(task, why="ellipsis"), scene, [(phrase, find(scene, "it"))])
 
-    def _task_for(self, command: Command) -> _Task:
+    def _task_for(self, command: Command) -> Task:
         """What was asked for may belong to a correction: "no, move" – "Where …?" – "left"."""
         asked = self.story[0].command if self.story and self.story[0].lacks else None
         before = _Engine("", self.story[1:], self.canvas)
         deed = before._newest_deed
         if deed and asked and asked.name == INSTEAD and deed.kind != PLAY:
-            return _correcting(deed, command)
-        return _Task(command)
+            return correcting(deed, command)
+        return Task(command)
 
     def _of_a_pair(self, pair: Command) -> ResolvedCommand:
         """ "300 200": a place or a size, whichever was asked for."""
@@ -253,11 +215,11 @@ class _Engine:
         queries = [t for t in done if t.kind not in (*DEEDS, UNDO, HELP, NEVER_MIND)]
         told = next(iter(deeds or queries), None)
         if told is None:
-            return _asked(NOTHING_TO_REPEAT)
+            return asked(NOTHING_TO_REPEAT)
         if told.kind == UNDO:
             return self._redo(command) if self._is_redo(told) else self._undo(Command(UNDO, ""))
         if told.kind in DEEDS - {TILE, TIDY} and not told.subject:
-            return _asked(NOTHING_TO_REPEAT)  # of too many names to say
+            return asked(NOTHING_TO_REPEAT)  # of too many names to say
         arguments = {**to_degree(told.intent.arguments, degree), **given}
         return self._repeat(told, Intent(told.kind, arguments))
 
@@ -266,17 +228,17 @@ class _Engine:
         scene = Scene(intent.name, self.story, self.canvas)
         fit = [scene.fit(name) for name in intent.names]
         if any(len(each) != 1 for each in fit):
-            return _ask(scene, Found(candidates=scene.everything))
+            return ask(scene, Found(candidates=scene.everything))
         reference = Reference(self.said, canonical(intent), "repetition", told.seq)
         return ResolvedCommand(intent, (reference,))
 
     def _other_way(self, _: Command) -> ResolvedCommand:
         deed = self._newest_deed
         if deed is None:
-            return _asked(NOTHING_TO_REPEAT)
+            return asked(NOTHING_TO_REPEAT)
         arguments = reversed_(deed.intent.arguments)
         if arguments is None:
-            return _asked(NO_OTHER_WAY)
+            return asked(NO_OTHER_WAY)
         return self._repeat(deed, Intent(deed.kind, arguments))
 
     def _also(self, command: Command) -> ResolvedCommand:
@@ -285,15 +247,15 @@ class _Engine:
             return answered
         deed = self._newest_deed
         if deed is None or not deed.subject:
-            return _asked(NOTHING_TO_REPEAT)
-        return self._aim(_Task(_like(deed), why="ellipsis"), command.target or "")
+            return asked(NOTHING_TO_REPEAT)
+        return self._aim(Task(like(deed), why="ellipsis"), command.target or "")
 
     def _undo(self, command: Command) -> ResolvedCommand:
         deeds = self._meant_to_undo(command)
         if not deeds:
-            return _asked(NOTHING_TO_TAKE_BACK)
+            return asked(NOTHING_TO_TAKE_BACK)
         if deeds[0].kind == PLAY:
-            return _asked(A_PLAY_STANDS)
+            return asked(A_PLAY_STANDS)
         reference = Reference(self.said, canonical(deeds[0].intent), "undo", deeds[0].seq)
         return ResolvedCommand(Intent(UNDO, {"turn": deeds[0].seq}), (reference,))
 
@@ -319,7 +281,7 @@ class _Engine:
         """What was taken back last, once more: the taking back is taken back."""
         changes = [t for t in self.story if t.is_deed or (t.takes_back and not t.taken_back)]
         if not changes or changes[0].kind != UNDO or self._is_redo(changes[0]):
-            return _asked(NOTHING_TO_REPEAT)
+            return asked(NOTHING_TO_REPEAT)
         intent = Intent(UNDO, {"turn": changes[0].seq})
         reference = Reference(self.said, canonical(changes[0].intent), "undo", changes[0].seq)
         return ResolvedCommand(intent, (reference,))
@@ -336,10 +298,10 @@ class _Engine:
         if deed is None or self.story[0].kind == UNDO or not (inner or deed.subject):
             return not_understood()
         if deed.kind == PLAY and (inner is None or inner.name == PLAY):
-            return _asked(A_PLAY_STANDS_SAY_IT)
+            return asked(A_PLAY_STANDS_SAY_IT)
         if inner is not None:
             return self._correct_command(inner, deed)
-        return self._aim(_correcting(deed), target) if target else _asked(INSTEAD_WHAT)
+        return self._aim(correcting(deed), target) if target else asked(INSTEAD_WHAT)
 
     def _correct_command(self, inner: Command, deed: Told) -> ResolvedCommand:
         """ "No, right", "no, close the clock": something else, to the same or to another."""
@@ -347,7 +309,7 @@ class _Engine:
             return self._correct_measure(inner, deed)
         if inner.name not in DEEDS:
             return self.resolve(inner)  # a question corrects nothing
-        task = _correcting(deed, inner)
+        task = correcting(deed, inner)
         if inner.target is None:
             return ResolvedCommand(inner.aimed_at(()), takes_back=task.takes_back)
         pointer = point(inner.target)
@@ -359,10 +321,10 @@ class _Engine:
 
     def _correct_measure(self, inner: Command, deed: Told) -> ResolvedCommand:
         """ "No, a bit", "no, the other way", "no, 300 200": the same, by another measure."""
-        arguments = _measured(inner, deed)
+        arguments = measured(inner, deed)
         if arguments is None:
             return not_understood()
-        task = _correcting(deed)
+        task = correcting(deed)
         corrected = replace(task, command=replace(task.command, arguments=arguments))
         found = Found(self._scene(task).fit_of(deed.subject), "repair", deed.seq)
         return self._settle(corrected, self._scene(task), [(self.said, found)])
@@ -377,8 +339,8 @@ class _Engine:
         found = find(scene, text) if text else Found(missing=text)
         if len(found.names) == 1:
             references = _references([(text, found)], None)
-            return replace(_asked(what_with(found.names[0])), references=references)
-        return not_understood() if found.missing or not text else _ask(scene, found)
+            return replace(asked(what_with(found.names[0])), references=references)
+        return not_understood() if found.missing or not text else ask(scene, found)
 
     def _answer_to_question(self, text: str) -> ResolvedCommand | None:
         """The command that the newest turn asked about, if this answers it."""
@@ -387,7 +349,7 @@ class _Engine:
             return None
         scene = self._scene(task)
         among = scene.fit_of(self.story[0].listed) or None
-        task, text = _with_stake(replace(task, why="answer"), text)
+        task, text = with_stake(replace(task, why="answer"), text)
         if among and len(self.story[0].listed) == 1 and text.lower() in _YES:
             return self._settle(task, scene, [(text, Found(among, "answer", self.story[0].seq))])
         found = _found(self._scene(task, among), text)
@@ -398,7 +360,7 @@ class _Engine:
                 return None
         return self._settle(task, scene, [*task.settled, *found])
 
-    def _pending(self, story: tuple[Told, ...]) -> _Task | None:
+    def _pending(self, story: tuple[Told, ...]) -> Task | None:
         """The command whose object the newest of these turns asked for."""
         if not story or not story[0].asks:
             return None
@@ -407,30 +369,18 @@ class _Engine:
             return self._pending(story[1:])
         deed = before._newest_deed
         if deed and told.command.name == ALSO:
-            return _Task(_like(deed))
+            return Task(like(deed))
         if deed and told.command.name == INSTEAD:
-            return _correcting(deed, told.command.inner)
+            return correcting(deed, told.command.inner)
         if told.command.target is None or "." not in told.command.name:
             return None
-        return _Task(told.command, settled=before._settled_parts(told.command))
+        return Task(told.command, settled=before._settled_parts(told.command))
 
     def _settled_parts(self, command: Command) -> tuple[tuple[str, Found], ...]:
         """Those of several things that a command spoke of about which there was no question."""
-        scene = self._scene(_Task(command))
+        scene = self._scene(Task(command))
         found = _found(scene, command.target) if command.target else []
         return tuple((p, each) for p, each in found if each.names) if len(found) > 1 else ()
-
-
-def _correcting(deed: Told, command: Command | None = None) -> _Task:
-    """What is done in place of a deed, which is taken back unless it was a play: another command,
-    or the same to something else."""
-    return _Task(
-        command or _like(deed),
-        wrong=() if command else deed.subject,
-        takes_back=None if deed.kind == PLAY else deed.seq,
-        back=deed.subject if deed.kind == CLOSE else (),
-        why="repair",
-    )
 
 
 def _found(scene: Scene, target: str) -> list[tuple[str, Found]]:
@@ -443,30 +393,6 @@ def _found(scene: Scene, target: str) -> list[tuple[str, Found]]:
     return [(target, whole)] if len(several) < 2 or is_one else found
 
 
-def _with_stake(task: _Task, answer: str) -> tuple[_Task, str]:
-    """ "The oracle with 5": an answer may say the stake as well."""
-    said = parse(f"play {answer}") if task.command.name == PLAY else None
-    if said is None or said.name != PLAY or not said.target or not said.arguments:
-        return task, answer
-    return replace(task, command=replace(task.command, arguments=said.arguments)), said.target
-
-
-def _number_said(command: Command) -> int:
-    """How far a step goes, which may be the end of a title instead."""
-    arguments = command.arguments or {}
-    far = [abs(n) for n in (arguments.get("dx"), arguments.get("dy")) if isinstance(n, int)]
-    return max(far, default=0)
-
-
-def _is_several_commands(command: Command, target: str) -> bool:
-    """ "Notes left and the clock right", "Notes and move it left"."""
-    first, *others = parts(target) or [""]
-    if others and command.name == MOVE:
-        alone = parse(f"move {first}")
-        return alone is not None and alone.arguments is not None
-    return any(found is not None and "." in found.name for found in map(parse, others))
-
-
 def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Reference, ...]:
     """Those of the phrases that were no plain names, or all, where the command gives a reason."""
     reasons = [(phrase, each, why or each.why) for phrase, each in found]
@@ -475,25 +401,6 @@ def _references(found: Sequence[tuple[str, Found]], why: Why | None) -> tuple[Re
         for phrase, each, reason in reasons
         if reason is not None
     )
-
-
-def _measured(inner: Command, deed: Told) -> Arguments | None:
-    """A deed's arguments by what a correction says of them; None where that means nothing."""
-    own, said = _like(deed).arguments or {}, inner.arguments or {}
-    if inner.name == OTHER_WAY:
-        return reversed_(own)
-    if inner.name == DEGREE:
-        much = str(said["degree"])
-        return to_degree(own, much) if much and {"dx", "widthPercent"} & own.keys() else None
-    sides = {MOVE: ("x", "y"), RESIZE: ("width", "height")}.get(deed.kind)
-    return dict(zip(sides, said.values(), strict=True)) if sides else None
-
-
-def _like(deed: Told) -> Command:
-    """The command that a deed was, without its object."""
-    own = ("microApps", "instrument")
-    arguments: Arguments = {k: v for k, v in deed.intent.arguments.items() if k not in own}
-    return Command(deed.kind, "", arguments)
 
 
 _ONE_BEFORE: Final = ("the one before", "the one before that", "the previous one")
@@ -514,23 +421,3 @@ def _speaks_of(told: Told, target: str) -> bool:
     rest = " ".join(words - {word for names in _KINDS.values() for word in names})
     is_of_kind = told.kind in kinds or not kinds
     return is_of_kind and (not rest or any(has_words(name, rest) for name in told.subject))
-
-
-def _ask(scene: Scene, found: Found) -> ResolvedCommand:
-    """The question which one is meant, after what is missing."""
-    if not _is_name(found.missing, scene):
-        return not_understood()
-    candidates = found.candidates if len(found.candidates) <= CANDIDATES_MAX else ()
-    missing = f"There is no {written(found.missing)}. " if found.missing else ""
-    if not found.candidates and not scene.everything and scene.verb not in (OPEN, PLAY):
-        return _asked(f"{missing}{NOTHING_OPEN}")
-    return _asked(f"{missing}{which_one(candidates, scene.remarks)}", candidates)
-
-
-def _is_name(words: str, scene: Scene) -> bool:
-    """Whether a thing may be called so; a phrase that was misread is not to be repeated."""
-    first, *others = words.casefold().split() or [""]
-    is_phrase = (
-        first in _NO_NAMES or "n't" in words or len(others) >= NAME_WORDS_MAX or '"' in words
-    )
-    return not is_phrase and not any(has_words(words, name) for name in scene.open_windows)

@@ -12,7 +12,7 @@ import msgspec
 
 from aevon.intents import which_one
 from beep.abilities import ABILITIES, OPEN, UNDO, Arguments, Name, Seq
-from beep.context import CANDIDATES_MAX
+from beep.questions import CANDIDATES_MAX
 from beep.resolution import WINDOW, Canvas, Intent, Reference, ResolvedCommand, Turn, Why
 
 # What servers that hold a model to a schema know of JSON Schema; ranges are looked at here.

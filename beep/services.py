@@ -16,7 +16,7 @@ from psycopg.errors import ForeignKeyViolation
 from aevon import intents
 from aevon.cache import after_commit, bounded_list, rfc3339, together
 from aevon.intents import Deed, Done
-from beep import context, resolution, resolvers, selectors
+from beep import context, questions, resolution, resolvers, selectors
 from beep.abilities import UNDO
 from beep.documents import TurnDocument
 from beep.models import RESPONSE_MAX, Turn
@@ -145,7 +145,7 @@ def _resolve(user_id: int, text: str) -> ResolvedCommand:
     history = [resolution.Turn(each.seq, each.command, each.response) for each in turns]
     canvas = Canvas(windows, intents.offered("microApps"), intents.offered("instruments"))
     resolved = resolvers.current()(text, history, canvas)
-    return resolved if _is_storable(resolved) else context.not_understood()
+    return resolved if _is_storable(resolved) else questions.not_understood()
 
 
 def _is_storable(resolved: ResolvedCommand) -> bool:

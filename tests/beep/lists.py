@@ -9,8 +9,8 @@ import msgspec
 from aevon.cache import CONVO_HISTORY
 from aevon.cache.connection import store
 from beep import selectors, services
-from beep.context import not_understood
 from beep.documents import TurnDocument
+from beep.questions import not_understood
 
 T = TypeVar("T")
 

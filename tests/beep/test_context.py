@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aevon.intents import enumerated, which_one
-from beep.context import CANNOT, resolve, response_for
+from beep.context import resolve, response_for
 from beep.grammar import FAR_EDGE, FULL_SCREEN, UNDO_MANY, canonical
 from beep.phrases import (
     A_PLAY_STANDS,
@@ -25,6 +25,7 @@ from beep.phrases import (
     ONE_AT_A_TIME,
     not_done,
 )
+from beep.questions import CANNOT
 from beep.resolution import Canvas, Intent, Reference, Turn
 from tests.beep.canvases import Line, canvas, said, talk
 

@@ -53,5 +53,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         except (DatabaseError, InterfaceError):
             if self._schedule is None:
                 raise
-            logger.warning("PostgreSQL is away: the schedule stays as it was")
+            logger.warning(
+                "PostgreSQL is away: the schedule stays as it was", extra={"outage": "postgresql"}
+            )
             return dict(self._schedule)

@@ -5,6 +5,7 @@ and whoever asks meanwhile waits for that one: at most one thread per name, howe
 comes.
 """
 
+import contextvars
 import os
 import threading
 from collections.abc import Callable
@@ -44,7 +45,9 @@ def started(name: str, call: Callable[[], Any]) -> Call:
         if running is None:
             running = _running[name] = Call()
             # Daemon: a frozen server must not keep the process from ending.
-            threading.Thread(target=_run, args=(name, running, call), daemon=True).start()
+            # In the caller's context, so that what it logs is told as the caller's.
+            run = contextvars.copy_context().run
+            threading.Thread(target=run, args=(_run, name, running, call), daemon=True).start()
         return running
 
 

@@ -25,6 +25,7 @@ from aevon.cache import CacheError, outbox, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
+from aevon.outages import over
 from canvas import services as canvas
 
 # PostgreSQL decides, so it is given time. The others must not make a probe that gives up after a
@@ -123,9 +124,10 @@ def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
         entry: dict[str, Any] = call.result(max(0.0, deadline - time.monotonic()))
     except AWAY as error:
         # The error's own text may name hosts and users.
-        logger.warning("%s is away (%s)", name, type(error).__name__)
+        logger.warning("%s is away (%s)", name, type(error).__name__, extra={"outage": name})
         waited_ms = round((time.perf_counter() - start) * 1000, 2)
         return {"status": "unknown" if name in REPORTED else "down", "latencyMs": waited_ms}
+    over(name)
     return entry
 
 

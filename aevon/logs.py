@@ -1,47 +1,136 @@
-"""What the logs say in one line."""
+"""What a record looks like: a line for people, or an object for programs.
 
+structlog writes everybody's records, Django's, Celery's, granian's and our own, because all of
+them go through the one handler of `settings.LOGGING`. What is known of the request or task at hand
+stands in each of them. A record's `extra` does not, unless structlog made it: Django puts whole
+requests there, Celery a task's arguments.
+"""
+
+import json
 import logging
-from typing import Final
+import re
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final
 
-import psycopg
-from django.core.exceptions import DisallowedHost
-from django.db import InterfaceError, OperationalError
-from kombu.exceptions import OperationalError as BrokerError
+import structlog
+from structlog.stdlib import BoundLogger, LoggerFactory, ProcessorFormatter, filter_by_level
+from structlog.typing import EventDict
 
-_DATABASE: Final = (OperationalError, InterfaceError, psycopg.OperationalError)
-# SQLSTATE: connection exception, operator intervention (shutdown, recovery). None: no connection.
-_AWAY: Final = ("08", "57P")
+from aevon import env
+from aevon.redaction import redact
 
+Facts = Mapping[str, Any]
 
-class InOneLine(logging.Filter):
-    """Tells an outage in one line, because it fails everything alike and a hundred lines of
-    traceback at each try say no more; and a foreign Host header, which says all by itself. Every
-    other failure keeps its traceback."""
+FORMATS: Final = ("console", "json")
+_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
+_PLAIN: Final = "\x1b[0m"
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+# What is in every line anyway, or says who speaks where the line begins.
+_OF_EVERY_LINE: Final = ("timestamp", "level", "logger", "event", "exception", "exceptionType")
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Always lets the record through."""
-        known = _known(record.exc_info[1]) if record.exc_info else None
-        if known is not None:
-            record.exc_info = record.exc_text = None
-            record.msg = f"{_first_line(record.getMessage())} ({_first_line(str(known))})"
-            record.args = ()
-        return True
-
-
-def _known(error: BaseException | None) -> BaseException | None:
-    """The one that one line is enough for, among the error and its causes."""
-    while error is not None and not _is_known(error):
-        error = error.__cause__
-    return error
+_known: ContextVar[Facts] = ContextVar("known", default=MappingProxyType({}))
 
 
-def _is_known(error: BaseException) -> bool:
-    if not isinstance(error, _DATABASE):
-        return isinstance(error, BrokerError | ConnectionError | DisallowedHost)
-    driver_error = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
-    state = getattr(driver_error, "sqlstate", None)
-    return state is None or state.startswith(_AWAY)
+def know(**facts: str | int) -> Token[Facts]:
+    """Have these stand in every record from now on, in this thread or task."""
+    return _known.set({**_known.get(), **facts})
 
 
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0]
+def forget(token: Token[Facts]) -> None:
+    """Know again what was known before that `know`."""
+    _known.reset(token)
+
+
+def known(name: str) -> Any:
+    """One of the facts; None where it is not known."""
+    return _known.get().get(name)
+
+
+def default_format() -> str:
+    """`AEVON_LOG_FORMAT`. Objects in production, where programs read."""
+    development = env.text("AEVON_ENV", "development") == "development"
+    return env.choice("AEVON_LOG_FORMAT", "console" if development else "json", FORMATS)
+
+
+def formatter(form: str = "") -> ProcessorFormatter:
+    """For `LOGGING`; `form` is one of `FORMATS`."""
+    render = _as_object if (form or default_format()) == "json" else _as_line
+    return ProcessorFormatter(processors=[_told, redact, render])
+
+
+def _told(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """What is said of a record, in the order in which it is read."""
+    record: logging.LogRecord = event.pop("_record")
+    del event["_from_structlog"]
+    raised = event.pop("exc_info", None)
+    return {
+        "timestamp": _timestamp(record.created),
+        "level": record.levelname,
+        "logger": record.name,
+        "event": event.pop("event"),
+        **_known.get(),
+        **_task(record),
+        **event,
+        **(_exception(raised) if raised else {}),
+    }
+
+
+def _timestamp(seconds: float) -> str:
+    """RFC 3339, in UTC."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _task(record: logging.LogRecord) -> dict[str, Any]:
+    """Which task Celery speaks of outside it: that it was received, or took too long."""
+    data = getattr(record, "data", None)
+    if not (isinstance(data, dict) and {"name", "id"} <= data.keys()):
+        return {}
+    return {"task": data["name"], "taskId": data["id"]}
+
+
+def _exception(raised: Any) -> dict[str, str]:
+    """`raised` as logging has it, or as structlog does: True, or the exception itself."""
+    if isinstance(raised, BaseException):
+        raised = (type(raised), raised, raised.__traceback__)
+    elif not isinstance(raised, tuple):
+        raised = sys.exc_info()
+    if raised[0] is None:
+        return {}
+    text = logging.Formatter().formatException(raised)
+    return {"exceptionType": f"{raised[0].__module__}.{raised[0].__qualname__}", "exception": text}
+
+
+def _as_object(_logger: Any, _name: str, event: EventDict) -> str:
+    return json.dumps(event, default=str, ensure_ascii=False)
+
+
+def _as_line(_logger: Any, _name: str, event: EventDict) -> str:
+    facts = [f"{key}={value}" for key, value in event.items() if key not in _OF_EVERY_LINE]
+    said = " ".join([f"{event['logger']}: {event['event']}", *facts])
+    text = _harmless("\n".join(filter(None, [said, event.get("exception", "")])))
+    return f"{_coloured(event['level'])} {text}"
+
+
+def _coloured(level: str) -> str:
+    """On a terminal alone."""
+    colour = _COLOURS.get(level) if sys.stderr.isatty() else None
+    return f"{colour}{level:<7}{_PLAIN}" if colour else f"{level:<7}"
+
+
+def _harmless(text: str) -> str:
+    """What a stranger put into a text looks like no line of its own, and steers no terminal."""
+    return "\n  ".join(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text).splitlines())
+
+
+# For who logs names and values: structlog.get_logger(__name__).info("played", stake=5).
+structlog.configure(
+    processors=[filter_by_level, ProcessorFormatter.wrap_for_formatter],
+    logger_factory=LoggerFactory(),
+    wrapper_class=BoundLogger,
+    cache_logger_on_first_use=True,
+)

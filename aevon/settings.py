@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "beep",
 ]
 MIDDLEWARE = [
+    "aevon.request_id.RequestIdMiddleware",
     "aevon.headers.HeadersMiddleware",
     "aevon.health.ProbesMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -89,6 +90,11 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+# Where spans are sent; unset, nothing of OpenTelemetry is imported.
+AEVON_OTLP_ENDPOINT = env.text("AEVON_OTLP_ENDPOINT")
+if AEVON_OTLP_ENDPOINT:
+    # Inside the first, whose id its span has.
+    MIDDLEWARE.insert(1, "aevon.tracing.TracingMiddleware")
 ROOT_URLCONF = "aevon.urls"
 WSGI_APPLICATION = "aevon.wsgi.application"
 TEMPLATES = [
@@ -330,21 +336,29 @@ CANVAS_BACKLOG = env.integer("CANVAS_BACKLOG", 20_000, minimum=1, maximum=100_00
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_LEVEL = env.choice("AEVON_LOG_LEVEL", "INFO", LOG_LEVELS)
+LOG_FORMAT = env.choice(
+    "AEVON_LOG_FORMAT", "console" if DEVELOPMENT else "json", ("console", "json")
+)
+ACCESS_LOG = env.choice("AEVON_ACCESS_LOG", "off" if DEVELOPMENT else "on", ("on", "off"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{levelname:<7} {name}: {message}", "style": "{"}},
-    "filters": {"short": {"()": "aevon.logs.InOneLine"}},
+    "formatters": {"structlog": {"()": "aevon.logs.formatter", "form": LOG_FORMAT}},
+    "filters": {"once a minute": {"()": "aevon.outages.OnceAMinute"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "formatter": "plain",
-            "filters": ["short"],
+            "formatter": "structlog",
+            "filters": ["once a minute"],
         }
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
+        # Without the handlers that Django and granian bring: all records come out alike.
+        "django": {"level": "INFO"},
         "django.request": {"level": "ERROR"},
+        "_granian": {"level": "INFO"},
+        "aevon.access": {"level": LOG_LEVEL if ACCESS_LOG == "on" else "WARNING"},
         # It warns at each attempt; the exception that follows says it once.
         "psycopg.pool": {"level": "ERROR"},
         # They tell every request, with its URL.

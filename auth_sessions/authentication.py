@@ -8,6 +8,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from aevon import logs
 from aevon.cache import cache_aside
 from auth_sessions import tokens
 from auth_sessions.models import SovereigntyClass
@@ -59,6 +60,7 @@ def authenticate(request: HttpRequest | Request) -> Principal | None:
     document = cache_aside.load(SESSIONS, claims.user_id)
     if document is None or not admits(document, claims.sid):
         raise AuthenticationFailed("The session has ended.")
+    logs.know(userId=document.user_id)
     return Principal(
         pk=document.user_id,
         username=document.username,

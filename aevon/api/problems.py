@@ -18,7 +18,6 @@ from django.core.exceptions import PermissionDenied
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.utils.log import log_response
 from django.views import defaults
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
@@ -32,6 +31,7 @@ from rest_framework.exceptions import (
 from rest_framework.exceptions import PermissionDenied as Forbidden
 from rest_framework.response import Response
 
+from aevon import outages
 from aevon.api.exceptions import InternalError, ServiceUnavailable, whole_seconds
 from aevon.cache import CacheUnavailable
 
@@ -173,16 +173,15 @@ def known(exc: BaseException | None) -> APIException | None:
 
 def log_outage(cause: BaseException, response: HttpResponse, request: HttpRequest | None) -> None:
     """One line without a traceback: an outage fails thousands of requests alike."""
-    path = request.path if request else ""
-    log_response(
+    outage = outages.DRAGONFLY if isinstance(cause, CacheUnavailable) else outages.POSTGRESQL
+    logger.warning(
         "Unavailable: %s (%s)",
-        path,
+        request.path if request else "",
         type(cause).__name__,
-        response=response,
-        request=request,
-        logger=logger,
-        level="warning",
+        extra={"outage": outage, "status_code": response.status_code, "request": request},
     )
+    # Django's own note that it need not do so as well.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def is_api(request: HttpRequest) -> bool:

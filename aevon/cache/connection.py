@@ -341,8 +341,13 @@ class Store:
             return False
         finally:
             connections.close_all()
-        logger.info("The cache is back and has been repaired")
+        logger.warning("The cache is back and has been repaired", extra={"ends": "dragonfly"})
         return True
+
+
+def around_round_trips(wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Have what `wrapper` makes of it stand around each round trip from now on (tracing)."""
+    Store._exchange = wrapper(Store._exchange)  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _introduce(connection: Any) -> None:
@@ -382,6 +387,8 @@ def _report(breaker: Breaker, error: redis.RedisError) -> str:
         return kind
     FAILURES.labels(kind).inc()
     if kind in _SERVER_FAULTS:
+        # Told once, and once a minute while it lasts (aevon/outages.py).
+        logger.warning("The cache is away (%s)", kind, extra={"outage": "dragonfly"})
         breaker.failed()
     return kind
 

@@ -13,6 +13,14 @@ from django.core.exceptions import DisallowedHost
 from django.db import OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
+from aevon import outages
+
+
+@pytest.fixture(autouse=True)
+def nothing_told() -> None:
+    """What was told in the last minute would be left out."""
+    outages._outages.clear()
+
 
 @pytest.fixture
 def told() -> Iterator[Any]:

@@ -1,0 +1,93 @@
+"""One id per request, in its answer and in every record; and one line per request.
+
+A client, or a proxy in front, may give the id (`X-Request-ID`); what is no id is replaced.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import Resolver404, resolve
+
+from aevon import logs
+
+HEADER: Final = "X-Request-ID"
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+KNOWN_METHODS: Final = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+)
+# They come every few seconds and say nothing.
+PROBES: Final = ("/health/live", "/health/ready", "/metrics")
+
+access = structlog.stdlib.get_logger("aevon.access")
+
+
+class RequestIdMiddleware:
+    """The outermost: what all others log has the id, and what they answer is told."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """The answer, with its id."""
+        began = time.perf_counter()
+        request_id = given(request) or str(uuid.uuid4())
+        token = logs.know(requestId=request_id)
+        try:
+            response = self.get_response(request)
+            response.headers[HEADER] = request_id
+            tell(request, response, time.perf_counter() - began)
+        finally:
+            logs.forget(token)
+        return response
+
+
+def given(request: HttpRequest) -> str | None:
+    """The id that came with the request, if it is one."""
+    text = request.META.get("HTTP_X_REQUEST_ID", "")
+    return text if _ID.fullmatch(text) else None
+
+
+def tell(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
+    """The line of a request: never its query, a header or anything of a body."""
+    probe = request.path_info in PROBES and response.status_code < HTTPStatus.BAD_REQUEST
+    write = access.debug if probe else access.info
+    write(
+        "request",
+        method=method(request),
+        route=route(request),
+        status=response.status_code,
+        durationMs=round(seconds * 1000, 1),
+        **_admin(request),
+    )
+
+
+def method(request: HttpRequest) -> str:
+    """The method; one that nobody knows may be any text."""
+    name = request.method or ""
+    return name if name in KNOWN_METHODS else "other"
+
+
+def route(request: HttpRequest) -> str:
+    """The template of the path: the path itself has ids in it, or what somebody pasted there."""
+    if request.path_info in PROBES:
+        return request.path_info
+    if request.path_info.startswith(f"/{settings.STATIC_URL.strip('/')}/"):
+        return f"{settings.STATIC_URL.strip('/')}/<path>"
+    try:
+        match = request.resolver_match or resolve(request.path_info)
+    except Resolver404:
+        return "none"
+    return str(match.route) or "/"
+
+
+def _admin(request: HttpRequest) -> dict[str, int]:
+    """Who is logged in at the admin, where somebody has asked already."""
+    user_id = getattr(getattr(request, "_cached_user", None), "pk", None)
+    return {"userId": user_id} if user_id else {}

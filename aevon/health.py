@@ -25,7 +25,7 @@ from aevon.cache import CacheError, outbox, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
-from aevon.outages import over
+from aevon.outages import DRAGONFLY, over
 from canvas import services as canvas
 
 # PostgreSQL decides, so it is given time. The others must not make a probe that gives up after a
@@ -124,10 +124,13 @@ def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
         entry: dict[str, Any] = call.result(max(0.0, deadline - time.monotonic()))
     except AWAY as error:
         # The error's own text may name hosts and users.
-        logger.warning("%s is away (%s)", name, type(error).__name__, extra={"outage": name})
+        outage = DRAGONFLY if isinstance(error, CacheError) else name
+        logger.warning("%s is away (%s)", name, type(error).__name__, extra={"outage": outage})
         waited_ms = round((time.perf_counter() - start) * 1000, 2)
         return {"status": "unknown" if name in REPORTED else "down", "latencyMs": waited_ms}
-    over(name)
+    # A server may answer this and be of no use: the breaker says when the cache is back.
+    if name != DRAGONFLY or store().breaker.state == "closed":
+        over(name)
     return entry
 
 

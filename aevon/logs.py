@@ -17,11 +17,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
+from django.http import HttpRequest
 from structlog.stdlib import BoundLogger, LoggerFactory, ProcessorFormatter, filter_by_level
 from structlog.typing import EventDict
 
 from aevon import env
 from aevon.redaction import redact
+from aevon.routes import route
 
 Facts = Mapping[str, Any]
 
@@ -71,12 +73,20 @@ def _told(_logger: Any, _name: str, event: EventDict) -> EventDict:
         "timestamp": _timestamp(record.created),
         "level": record.levelname,
         "logger": record.name,
-        "event": event.pop("event"),
+        "event": _without_path(event.pop("event"), record),
         **_known.get(),
         **_task(record),
         **event,
         **(_exception(raised) if raised else {}),
     }
+
+
+def _without_path(text: Any, record: logging.LogRecord) -> str:
+    """The text with the route instead of the path, where Django tells of a request."""
+    request = getattr(record, "request", None)
+    if not (isinstance(request, HttpRequest) and len(request.path) > 1):
+        return str(text)
+    return str(text).replace(request.path, f"/{route(request).lstrip('/')}")
 
 
 def _timestamp(seconds: float) -> str:

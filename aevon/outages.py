@@ -39,6 +39,8 @@ _DATABASE: Final = (OperationalError, InterfaceError, psycopg.OperationalError)
 # SQLSTATE: connection exception, operator intervention (shutdown, recovery). None: no connection.
 _AWAY: Final = ("08", "57P")
 _OF_THE_BROKER: Final = (BrokerError, ConnectionError, redis.RedisError)
+# Beat's, which has the broker's own error as what it was raised in the middle of.
+_NOT_SENT: Final = "SchedulingError"
 # What the consumer says of itself when it had to begin anew too often.
 _RESTARTED: Final = "RestartFreqExceeded"
 # By its name: its module reads the settings, which this one is a part of.
@@ -172,7 +174,8 @@ def _shorten(record: logging.LogRecord) -> None:
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__
+        inside = error.__context__ if type(error).__name__ == _NOT_SENT else None
+        error = error.__cause__ or inside
 
 
 def _is_known(error: BaseException) -> bool:

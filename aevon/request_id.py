@@ -11,19 +11,13 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from django.urls import Resolver404, resolve
 
 from aevon import logs
+from aevon.routes import PROBES, method, route
 
 HEADER: Final = "X-Request-ID"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-KNOWN_METHODS: Final = frozenset(
-    ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
-)
-# They come every few seconds and say nothing.
-PROBES: Final = ("/health/live", "/health/ready", "/metrics")
 
 access = structlog.stdlib.get_logger("aevon.access")
 
@@ -66,25 +60,6 @@ def tell(request: HttpRequest, response: HttpResponseBase, seconds: float) -> No
         durationMs=round(seconds * 1000, 1),
         **_admin(request),
     )
-
-
-def method(request: HttpRequest) -> str:
-    """The method; one that nobody knows may be any text."""
-    name = request.method or ""
-    return name if name in KNOWN_METHODS else "other"
-
-
-def route(request: HttpRequest) -> str:
-    """The template of the path: the path itself has ids in it, or what somebody pasted there."""
-    if request.path_info in PROBES:
-        return request.path_info
-    if request.path_info.startswith(f"/{settings.STATIC_URL.strip('/')}/"):
-        return f"{settings.STATIC_URL.strip('/')}/<path>"
-    try:
-        match = request.resolver_match or resolve(request.path_info)
-    except Resolver404:
-        return "none"
-    return str(match.route) or "/"
 
 
 def _admin(request: HttpRequest) -> dict[str, int]:

@@ -36,11 +36,9 @@ except ImportError as error:
 
 from aevon import logs, outages
 from aevon.cache import connection as cache
-from aevon.request_id import PROBES, method, route
+from aevon.routes import PROBES, method, route
 
 SHOWN_CHARACTERS: Final = 2000
-# When a process ends, what it has not yet sent is given so long.
-FLUSH_MILLISECONDS: Final = 1000
 
 _propagator: Final = TraceContextTextMapPropagator()
 _tasks: Final[dict[str, tuple[trace.Span, Any]]] = {}
@@ -64,7 +62,7 @@ def _provider() -> TracerProvider:
     url = settings.AEVON_OTLP_ENDPOINT.rstrip("/")
     endpoint = url if url.endswith("/v1/traces") else f"{url}/v1/traces"
     os.environ.setdefault("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "5")
-    # Not at exit: that could wait for a collector that is away (`_flush`).
+    # What is unsent when a process ends is lost: sending it could wait for half a minute.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Exporter(endpoint=endpoint)))
     return provider
@@ -244,14 +242,9 @@ def _ended(task_id: str, **_: Any) -> None:
         span.end()
 
 
-def _flush(**_: Any) -> None:
-    provider.force_flush(FLUSH_MILLISECONDS)
-
-
 cache.around_round_trips(_round_trip)
 connection_created.connect(_watch)
 signals.before_task_publish.connect(_sent)
 signals.task_prerun.connect(_begins)
 signals.task_failure.connect(_task_failed)
 signals.task_postrun.connect(_ended)
-signals.worker_process_shutdown.connect(_flush)

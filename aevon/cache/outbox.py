@@ -123,6 +123,21 @@ def _repaired(name: str, repair: Repair, rows: "list[_Row]") -> "list[_Row]":
     return rows
 
 
+def tell_of_others(known: Sequence[str]) -> None:
+    """Log what waits for a keyspace that nobody has registered, once a minute at most: a service
+    that is not installed any more, or a name that a trigger has wrong. No drain comes to it."""
+    if not _is_news("keyspaces that nobody registered"):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT keyspace, count(*) FROM cache_outbox WHERE keyspace <> ALL(%s)"
+            " GROUP BY keyspace ORDER BY keyspace",
+            [list(known)],
+        )
+        for name, count in cursor.fetchall():
+            logger.warning("Nobody registered %r: %d entries in the outbox stay", name, count)
+
+
 _reported: dict[str, float] = {}
 
 

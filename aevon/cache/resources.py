@@ -258,7 +258,11 @@ def repair_waiting(*, only: Sequence[int] | None = None) -> int:
 
     Raises `CacheUnavailable`.
     """
-    return outbox.drain({each.keyspace.name: each.observe for each in resources()}, only=only)
+    repairs = {each.keyspace.name: each.observe for each in resources()}
+    repaired = outbox.drain(repairs, only=only)
+    if only is None:
+        outbox.tell_of_others(list(repairs))
+    return repaired
 
 
 before_trusting(repair_waiting)

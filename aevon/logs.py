@@ -104,11 +104,9 @@ def _task(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _exception(raised: Any) -> dict[str, str]:
-    """`raised` as logging has it, or as structlog does: True, or the exception itself."""
+    """`raised` as logging has it, or the exception itself."""
     if isinstance(raised, BaseException):
         raised = (type(raised), raised, raised.__traceback__)
-    elif not isinstance(raised, tuple):
-        raised = sys.exc_info()
     if raised[0] is None:
         return {}
     text = logging.Formatter().formatException(raised)
@@ -137,9 +135,14 @@ def _harmless(text: str) -> str:
     return "\n  ".join(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text).splitlines())
 
 
+def _raised(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """What is being handled, while it is."""
+    return {**event, "exc_info": sys.exc_info()} if event.get("exc_info") is True else event
+
+
 # For who logs names and values: structlog.get_logger(__name__).info("played", stake=5).
 structlog.configure(
-    processors=[filter_by_level, ProcessorFormatter.wrap_for_formatter],
+    processors=[filter_by_level, _raised, ProcessorFormatter.wrap_for_formatter],
     logger_factory=LoggerFactory(),
     wrapper_class=BoundLogger,
     cache_logger_on_first_use=True,

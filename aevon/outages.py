@@ -140,14 +140,17 @@ def _errors(record: logging.LogRecord) -> Iterator[BaseException]:
 
 
 def _named(error: BaseException, of_celery: bool) -> str | None:
-    names = {each.__name__ for each in type(error).__mro__}
-    if _CACHE_AWAY in names:
+    if _is_named(error, _CACHE_AWAY):
         return DRAGONFLY
     if _is_database_away(error):
         return POSTGRESQL
-    if of_celery and (isinstance(error, _OF_THE_BROKER) or _RESTARTED in names):
+    if of_celery and (isinstance(error, _OF_THE_BROKER) or _is_named(error, _RESTARTED)):
         return BROKER
     return None
+
+
+def _is_named(error: BaseException, name: str) -> bool:
+    return any(each.__name__ == name for each in type(error).__mro__)
 
 
 def _is_database_away(error: BaseException) -> bool:
@@ -174,14 +177,13 @@ def _shorten(record: logging.LogRecord) -> None:
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        inside = error.__context__ if type(error).__name__ == _NOT_SENT else None
+        inside = error.__context__ if _is_named(error, _NOT_SENT) else None
         error = error.__cause__ or inside
 
 
 def _is_known(error: BaseException) -> bool:
-    return _is_database_away(error) or isinstance(
-        error, BrokerError | ConnectionError | redis.ConnectionError | DisallowedHost
-    )
+    kinds = BrokerError | ConnectionError | redis.ConnectionError | DisallowedHost
+    return _is_database_away(error) or _is_named(error, _CACHE_AWAY) or isinstance(error, kinds)
 
 
 def _first_line(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from structlog.typing import EventDict
 
 HIDDEN: Final = "[hidden]"
-_NAME: Final = r"[\w-]{0,40}(?:password|passwd|secret|token|api[_-]?key|sessionid)[\w-]{0,40}"
+_NAME: Final = r"(?:password|passwd|secret|token|api[_-]?key|sessionid)[\w-]{0,40}"
 _SECRET: Final = re.compile(_NAME, re.IGNORECASE)
 _RULES: Final = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), replacement)
@@ -51,7 +51,7 @@ def redact(_logger: Any, _name: str, event: EventDict) -> EventDict:
 
 
 def _named(key: str, value: Any) -> Any:
-    return HIDDEN if _SECRET.fullmatch(key) else _shown(value)
+    return HIDDEN if _SECRET.search(key) else _shown(value)
 
 
 def _shown(value: Any) -> Any:

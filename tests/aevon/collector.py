@@ -74,7 +74,7 @@ class Collector:
                 self.end_headers()
                 self.wfile.write(ExportTraceServiceResponse().SerializeToString())
 
-            def log_message(self, format: str, *arguments: Any) -> None:
+            def log_request(self, *_: Any) -> None:
                 pass
 
         return Handler

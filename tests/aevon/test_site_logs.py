@@ -7,9 +7,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -123,11 +122,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         process.terminate()
         process.wait(30)
         listening.join(10)
-        Path("/tmp/w/tmp/logs/lines.txt").write_text("".join(found.lines))  # XXX
 
 
 def test_a_request_is_told_with_its_id(site: Site) -> None:
-    """The one that it came with, in the answer and in its line, which has neither path nor query."""
+    """The one that it came with, in the answer and in its line, which has no path and no query."""
     answer = site.member().get(
         f"/api/v1/canvas/notes/{MARK}/?token={MARK}", headers={"X-Request-ID": "mine.1_2-3"}
     )
@@ -169,7 +167,9 @@ def test_all_processes_speak_alike(site: Site) -> None:
     """Whoever wrote the code; what is no record is said to people, at the start."""
     assert site.one(process="web", logger="_granian", level="INFO")
     said = [line.partition(" | ")[2].strip() for line in site.lines if " | " in line]
-    assert [line for line in said if re.match(r"\[|\d{4}-|Traceback|(INFO|WARN|ERROR)\b", line)] == []
+    assert [
+        line for line in said if re.match(r"\[|\d{4}-|Traceback|(INFO|WARN|ERROR)\b", line)
+    ] == []
 
 
 # --- Traces ---------------------------------------------------------------------------------
@@ -275,7 +275,10 @@ def calls(site: Site) -> list[Call]:
 def drive(site: Site, member: httpx.Client) -> Counter[int]:
     """Call everything, as a member and as somebody with a forged token; the statuses."""
     statuses: Counter[int] = Counter()
-    forged = {"Authorization": f"Bearer eyJ{MARK}.eyJ{MARK}.{MARK}", "Cookie": f"aevon_refresh={MARK}"}
+    forged = {
+        "Authorization": f"Bearer eyJ{MARK}.eyJ{MARK}.{MARK}",
+        "Cookie": f"aevon_refresh={MARK}",
+    }
     for method, url, body in calls(site):
         for headers in (PAGE, PAGE | forged):
             content = {"Content-Type": "application/json"} if "content" in body else {}

@@ -213,6 +213,20 @@ def test_rows_of_a_keyspace_that_nobody_knows() -> None:
     assert (outbox.drain(Repairs("psyche"), batch=1), outbox.depth()) == (1, 1)
 
 
+def test_rows_that_nobody_comes_to_are_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the name that nobody registered, once a minute however often the outbox is drained."""
+    monkeypatch.setattr(outbox, "_reported", {})
+    outbox.add(PSYCHE, [1, 2])
+    Outbox.objects.update(keyspace="renamed")
+    outbox.add(PSYCHE, [3])
+    assert [resources.repair_waiting() for _ in range(3)] == [1, 0, 0]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Nobody registered 'renamed': 2 entries in the outbox stay"
+    ]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_outage_from_end_to_end(noted: None, settings: Any) -> None:
     """A stale entry is noted while the cache is away, and gone after the drain."""

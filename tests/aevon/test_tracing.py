@@ -1,0 +1,62 @@
+"""Traces are for who asks for them: what that costs the others, and what is missing or away."""
+
+import subprocess
+import sys
+import textwrap
+
+from tests.aevon.programs import environment
+from tests.servers import ROOT
+
+NOBODY = "http://127.0.0.1:1"
+ASK = """
+import sys
+{before}
+import django
+django.setup()
+from django.test import Client
+client = Client(headers={{"Host": "localhost"}})
+print({{client.get("/api/v1/canvas/").status_code for _ in range(20)}})
+import aevon.celery
+print("aevon.tracing" in sys.modules, "opentelemetry.exporter" in sys.modules)
+{after}
+"""
+# Waits until the batch has been tried.
+SEND = "from aevon.tracing import provider; provider.force_flush()"
+WITHOUT_PACKAGES = "sys.modules['opentelemetry.exporter'] = None"
+
+
+def asked(endpoint: str, *, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
+    """What a process says that answers some requests."""
+    program = textwrap.dedent(ASK).format(before=before, after=after)
+    variables = environment(
+        DJANGO_SETTINGS_MODULE="aevon.settings",
+        AEVON_OTLP_ENDPOINT=endpoint,
+        OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="1",
+    )
+    command = (sys.executable, "-c", program)
+    return subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+
+
+def test_unset_nothing_is_imported() -> None:
+    """Neither ours nor what it needs."""
+    assert asked("").stdout == "{401}\nFalse False\n"
+
+
+def test_a_collector_that_is_away() -> None:
+    """Requests are answered, the process ends, and one line tells why there are no traces."""
+    told = asked(NOBODY, after=f"{SEND}\nclient.get('/')\n{SEND}")
+    assert (told.returncode, told.stdout) == (0, "{401}\nTrue True\n")
+    lines = [line for line in told.stderr.splitlines() if "opentelemetry" in line]
+    assert len(lines) == 1, told.stderr
+
+
+def test_missing_packages_are_named() -> None:
+    """With the file that has them."""
+    told = asked(NOBODY, before=WITHOUT_PACKAGES)
+    assert told.returncode == 1
+    assert (
+        "ImproperlyConfigured: AEVON_OTLP_ENDPOINT is set and OpenTelemetry is missing:"
+        " pip install -r requirements-tracing.txt"
+    ) in told.stderr

@@ -102,8 +102,8 @@ def stamp(requirements: str) -> Path:
 
 
 def fingerprint(requirements: str) -> str:
-    """Changes when the file, or the application's own list under it, does."""
-    names = ("requirements.txt", requirements)
+    """Changes when the file, or a list under it, does."""
+    names = ("requirements.txt", "requirements-tracing.txt", requirements)
     return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
 
 

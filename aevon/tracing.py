@@ -60,6 +60,8 @@ def _provider() -> TracerProvider:
     if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "aevon"}))
     url = settings.AEVON_OTLP_ENDPOINT.rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise ImproperlyConfigured("AEVON_OTLP_ENDPOINT must begin with http:// or https://.")
     endpoint = url if url.endswith("/v1/traces") else f"{url}/v1/traces"
     os.environ.setdefault("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "5")
     # What is unsent when a process ends is lost: sending it could wait for half a minute.

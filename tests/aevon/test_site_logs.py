@@ -379,7 +379,7 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends(site: Site) -> None:
         return those("back") >= {"web", "worker", "beat", "listener"}
 
     assert eventually(ended, 60), those("back")
-    assert those("The cache is away") == {"web", "listener"}
+    assert those("The cache is away") == {"web", "worker", "beat", "listener"}
     assert those("consumer: Connection to broker lost") == {"worker"}
     assert those("Message Error: Couldn't apply scheduled task") == {"beat"}
     told = loud(site, since)

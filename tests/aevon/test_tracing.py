@@ -60,3 +60,10 @@ def test_missing_packages_are_named() -> None:
         "ImproperlyConfigured: AEVON_OTLP_ENDPOINT is set and OpenTelemetry is missing:"
         " pip install -r requirements-tracing.txt"
     ) in told.stderr
+
+
+def test_an_endpoint_that_is_no_url() -> None:
+    """Would fail for ever, a minute at a time."""
+    told = asked("collector:4318")
+    assert told.returncode == 1
+    assert "AEVON_OTLP_ENDPOINT must begin with http:// or https://." in told.stderr

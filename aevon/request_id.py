@@ -14,6 +14,7 @@ import structlog
 from django.http import HttpRequest, HttpResponseBase
 
 from aevon import logs
+from aevon.redaction import redacted
 from aevon.routes import PROBES, method, route
 
 HEADER: Final = "X-Request-ID"
@@ -43,9 +44,9 @@ class RequestIdMiddleware:
 
 
 def given(request: HttpRequest) -> str | None:
-    """The id that came with the request, if it is one."""
+    """The id that came with the request, if it is one; a token is none, and is told nowhere."""
     text = request.META.get("HTTP_X_REQUEST_ID", "")
-    return text if _ID.fullmatch(text) else None
+    return text if _ID.fullmatch(text) and redacted(text) == text else None
 
 
 def tell(request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:

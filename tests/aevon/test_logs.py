@@ -177,6 +177,13 @@ def test_the_path_of_a_request_is_its_route(rf: Any) -> None:
     assert text == "WARNING aevon.tests: Failed: /api/v1/canvas/notes/<str:appId>/"
 
 
+def test_what_celery_says_of_a_task_from_outside() -> None:
+    """That it was received, for example: its name and id, and none of its arguments."""
+    data = {"id": "t1", "name": "canvas.persist", "args": "('secret',)", "eta": None}
+    text = written("console", "Task received", data=data)
+    assert text == "WARNING aevon.tests: Task received task=canvas.persist taskId=t1"
+
+
 def test_a_thread_with_a_deadline_knows_who_asked() -> None:
     """It is told as the request's."""
     token = logs.know(requestId="r1")

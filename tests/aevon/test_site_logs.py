@@ -75,7 +75,7 @@ class Site:
     def client(self, **headers: str) -> httpx.Client:
         """Of the site's API; closed at the end."""
         client = httpx.Client(
-            base_url=self.told["url"], headers=headers, timeout=30, trust_env=False
+            base_url=self.told["url"], headers=headers, timeout=20, trust_env=False
         )
         return self.clients.enter_context(client)
 
@@ -110,6 +110,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             AEVON_ACCESS_LOG="on",
             AEVON_OTLP_ENDPOINT=collector.url,
             OTEL_BSP_SCHEDULE_DELAY="100",
+            # Longer than a client waits: a request that waits for the collector fails.
+            OTEL_EXPORTER_OTLP_TRACES_TIMEOUT="60",
             CANVAS_PERSIST_SECONDS="2",
         ) as (process, told),
     ):

@@ -716,6 +716,15 @@ def check(machine: Callable[[], RuleBasedStateMachine], examples: int) -> None:
     )
 
 
+def test_a_fence_that_somebody_wrote_over_lets_nothing_old_in(tables: None) -> None:
+    """Its floor is lost with it; what the random schedules found."""
+    entry = Entry()
+    entry.write_that_installs_late()
+    put(KEY, b'{"userId":7,"text":"x","version":1,"_incarnation":"0123456789ab"}')
+    entry.late_install()
+    entry.load()
+
+
 def test_entry_under_random_schedules() -> None:
     """Whatever happens, a load gives the row."""
     check(Entry, 80)

@@ -46,4 +46,11 @@ if not held then
 end
 if not version or held > version then return 'newer' end
 if held == version and ARGV[3] == '' then return 'current' end
+-- What is of another life, or of somebody's hand, is as good as an empty key. It may have taken the
+-- place of a fence whose floor forbids this version.
+local ours = ARGV[3] ~= '' and cjson.decode(ARGV[3])['_incarnation']
+if ours and entry['_incarnation'] ~= ours then
+  redis.call('DEL', KEYS[1])
+  return 'removed'
+end
 return put()

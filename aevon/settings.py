@@ -30,6 +30,8 @@ ALLOWED_HOSTS = env.names("AEVON_ALLOWED_HOSTS", LOCAL_HOSTS)
 AEVON_ADMIN_PATH = env.path(
     "AEVON_ADMIN_PATH", "admin" if DEVELOPMENT else f"admin-{env.derived(SECRET_KEY, 'admin-path')}"
 )
+# Findings of `manage.py check` that an operator has looked at, by their ids.
+SILENCED_SYSTEM_CHECKS = env.names("AEVON_SILENCED_CHECKS", "")
 CSRF_TRUSTED_ORIGINS = env.names("AEVON_CSRF_TRUSTED_ORIGINS", "")
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"

@@ -8,6 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aevon.settings")
 
 application = get_wsgi_application()
 
-from aevon.cache import processes  # noqa: E402  its settings are there only now
+from aevon.cache import processes, server_checks  # noqa: E402  their settings are there only now
 
 processes.start("web")
+server_checks.tell_once()

@@ -10,7 +10,7 @@ class CacheConfig(AppConfig):
     verbose_name = "Reflex Arc"
 
     def ready(self) -> None:
-        from aevon.cache import checks, failsafe  # checks registers itself
+        from aevon.cache import checks, failsafe, server_checks  # they register themselves
 
         def take_time(*, using: str, **_: Any) -> None:
             failsafe.lift_limits(using)
@@ -18,6 +18,6 @@ class CacheConfig(AppConfig):
         def hurry_again(*, using: str, **_: Any) -> None:
             failsafe.restore_limits(using)
 
-        assert checks  # noqa: S101  imported for its effect
+        assert all((checks, server_checks))  # noqa: S101  imported for their effect
         pre_migrate.connect(take_time, weak=False, dispatch_uid="aevon.cache")
         post_migrate.connect(hurry_again, weak=False, dispatch_uid="aevon.cache")

@@ -69,6 +69,8 @@ def _model(cached: Cached[Any]) -> Iterator[CheckMessage]:
         yield _error(7, cached, f"It is {what}: declare `Cached` on the model that has the table.")
     elif sum(each.model is cached.model for each in declared) > 1:
         yield _error(7, cached, "It has more than one `Cached`: its triggers tell of one keyspace.")
+    elif isinstance(cached.document, Keyspace) or isinstance(cached.keyspace, type):
+        yield _error(2, cached, "It is `Cached(keyspace, document)`, in this order.")
 
 
 def _document(cached: Cached[Any]) -> Iterator[CheckMessage]:
@@ -149,12 +151,21 @@ def _keyspace(cached: Cached[Any]) -> Iterator[CheckMessage]:
         yield _error(4, cached, f"The keyspace `{name}` is not called a-z, 0-9 and _, 32 at most.")
         return
     # Who comes last has it.
-    if getattr(resource(keyspace.name), "projection", None) is not cached.projection:
-        yield _error(4, cached, f"The keyspace `{name}` is another's, too.")
+    other = getattr(resource(keyspace.name), "projection", None)
+    if other is not cached.projection:
+        yield _error(4, cached, f"The keyspace `{name}` is also that of {_owner_of(other)}.")
     if keyspace.type != "string" or keyspace.ttl_ms is None:
         yield _error(4, cached, f"The keyspace `{name}` is no string with a lifetime.")
     elif fault := _lifetime(keyspace):
         yield _error(4, cached, f"The lifetime of the keyspace `{name}` {fault}.")
+
+
+def _owner_of(projection: Any) -> str:
+    """Who uses it, by a name that can be looked for."""
+    for cached in declared:
+        if cached.__dict__.get("projection") is projection:  # known where it was registered
+            return f"the model {cached.model._meta.label}"  # noqa: SLF001
+    return f"the document {projection.document.__name__}" if projection else "a list"
 
 
 def _lifetime(keyspace: Keyspace) -> str | None:

@@ -342,6 +342,12 @@ def test_document_whose_version_is_no_number(declare: Declare, member: Any) -> N
     assert found() == {"E002": ["Odd.version must be `int`, as its column is."]}
 
 
+def test_arguments_in_the_wrong_order(declare: Declare) -> None:
+    """E002, and nothing that follows from it."""
+    declare(PSYCHE, keyspace=Sound)
+    assert found() == {"E002": ["It is `Cached(keyspace, document)`, in this order."]}
+
+
 # --- version, keyspace, manager ----------------------------------------------------------------
 
 
@@ -376,10 +382,10 @@ def test_version_that_may_be_absent(declare: Declare) -> None:
 
 def test_keyspace_of_two_models(declare: Declare) -> None:
     """E004, for who has lost it."""
-    first, _ = declare(), declare()
+    first, second = declare(), declare()
     errors = [each for each in run_checks(tags=[Tags.models]) if each.id == "aevon_cache.E004"]
     assert [(each.obj, each.msg) for each in errors] == [
-        (first, "The keyspace `psyche` is another's, too.")
+        (first, f"The keyspace `psyche` is also that of the model {second._meta.label}.")
     ]
 
 
@@ -389,7 +395,9 @@ def test_keyspace_of_something_else(declare: Declare) -> None:
     resources.register(resources.EntryResource(PsycheState.cached.projection))
     assert found() == {}
     resources._registry["canvas"] = resources.resource("psyche")
-    assert found() == {"E004": ["The keyspace `canvas` is another's, too."]}
+    assert found() == {
+        "E004": ["The keyspace `canvas` is also that of the document PsycheDocument."]
+    }
 
 
 @pytest.mark.parametrize("keyspace", [CONVO_HISTORY, SESSION])

@@ -21,6 +21,10 @@ DRAGONFLY_URL = env.text("DRAGONFLY_URL", RUNNING.get("dragonflyUrl", ""))
 
 DEBUG = False
 SECRET_KEY = env.secret("DJANGO_SECRET_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
+# What was signed with these is still read: the key before, for the time of an exchange.
+SECRET_KEY_FALLBACKS = [
+    key for key in env.confidential("DJANGO_SECRET_KEY_FALLBACKS").split(",") if key
+]
 # Text; auth_sessions/keys.py makes keys of it.
 JWT_SIGNING_KEY = env.secret("JWT_SIGNING_KEY", data_dir=AEVON_DATA_DIR, development=DEVELOPMENT)
 JWT_ACCEPTED_KEYS = env.confidential("JWT_ACCEPTED_KEYS")

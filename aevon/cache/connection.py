@@ -419,7 +419,7 @@ def _settings_of(client: redis.Redis, dragonfly: bool) -> tuple[dict[str, str], 
     refused = []
     for name in _QUESTIONS[2:] if dragonfly else _QUESTIONS[:2]:
         try:
-            settings |= {k: str(v or "") for k, v in client.config_get(name).items()}
+            settings |= {str(k): str(v or "") for k, v in client.config_get(name).items()}
         except ResponseError:
             refused.append(name)
     return settings, refused

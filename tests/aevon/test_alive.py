@@ -1,0 +1,63 @@
+"""What a container's health check is told of a worker, beat or listener."""
+
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from aevon import alive
+from aevon.cache import codec, processes
+from aevon.cache.connection import store
+from aevon.cache.keyspace import PROCESSES
+
+pytestmark = pytest.mark.django_db
+
+
+def reported(role: Any, *, host: str = "", ago: float = 0, worked: float | None = None) -> None:
+    """A process has said that it is there, so many seconds ago."""
+    now = time.time()
+    process = processes.Process(
+        role=role,
+        host=host or socket.gethostname(),
+        pid=1,
+        started_at=now - 3600,
+        seen_at=now - ago,
+        worked_at=None if worked is None else now - worked,
+        breaker="closed",
+        failures=0,
+    )
+    store().command("HSET", PROCESSES.key("seen"), process.name, codec.encode(process))
+
+
+@pytest.mark.parametrize(
+    ("role", "report", "expected"),
+    [
+        ("worker", {}, 0),
+        ("worker", {"worked": 3000}, 0),  # nobody asked it for anything
+        ("worker", {"ago": 90}, 1),
+        ("worker", {"host": "elsewhere"}, 1),
+        ("beat", {"worked": 5}, 0),
+        ("beat", {"worked": 90}, 1),  # its thread reports, but it ticks no more
+        ("beat", {}, 1),  # it never did
+        ("listener", {"worked": 5}, 0),
+        ("listener", {"worked": 90}, 1),
+    ],
+)
+def test_a_process_that_reports(role: str, report: Any, expected: int) -> None:
+    """By what it has done, where it always has something to do."""
+    reported(role, **report)
+    assert alive.main(role) == expected
+
+
+def test_nobody() -> None:
+    """Another role's process is none."""
+    reported("beat", worked=1)
+    assert alive.main("worker") == 1
+
+
+def test_a_cache_that_is_away(cache_away: Any, capsys: Any) -> None:
+    """It says nothing of the process: whoever restarts it helps nobody."""
+    with cache_away():
+        assert alive.main("worker") == 0
+    assert "does not tell" in capsys.readouterr().out

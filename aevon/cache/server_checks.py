@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage, Info, Tags, register
+from django.core.checks import WARNING, CheckMessage, Info, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
@@ -47,14 +47,14 @@ def found() -> list[CheckMessage]:
 
 
 def tell_once() -> None:
-    """Log it, in a thread: nobody waits for the server at a start."""
+    """Log the warnings, in a thread: nobody waits for the server at a start."""
     threading.Thread(target=_tell, name="cache-server-checks", daemon=True).start()
 
 
 def _tell() -> None:
     for message in found():
-        if not message.is_silenced():
-            logger.log(message.level, "%s: %s", message.id, message.msg)
+        if message.level >= WARNING and not message.is_silenced():
+            logger.warning("%s: %s", message.id, message.msg)
 
 
 def unsafe(told: Statement) -> Iterator[CheckMessage]:

@@ -2,14 +2,17 @@
 engine here to start it with."""
 
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from compose_spec import PyCompose
 
-from tests.deploy.guarded import RENDER
+from tests.deploy.guarded import RENDER, digest, users
 from tests.servers import ROOT
 
 FOLDER = ROOT / "deploy"
@@ -100,10 +103,27 @@ def test_dragonfly_keeps_what_it_is_given() -> None:
     assert flags["aclfile"] == "/users/users.acl"
     assert flags["maxmemory"] == "1gb"
     assert SERVICES["dragonfly"]["deploy"]["resources"]["limits"]["memory"] == "1536m"
-    assert SERVICES["dragonfly-users"]["command"][0].find(f"/deploy/{RENDER.name} ") > 0
-    assert RENDER.stat().st_mode & 0o111
     # Should the file not be readable, Dragonfly goes by this, or lets everybody in.
     assert SERVICES["dragonfly"]["environment"]["DFLY_requirepass"]
+
+
+def test_the_file_of_users_is_made_anew(tmp_path: Path) -> None:
+    """With what the environment says; the password of the health check stays."""
+    [script] = SERVICES["dragonfly-users"]["command"]
+    for inside, here in (("/users", tmp_path), ("/deploy", RENDER.parent), ("$$", "$")):
+        script = script.replace(str(inside), str(here))
+    script = re.sub(r"^chown .*$", "", script, flags=re.MULTILINE)
+    given = {"PATH": os.environ["PATH"], "ADMIN_PASSWORD": "a"}
+    for password in ("old", "new"):
+        subprocess.run(
+            ["/bin/sh", "-c", script], env={**given, "AEVON_PASSWORD": password}, check=True
+        )
+        found = users((tmp_path / "users.acl").read_text())
+        assert list(found) == ["default", "admin", "aevon", "metrics"]
+        assert found["aevon"][1] == digest(password)
+        assert found["metrics"][1] == digest((tmp_path / "metrics.password").read_text().strip())
+    assert len((tmp_path / "metrics.password").read_text().strip()) == 64
+    assert (tmp_path / "users.acl").stat().st_mode & 0o007 == 0
 
 
 def test_counters_are_a_containers_own() -> None:

@@ -203,7 +203,7 @@ def test_passwords_are_exchanged_while_the_site_is_used(guarded: GuardedServer, 
                 assert run(removed, **variables) == "OK\n"
                 run(closed, **variables)
                 drop_connections(guarded)
-                assert load.more(100)
+                assert load.more()
                 assert hits(second_site, guarded)
                 load.end()
         assert set(load.statuses) <= {200, 201}, load.statuses

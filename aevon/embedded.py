@@ -194,7 +194,7 @@ class CacheServer(Server):
             f"save {snapshots}\n"
             # A snapshot that cannot be written must not stop the cache.
             "stop-writes-on-bgsave-error no\n"
-            "maxmemory 2gb\n"
+            f"maxmemory {'2gb' if self.durable else '0'}\n"
             "maxmemory-policy noeviction\n"
             "tcp-backlog 128\n",
         )

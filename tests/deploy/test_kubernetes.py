@@ -109,7 +109,7 @@ def test_a_pod_is_told_what_the_settings_read(name: str) -> None:
         *ALL["Secret", "aevon"]["stringData"],
         *(each["name"] for each in container.get("env", ())),
     }
-    known = {"PROMETHEUS_MULTIPROC_DIR"}
+    known = {"PROMETHEUS_MULTIPROC_DIR", "AEVON_WORKER_METRICS_PORT"}
     assert [each for each in given - known if f"`{each}`" not in SETTINGS] == []
 
 
@@ -127,9 +127,9 @@ def test_selectors_find_their_pods() -> None:
         if kind in ("Deployment", "PodDisruptionBudget"):
             assert each["spec"]["selector"]["matchLabels"].items() == labels[name].items()
     assert ALL["Service", "web"]["spec"]["selector"] == labels["web"]
-    for name in ("aevon", "web"):
+    for name, found in (("aevon", "web"), ("web", "web"), ("worker", "worker")):
         wanted = ALL["NetworkPolicy", name]["spec"]["podSelector"]["matchLabels"]
-        assert wanted.items() <= labels["web"].items()
+        assert wanted.items() <= labels[found].items()
     target = ALL["HorizontalPodAutoscaler", "web"]["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", "web")
 

@@ -69,13 +69,16 @@ def test_both_kinds_of_server_have_the_same_users() -> None:
 
 
 def test_the_words_are_those_that_dragonfly_reads() -> None:
-    """It has no parts of commands and no selectors, takes no comment, and opens `default` to
-    everybody in a file that does not name it."""
+    """It has no parts of commands and no selectors, takes no comment, opens `default` to everybody
+    in a file that does not name it, and goes by what `default` may do until somebody has said who
+    they are: without AUTH nobody could."""
     for name, words in users(rendered(**PASSWORDS).stdout).items():
         assert name not in ("", "user")
         assert words[0] in ("on", "off")
         assert [word for word in words if re.search(r"[|()]", word)] == []
-    assert users(rendered(**PASSWORDS).stdout)["default"][0] == "off"
+    default = users(rendered(**PASSWORDS).stdout)["default"]
+    assert default[0] == "off"
+    assert default[-3:] == ["-@all", "+auth", "+hello"]
 
 
 def test_passwords_are_in_it_as_digests() -> None:

@@ -129,3 +129,16 @@ def test_production_does_not_start_with_it(name: str, value: str) -> None:
     assert start.returncode == 1
     assert re.search(rf"ImproperlyConfigured: {name} .*(must|too weak)", start.stderr)
     assert name == "AEVON_ADMIN_PATH" or not value or value not in start.stderr
+
+
+def test_lists_in_variables() -> None:
+    """Findings that are silenced, and secrets that are still read."""
+    said = "s.SILENCED_SYSTEM_CHECKS, s.SECRET_KEY_FALLBACKS"
+    command = (sys.executable, "-c", f"import aevon.settings as s; print({said})")
+    lists = {
+        "AEVON_SILENCED_CHECKS": "aevon_cache.W019, x.W1",
+        "DJANGO_SECRET_KEY_FALLBACKS": "a,b",
+    }
+    given = environment(**PRODUCTION, AEVON_DATA_DIR="/nowhere", **lists)
+    told = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=True)
+    assert told.stdout == "['aevon_cache.W019', 'x.W1'] ['a', 'b']\n"

@@ -7,7 +7,7 @@ was forgotten comes back.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -24,6 +24,7 @@ from aevon.cache.connection import (
 )
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
+from aevon.cache.leases import Warmth, warmth
 from aevon.cache.metrics import LOADS, PUBLISHES
 from aevon.cache.together import Read, together
 
@@ -168,6 +169,54 @@ def rebuild(
     return {user_id: recent.elements for user_id, recent in found.items()}
 
 
+def warm(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, Warmth]:
+    """Put missing lists in from PostgreSQL, and say what became of each; users with nothing to be
+    cached are left out.
+
+    One round trip; two more and a query where something is missing. Raises `CacheUnavailable`.
+    """
+    there, missing = _sorted_out(blist, user_ids)
+    return there | (_warmed(blist, missing) if missing else {})
+
+
+def would_warm(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, Warmth]:
+    """What `warm` would say, as far as one can see: nothing is changed."""
+    there, missing = _sorted_out(blist, user_ids)
+    found = blist.recent(list(missing)) if missing else {}
+    would = {u: missing[u] for u, recent in found.items() if recent.to_cache}
+    return there | {u: "busy" if kind == "lease" else "loaded" for u, kind in would.items()}
+
+
+def _sorted_out(
+    blist: BoundedList[E], user_ids: Sequence[int]
+) -> tuple[dict[int, Warmth], dict[int, str]]:
+    """The lists that are there, and why the others are not: `empty`, `lease`, `corrupt`."""
+    there: dict[int, Warmth] = {}
+    missing: dict[int, str] = {}
+    for user_id, reply in held_by(blist, user_ids).items():
+        try:
+            if understand(blist, reply):
+                there[user_id] = "there"
+            else:
+                missing[user_id] = "lease" if reply else "empty"
+        except CorruptValue:
+            missing[user_id] = "corrupt"
+    return there, missing
+
+
+def _warmed(blist: BoundedList[E], missing: Mapping[int, str]) -> dict[int, Warmth]:
+    texts = {user_id: _new_lease() for user_id in missing}
+    corrupt = {user_id for user_id, kind in missing.items() if kind == "corrupt"}
+    calls = [] if in_transaction() else _lease_calls(blist, texts, corrupt)
+    leased = dict(zip(texts, store().pipeline(calls, idempotent=True), strict=False))
+    held = {user_id: texts[user_id] for user_id, reply in leased.items() if reply == 1}
+    found = blist.recent(list(missing))
+    filled = store().pipeline(_fill_calls(blist, held, found), idempotent=True)
+    stored = dict(zip(held, filled, strict=True))
+    wanted = [user_id for user_id, recent in found.items() if recent.to_cache]
+    return {u: warmth(leased.get(u), stored.get(u)) for u in wanted}
+
+
 def _new_lease() -> bytes:
     return codec.encode({"_lease": secrets.token_hex(8)})
 
@@ -179,24 +228,36 @@ def _lease_ms() -> int:
 def _leased(blist: BoundedList[E], user_ids: Sequence[int], *, corrupt: bool) -> dict[int, bytes]:
     """Leases on the lists that are missing; none while the cache is away."""
     texts = {user_id: _new_lease() for user_id in user_ids}
-    calls = [
-        LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), int(corrupt))
-        for user_id, text in texts.items()
-    ]
+    calls = _lease_calls(blist, texts, texts.keys() if corrupt else ())
     replies = attempt(lambda: store().pipeline(calls, idempotent=True), away=[0] * len(calls))
     pairs = zip(texts.items(), replies, strict=True)
     return {user_id: text for (user_id, text), reply in pairs if reply == 1}
+
+
+def _lease_calls(
+    blist: BoundedList[E], texts: Mapping[int, bytes], corrupt: Collection[int]
+) -> list[ScriptCall]:
+    return [
+        LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), int(user_id in corrupt))
+        for user_id, text in texts.items()
+    ]
 
 
 def _fill(
     blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
 ) -> None:
     """Turn leases into the elements that were read since they were left."""
-    calls: list[ScriptCall] = [
+    calls = _fill_calls(blist, leases, found)
+    attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
+
+
+def _fill_calls(
+    blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
+) -> list[ScriptCall]:
+    return [
         FILL.on(blist.keyspace.key(user_id), lease, blist.ttl_ms(), *found[user_id].to_cache)
         for user_id, lease in leases.items()
     ]
-    attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
 
 
 def observe(blist: BoundedList[E], versions: Mapping[int, int | None]) -> None:

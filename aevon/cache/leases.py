@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from aevon.cache import codec, conf, entries
 from aevon.cache.connection import CacheUnavailable, Life, Script, store
@@ -22,6 +22,10 @@ _flights: Final = Flights()
 
 # What a reader sleeps between two looks at another's lease.
 PAUSES_SECONDS: Final = (0.002, 0.004, 0.008, 0.016, 0.032)
+
+# What a warm-up makes of an entry. there: it was cached already. loaded: it is now. busy: somebody
+# else is about to write or to fill it. failed: the server has no memory for it.
+Warmth = Literal["there", "loaded", "busy", "failed"]
 
 D = TypeVar("D", bound=Any)
 
@@ -90,6 +94,23 @@ def lease(
 ) -> dict[int, Any]:
     """Leave leases where `found` still is: a `Lease`, or what is there by now. A user whose entry
     cannot be leased is left out."""
+    try:
+        held, replies = _leased(projection, found)
+    except CacheUnavailable:
+        if strict:
+            raise
+        return {}
+    if strict:
+        _require_memory(list(replies.values()))
+    return held
+
+
+def _leased(
+    projection: Projection[D], found: Mapping[int, Found]
+) -> tuple[dict[int, Any], dict[int, Any]]:
+    """As `lease`, and what the script says of each."""
+    if not found:
+        return {}, {}
     lifetime_ms = int(conf.current().lease_seconds * 1000)
     texts = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
     calls = [
@@ -102,21 +123,42 @@ def lease(
         )
         for user_id, text in texts.items()
     ]
-    try:
-        replies, life = store().exchange(calls, idempotent=True) if calls else ([], None)
-    except CacheUnavailable:
-        if strict:
-            raise
-        return {}
-    if strict:
-        _require_memory(replies)
+    replies, life = store().exchange(calls, idempotent=True)
     held: dict[int, Any] = {}
     for user_id, reply in zip(texts, replies, strict=True):
         if reply in (1, texts[user_id]):  # sent twice, it finds itself
-            held[user_id] = Lease(texts[user_id], life)  # type: ignore[arg-type]
+            held[user_id] = Lease(texts[user_id], life)
         elif isinstance(reply, bytes):
-            held[user_id] = entries.understand(projection, user_id, reply, life)  # type: ignore[arg-type]
-    return held
+            held[user_id] = entries.understand(projection, user_id, reply, life)
+    return held, dict(zip(texts, replies, strict=True))
+
+
+def warm(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, Warmth]:
+    """Fill what is missing, and say what became of each; users without a document are left out.
+
+    Two round trips and one query for all. Inside a transaction, which may read what is rolled back
+    later, nothing is filled. Raises `CacheUnavailable`.
+    """
+    if in_transaction():
+        return dict.fromkeys(projection.living(projection.read(list(found))), "busy")
+    held, replies = _leased(projection, found)
+    # MGET takes a key of another type for an empty one.
+    foreign = {u: entries.FOREIGN_TYPE for u, reply in replies.items() if reply == 0}
+    held_foreign, replies_foreign = _leased(projection, foreign)
+    held, replies = held | held_foreign, replies | replies_foreign
+    leases = {u: each for u, each in held.items() if isinstance(each, Lease)}
+    there = {u: each for u, each in held.items() if not isinstance(each, Found | Lease)}
+    rows = projection.read([user_id for user_id in found if user_id not in there])
+    stored = dict(zip(leases, _fill(projection, leases, rows), strict=True))
+    warmed = {u: warmth(replies[u], stored.get(u)) for u in projection.living(rows)}
+    return warmed | {u: "there" for u, each in there.items() if not isinstance(each, Gone)}
+
+
+def warmth(leased: Any, stored: int | None) -> Warmth:
+    """What became of an entry, by what the scripts said of the lease and of filling it."""
+    if -1 in (leased, stored):
+        return "failed"
+    return "loaded" if stored == 1 else "busy"
 
 
 def _filled(
@@ -140,6 +182,16 @@ def fill(
     strict: bool = False,
 ) -> None:
     """Turn leases into what was read of the rows since they were left."""
+    if strict:
+        _require_memory(_fill(projection, leases, rows))
+    else:
+        attempt(lambda: _fill(projection, leases, rows), away=[])
+
+
+def _fill(
+    projection: Projection[D], leases: Mapping[int, Lease], rows: Mapping[int, D | Gone]
+) -> list[int]:
+    """What the script says of each."""
     calls = [
         FILL.on(
             projection.keyspace.key(user_id),
@@ -148,10 +200,7 @@ def fill(
         )
         for user_id, held in leases.items()
     ]
-    if strict:
-        _require_memory(store().pipeline(calls, idempotent=True))
-    else:
-        attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
+    return store().pipeline(calls, idempotent=True)
 
 
 def _require_memory(replies: Sequence[Any]) -> None:

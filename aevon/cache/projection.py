@@ -65,6 +65,11 @@ class Projection(Generic[D]):
         """The document of one user from PostgreSQL."""
         return self.documents([user_id]).get(user_id)
 
+    def living(self, rows: Mapping[int, D | Gone]) -> dict[int, D]:
+        """Those of the documents whose own end has not passed."""
+        documents = {u: row for u, row in rows.items() if not isinstance(row, Gone)}
+        return {u: document for u, document in documents.items() if not self.ended(document)}
+
     def lifetime(self, document: D) -> tuple[str, int]:
         """The SET option and its number, in milliseconds."""
         if self.expires_at is not None:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
+from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import bounded_list, cache_aside, entries, fences, flush, outbox, write_behind
+from aevon.cache import bounded_list, codec, entries, fences, flush, leases, outbox, write_behind
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
 from aevon.cache.connection import CacheError, before_trusting, store
 from aevon.cache.entries import Found
 from aevon.cache.keyspace import Keyspace
+from aevon.cache.leases import Warmth
 from aevon.cache.projection import Gone, Projection
 from aevon.cache.write_behind import WriteBehind, plain
 
@@ -40,18 +42,28 @@ class Resource(Protocol):
     def user_ids(self) -> Iterator[int]:
         """Every user with something in PostgreSQL, in constant memory."""
 
-    def warm(self, user_ids: Sequence[int]) -> int:
-        """Load rows into the cache, never over something newer; how many are cached now."""
+    def warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        """Load rows into the cache, never over something newer, and say what became of each; users
+        with nothing to be cached are left out. Raises `CacheUnavailable`."""
+
+    def would_warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        """What `warm` would say, as far as one can see: nothing is changed."""
 
     def drop(self, user_ids: Sequence[int]) -> list[int]:
         """Remove the entries, after what is unsaved has been persisted; the users whose entry
         had to stay, because PostgreSQL does not take it."""
+
+    def would_keep(self, user_ids: Sequence[int]) -> list[int]:
+        """The users whose entry `drop` would leave, as far as one can see: nothing is changed."""
 
     def discard(self, user_ids: Sequence[int]) -> None:
         """Remove the entries and whatever is unsaved in them."""
 
     def repair(self, user_ids: Sequence[int]) -> None:
         """Make the entries follow PostgreSQL. Raises `CacheUnavailable`."""
+
+    def would_repair(self, user_ids: Sequence[int]) -> list[int]:
+        """Those of the users, whose entries are wrong, whom `repair` would help."""
 
     def observe(self, versions: Mapping[int, int | None]) -> None:
         """As `repair`, of entries that are older than these versions; None: in any case."""
@@ -79,12 +91,18 @@ class _Removable:
         self.discard(user_ids)
         return []
 
+    def would_keep(self, user_ids: Sequence[int]) -> list[int]:  # noqa: ARG002
+        return []
+
     def discard(self, user_ids: Sequence[int]) -> None:
         keys = [self.keyspace.key(user_id) for user_id in user_ids]
         store().pipeline([("UNLINK", key) for key in keys], idempotent=True)
 
     def repair(self, user_ids: Sequence[int]) -> None:
         self.discard(user_ids)
+
+    def would_repair(self, user_ids: Sequence[int]) -> list[int]:
+        return list(user_ids)
 
     def observe(self, versions: Mapping[int, int | None]) -> None:
         self.repair(list(versions))
@@ -103,8 +121,23 @@ class EntryResource(_Removable, Generic[D]):
     def user_ids(self) -> Iterator[int]:
         return self.projection.user_ids()
 
-    def warm(self, user_ids: Sequence[int]) -> int:
-        return len(cache_aside.load_many(self.projection, user_ids))
+    def warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        held = entries.peek_many(self.projection, user_ids)
+        missing = {u: value for u, value in held.items() if isinstance(value, Found)}
+        return _there(held) | (self._fill(missing) if missing else {})
+
+    def _fill(self, missing: Mapping[int, Found]) -> dict[int, Warmth]:
+        return leases.warm(self.projection, missing)
+
+    def would_warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        held = _read_entries(self.projection, user_ids)
+        missing = {u: value for u, value in held.items() if isinstance(value, Found)}
+        return _there(held) | (self._would_fill(missing) if missing else {})
+
+    def _would_fill(self, missing: Mapping[int, Found]) -> dict[int, Warmth]:
+        left_alone = ("fence", "lease")
+        rows = self.rows(list(missing))
+        return {u: "busy" if missing[u].kind in left_alone else "loaded" for u in rows}
 
     def discard(self, user_ids: Sequence[int]) -> None:
         fences.drop(self.projection, user_ids)
@@ -116,8 +149,7 @@ class EntryResource(_Removable, Generic[D]):
             self.repair(others)
 
     def rows(self, user_ids: Sequence[int]) -> set[int]:
-        documents = self.projection.documents(user_ids)
-        return {u for u, document in documents.items() if not self.projection.ended(document)}
+        return set(self.projection.living(self.projection.read(user_ids)))
 
     def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
         held = _read_entries(self.projection, user_ids)
@@ -145,6 +177,34 @@ class BufferResource(EntryResource[D]):
     """A write-behind document: dropping it persists it first and keeps what cannot be."""
 
     buffer: WriteBehind[D]
+
+    def _fill(self, missing: Mapping[int, Found]) -> dict[int, Warmth]:
+        """As of other entries; but what is left of an earlier life of the server may hold changes
+        that exist nowhere else."""
+        outlived = {u: each for u, each in missing.items() if _is_outlived_document(each)}
+        others = {u: each for u, each in missing.items() if u not in outlived}
+        done = super(BufferResource, self)._fill(others) if others else {}
+        if outlived:
+            with self.buffer.locked(list(outlived)) as rows:
+                known = {u: each for u, each in outlived.items() if rows.get(u) is not None}
+                write_behind.revived(self.buffer, known, rows, strict=True)
+                done |= dict.fromkeys(known, "loaded")
+        return done
+
+    def _would_fill(self, missing: Mapping[int, Found]) -> dict[int, Warmth]:
+        outlived = [u for u, each in missing.items() if _is_outlived_document(each)]
+        users = get_user_model().objects.filter(pk__in=outlived) if outlived else ()
+        done = super(BufferResource, self)._would_fill(missing)
+        return done | {user.pk: "loaded" for user in users}
+
+    def would_keep(self, user_ids: Sequence[int]) -> list[int]:
+        marks = self.buffer.index.marks_of(user_ids)
+        refusals = self.buffer.index.refusals(list(marks))
+        return [u for u, refusal in refusals.items() if refusal.revision == marks[u]]
+
+    def would_repair(self, user_ids: Sequence[int]) -> list[int]:
+        held: Mapping[int, Any] = entries.peek_many(self.projection, user_ids)
+        return [u for u in user_ids if getattr(held[u], "dirty_since", None) is None]
 
     def drop(self, user_ids: Sequence[int]) -> list[int]:
         try:
@@ -187,9 +247,11 @@ class ListResource(_Removable, Generic[D]):
     def user_ids(self) -> Iterator[int]:
         return self.blist.user_ids()
 
-    def warm(self, user_ids: Sequence[int]) -> int:
-        lists = bounded_list.rebuild(self.blist, user_ids)
-        return sum(1 for elements in lists.values() if elements)
+    def warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        return bounded_list.warm(self.blist, user_ids)
+
+    def would_warm(self, user_ids: Sequence[int]) -> dict[int, Warmth]:
+        return bounded_list.would_warm(self.blist, user_ids)
 
     def observe(self, versions: Mapping[int, int | None]) -> None:
         bounded_list.observe(self.blist, versions)
@@ -213,6 +275,14 @@ class ListResource(_Removable, Generic[D]):
 
     def ledger(self, user_id: int) -> Any:
         return msgspec.to_builtins(self.blist.recent([user_id])[user_id].elements) or None
+
+
+def _there(held: Mapping[int, Any]) -> dict[int, Warmth]:
+    return {u: "there" for u, value in held.items() if not isinstance(value, Gone | Found)}
+
+
+def _is_outlived_document(found: Found) -> bool:
+    return found.kind == "outlived" and codec.members_of_the_layer(found.raw) is None
 
 
 def _read_entries(

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import textwrap
+import threading
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,17 +21,29 @@ from django.core.management.base import (
 )
 from django.db import DatabaseError, InterfaceError, OperationalError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from aevon.cache.connection import CacheError, CacheUnavailable
+from aevon.cache.inspection import duration
 from aevon.cache.keyspace import REGISTRY, InvalidKey
-from aevon.cache.maintenance import Progress
+from aevon.cache.maintenance import Progress, Unwatched
 from aevon.cache.user_ranges import UserRanges, parse_users
 
 INTERRUPTED: Final = 130
-PLAIN_LINE_SECONDS: Final = 2.0
+TERMINATED: Final = 143
+PLAIN_LINE_SECONDS: Final = 5.0
 HELP_WIDTH: Final = 78
+STOPPED: Final = "Stopped. What was done so far is complete and consistent."
 HOW_TO_START: Final = "Start `make run` in another terminal, or set {}."
 
 
@@ -43,6 +57,10 @@ class Report:
     trouble: str = ""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which is how a container or a supervisor ends a command."""
+
+
 class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """Leaves the examples' lines as they are written."""
 
@@ -50,8 +68,9 @@ class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
 class MaintenanceCommand(BaseCommand):
     """A command that works through users and reports at the end.
 
-    Subclasses set `help` and `examples` and write `run(**options)`. Exit code 0, or 1 with one
-    line on stderr; 130 after Ctrl-C. With `--json` stdout carries one JSON object and no more.
+    Subclasses set `help` and `examples` and write `run(**options)`. Exit code 0, or 1 with a
+    sentence on stderr; 130 after Ctrl-C, 143 after SIGTERM. stdout carries the report, which with
+    `--json` is one JSON object; progress goes to stderr, and `--verbosity 0` leaves it out.
     """
 
     examples = ""
@@ -86,23 +105,40 @@ class MaintenanceCommand(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         started = time.monotonic()
         try:
-            with plain_errors():
+            with _terminable(), plain_errors():
                 report = self.run(**options)
         except CommandError as error:
-            if options["json"]:
-                self.stdout.write(json.dumps({"error": str(error)}))
-            raise
-        except KeyboardInterrupt:
-            self.stderr.write("Stopped. What was done so far is complete and consistent.")
-            sys.exit(INTERRUPTED)
-        self._show(report, time.monotonic() - started, as_json=options["json"])
+            raise self._failed(str(error), options, error.__cause__) from error
+        except KeyboardInterrupt as end:
+            self.stderr.write(str(self._failed(STOPPED, options, end)))
+            sys.exit(TERMINATED if isinstance(end, Terminated) else INTERRUPTED)
+        self._show(report, time.monotonic() - started, options)
+
+    def _failed(
+        self, sentence: str, options: dict[str, Any], cause: BaseException | None
+    ) -> CommandError:
+        """What to say, in JSON at once; with the command that goes on, where there is one."""
+        so_far = self.so_far(options, cause)
+        if options["json"]:
+            self.stdout.write(json.dumps({"error": sentence, **so_far}))
+        go_on = so_far.get("goOn")
+        return CommandError(f"{sentence}\nTo go on from here: {go_on}" if go_on else sentence)
+
+    def so_far(
+        self,
+        options: dict[str, Any],  # noqa: ARG002
+        cause: BaseException | None,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        """What a run that was stopped, or has failed of that `cause`, has done, for machines;
+        `goOn` is the command that goes on from there."""
+        return {}
 
     def run(self, **options: Any) -> Report:
         """Do the work."""
         raise NotImplementedError
 
-    def _show(self, report: Report, seconds: float, *, as_json: bool) -> None:
-        if as_json:
+    def _show(self, report: Report, seconds: float, options: dict[str, Any]) -> None:
+        if options["json"]:
             self.stdout.write(json.dumps({**report.data, "seconds": round(seconds, 3)}))
         else:
             for line in [*report.lines, f"Took {seconds:.1f} s."]:
@@ -116,19 +152,34 @@ class MaintenanceCommand(BaseCommand):
         return text.encode(encoding, "backslashreplace").decode(encoding)
 
     @contextlib.contextmanager
-    def progress(self, what: str, *, as_json: bool) -> Iterator[Progress]:
-        """A bar on a terminal; elsewhere a line every two seconds, and none beside JSON."""
-        if sys.stderr.isatty():
-            with RichProgress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=Console(stderr=True),
-            ) as bar:
+    def progress(self, what: str, options: dict[str, Any]) -> Iterator[Progress]:
+        """On stderr: a bar on a terminal; elsewhere a line now and then, and none beside JSON."""
+        if options["verbosity"] == 0:
+            yield Unwatched()
+        elif sys.stderr.isatty():
+            with RichProgress(*_COLUMNS, console=Console(stderr=True)) as bar:
                 yield _Bar(bar, what)
         else:
-            yield _Lines((lambda _: None) if as_json else self.stdout.write, what)
+            yield Unwatched() if options["json"] else _Lines(self.stderr.write, what)
+
+
+class _RateColumn(ProgressColumn):
+    """Users per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s", style="progress.data.speed")
+
+
+_COLUMNS: Final = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    _RateColumn(),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
 
 
 class _Bar:
@@ -154,14 +205,44 @@ class _Lines:
         self._what = what
         self._written_at = time.monotonic()
 
-    def start(self, service: str, _: Callable[[], int] | None) -> None:
-        self._service, self._done = service, 0
+    def start(self, service: str, count: Callable[[], int] | None) -> None:
+        self._service, self._done, self._began = service, 0, time.monotonic()
+        # Counted when somebody is to see it: most runs end before.
+        self._count, self._total = count, 0
 
     def advance(self, users: int) -> None:
         self._done += users
-        if time.monotonic() - self._written_at >= PLAIN_LINE_SECONDS:
-            self._written_at = time.monotonic()
-            self._write(f"{self._what} {self._service}: {self._done:,} so far")
+        now = time.monotonic()
+        if now - self._written_at >= PLAIN_LINE_SECONDS:
+            self._written_at = now
+            if self._count is not None and not self._total:
+                self._total = self._count()
+            self._write(f"{self._what} {self._service}: {self._told(now - self._began)}")
+
+    def _told(self, seconds: float) -> str:
+        """`1,000 of 4,000 (25 %), 500/s, 6 s left`."""
+        rate = self._done / max(seconds, 0.001)
+        if self._total < self._done:
+            return f"{self._done:,} so far, {rate:,.0f}/s"
+        share = f"{self._done:,} of {self._total:,} ({100 * self._done // self._total} %)"
+        return f"{share}, {rate:,.0f}/s, {duration((self._total - self._done) / rate)} left"
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
 
 
 @contextlib.contextmanager
@@ -193,6 +274,13 @@ def add_service(parser: CommandParser) -> None:
         choices=[*REGISTRY, "all"],
         default="all",
         help="which keys, by the first part of their name (default: all)",
+    )
+
+
+def add_dry_run(parser: CommandParser, what: str) -> None:
+    """`--dry-run`."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help=f"change nothing: {what}, as far as one can see"
     )
 
 

@@ -32,7 +32,7 @@ class Command(MaintenanceCommand):
 
     def run(self, **options: Any) -> Report:
         count, prefix = options["count"], options["prefix"]
-        with self.progress("creating", as_json=options["json"]) as progress:
+        with self.progress("creating", options) as progress:
             progress.start(f"{prefix}1 … {prefix}{count}", lambda: count)
             try:
                 created = demo.create_demo_users(

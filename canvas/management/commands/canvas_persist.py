@@ -22,7 +22,7 @@ class Command(MaintenanceCommand):
 """
 
     def run(self, **options: Any) -> Report:
-        with self.progress("persisting", as_json=options["json"]) as progress:
+        with self.progress("persisting", options) as progress:
             progress.start("canvas", lambda: services.unsaved().unsaved)
             flushed = services.persist_now(progress=progress.advance)
         counts = asdict(flushed)

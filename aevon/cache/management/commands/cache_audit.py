@@ -38,7 +38,7 @@ class Command(MaintenanceCommand):
         )
 
     def run(self, **options: Any) -> Report:
-        with self.progress("comparing", as_json=options["json"]) as progress:
+        with self.progress("comparing", options) as progress:
             done = maintenance.audit(
                 maintenance.chosen("all"),
                 sample=options["sample"],

@@ -46,7 +46,7 @@ class Command(MaintenanceCommand):
 
     def run(self, **options: Any) -> Report:
         users, dry_run = users_of(options), options["dry_run"]
-        with self.progress("flushing", as_json=options["json"]) as progress:
+        with self.progress("flushing", options) as progress:
             done = maintenance.flush(
                 maintenance.chosen(options["service"]),
                 users,

@@ -1,7 +1,7 @@
 """Demo users in bulk."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from django.contrib.auth.hashers import make_password
@@ -31,11 +31,27 @@ def create_demo_users(
     _check(count, password, prefix)
     digest = make_password(password)
     created = 0
-    for start in range(1, count + 1, BATCH):
-        names = [f"{prefix}{n}" for n in range(start, min(start + BATCH, count + 1))]
+    for names in _batches(count, prefix):
         created += _create_batch(names, digest)
         progress(len(names))
     return created
+
+
+def would_create(
+    count: int, *, password: str, prefix: str = "demo", progress: Callable[[int], None]
+) -> int:
+    """How many users `create_demo_users` would make; nothing is changed. Raises `Refused`."""
+    _check(count, password, prefix)
+    missing = 0
+    for names in _batches(count, prefix):
+        missing += len(names) - User.objects.filter(username__in=names).count()
+        progress(len(names))
+    return missing
+
+
+def _batches(count: int, prefix: str) -> Iterator[list[str]]:
+    for start in range(1, count + 1, BATCH):
+        yield [f"{prefix}{n}" for n in range(start, min(start + BATCH, count + 1))]
 
 
 def _check(count: int, password: str, prefix: str) -> None:

@@ -48,6 +48,11 @@ class CanvasResource(BufferResource[CanvasDocument]):
         flush.flush_users(self.buffer, replayed)
         self._follow_rows([user_id for user_id in user_ids if user_id not in replayed])
 
+    def would_repair(self, user_ids: Sequence[int]) -> list[int]:
+        replayed = selectors.users_with_away_edits(user_ids)
+        mended = {*replayed, *super(CanvasResource, self).would_repair(user_ids)}
+        return sorted(mended)
+
     def _follow_rows(self, user_ids: Sequence[int]) -> None:
         """Removed as far as saved; entirely where the user is gone, whom no flush could save."""
         users = get_user_model().objects.filter(pk__in=user_ids)

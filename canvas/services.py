@@ -13,6 +13,7 @@ from aevon.cache import (
     Contended,
     Read,
     flush,
+    flush_preview,
     together,
     write_behind,
 )
@@ -103,6 +104,11 @@ def persist_now(
     # The row with away edits waits for them.
     journal.replay(CANVAS_BUFFER, user_ids)
     return flush.flush_users(CANVAS_BUFFER, user_ids)
+
+
+def would_persist(*, progress: Callable[[int], None] | None = None) -> Flushed:
+    """What `persist_now` of all would do, found out without changing anything. Raises likewise."""
+    return flush_preview.would_flush(CANVAS_BUFFER, progress=progress)
 
 
 def unsaved() -> Exposure:

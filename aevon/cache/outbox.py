@@ -62,6 +62,13 @@ def depth() -> int:
         return int(cursor.fetchone()[0])
 
 
+def waiting() -> dict[str, int]:
+    """How many entries wait for repair, by keyspace."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT keyspace, count(*) FROM cache_outbox GROUP BY 1 ORDER BY 1")
+        return dict(cursor.fetchall())
+
+
 def oldest_seconds() -> float:
     """For how long the entry that was noted first has waited; 0 when none does."""
     with connection.cursor() as cursor:

@@ -14,7 +14,17 @@ import msgspec
 from django.contrib.auth import get_user_model
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import bounded_list, codec, entries, fences, flush, leases, outbox, write_behind
+from aevon.cache import (
+    bounded_list,
+    codec,
+    entries,
+    fences,
+    flush,
+    flush_preview,
+    leases,
+    outbox,
+    write_behind,
+)
 from aevon.cache.bounded_list import BoundedList
 from aevon.cache.codec import CorruptValue
 from aevon.cache.connection import CacheError, before_trusting, store
@@ -198,9 +208,7 @@ class BufferResource(EntryResource[D]):
         return done | {user.pk: "loaded" for user in users}
 
     def would_keep(self, user_ids: Sequence[int]) -> list[int]:
-        marks = self.buffer.index.marks_of(user_ids)
-        refusals = self.buffer.index.refusals(list(marks))
-        return [u for u, refusal in refusals.items() if refusal.revision == marks[u]]
+        return flush_preview.refused_before(self.buffer, user_ids)
 
     def would_repair(self, user_ids: Sequence[int]) -> list[int]:
         held: Mapping[int, Any] = entries.peek_many(self.projection, user_ids)

@@ -57,7 +57,7 @@ def test_refused_canvases_end_in_an_error(user: User) -> None:
     patch(user.pk, a=window())
     poison(user.pk)
     for _ in range(2):
-        with pytest.raises(CommandError, match="1 canvases were refused"):
+        with pytest.raises(CommandError, match="1 canvases are refused"):
             run()
 
 

@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -30,11 +30,14 @@ GUESSES: Final = 64
 
 T = TypeVar("T")
 
+# Makes these users' entries follow, or finds out which it could; those that are right then.
+Mend = Callable[[Resource, list[int]], list[int]]
+
 
 @dataclass(slots=True)
 class Audited:
     """How one keyspace compares with PostgreSQL. `counts` is as found; `repaired` of the stale
-    and corrupt ones are right, or no longer cached, by now. `examples` are users of some of them.
+    and corrupt ones are right, or no longer cached, by now. `examples` are users of some others.
     """
 
     service: str
@@ -77,26 +80,28 @@ def audit(
     it only counts those that it would mend.
     """
     watch = progress or Unwatched()
+    mend = (_would_mend if dry_run else _mend) if repair else None
     done = []
     for resource in services:
         watch.start(resource.keyspace.name, None if sample else partial(_count, resource))
         audited = Audited(resource.keyspace.name)
         for user_ids in _everyone(resource, batch) if sample is None else _some(resource, sample):
-            wrong = _audit_batch(resource, user_ids, audited)
-            if repair and wrong:
-                audited.repaired += len((_would_mend if dry_run else _mend)(resource, wrong))
+            _audit_batch(resource, user_ids, audited, mend)
             watch.advance(len(user_ids))
         done.append(audited)
     return done
 
 
-def _audit_batch(resource: Resource, user_ids: list[int], audited: Audited) -> list[int]:
-    """Count these users' verdicts; those whose entry is wrong."""
+def _audit_batch(
+    resource: Resource, user_ids: list[int], audited: Audited, mend: Mend | None
+) -> None:
     verdicts = judge(resource, user_ids)
     audited.counts.update(verdicts.values())
     wrong = [user_id for user_id, verdict in verdicts.items() if verdict in WRONG]
-    audited.examples = [*audited.examples, *wrong][:EXAMPLES]
-    return wrong
+    mended = mend(resource, wrong) if mend is not None and wrong else []
+    audited.repaired += len(mended)
+    left = [user_id for user_id in wrong if user_id not in mended]
+    audited.examples = [*audited.examples, *left][:EXAMPLES]
 
 
 def _mend(resource: Resource, user_ids: list[int]) -> list[int]:

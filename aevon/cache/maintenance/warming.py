@@ -104,7 +104,7 @@ def warm_up(
     limits how many users are loaded per second. `done` is added to as it goes, for who wants to
     know where it was stopped. Raises `CacheUnavailable`, and `Restarted`.
     """
-    watch, pace = progress or Unwatched(), Pace(rate)
+    watch, pace = progress or Unwatched(), Pace(None if dry_run else rate)
     done = [] if done is None else done
     life = _life()
     for resource, user_id in _from(services, after):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from aevon.cache.management.base import MaintenanceCommand, Report, positive
+from aevon.cache.management.base import MaintenanceCommand, Report, add_dry_run, positive
 from auth_sessions import demo
 
 
@@ -16,6 +16,7 @@ class Command(MaintenanceCommand):
     examples = """\
   manage.py create_demo_users --count 100 --password 'open sesame'
   manage.py create_demo_users --count 1000 --password 'open sesame' --prefix crowd
+  manage.py create_demo_users --count 100 --password 'open sesame' --dry-run
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -29,13 +30,15 @@ class Command(MaintenanceCommand):
         parser.add_argument(
             "--prefix", default="demo", help="what their names begin with (default: demo)"
         )
+        add_dry_run(parser, "only count those who would be new")
 
     def run(self, **options: Any) -> Report:
-        count, prefix = options["count"], options["prefix"]
-        with self.progress("creating", options) as progress:
+        count, prefix, dry_run = options["count"], options["prefix"], options["dry_run"]
+        create = demo.would_create if dry_run else demo.create_demo_users
+        with self.progress("counting" if dry_run else "creating", options) as progress:
             progress.start(f"{prefix}1 … {prefix}{count}", lambda: count)
             try:
-                created = demo.create_demo_users(
+                created = create(
                     count,
                     password=options["password"],
                     prefix=prefix,
@@ -43,8 +46,14 @@ class Command(MaintenanceCommand):
                 )
             except demo.Refused as error:
                 raise CommandError(str(error)) from error
-        existing = count - created
+        existing, done = count - created, "would be created" if dry_run else "created"
         return Report(
-            data={"count": count, "prefix": prefix, "created": created, "existing": existing},
-            lines=[f"{created:,} users created, {existing:,} were there already."],
+            data={
+                "dryRun": dry_run,
+                "count": count,
+                "prefix": prefix,
+                "created": created,
+                "existing": existing,
+            },
+            lines=[f"{created:,} users {done}, {existing:,} were there already."],
         )

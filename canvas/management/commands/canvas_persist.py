@@ -3,7 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from aevon.cache.management.base import MaintenanceCommand, Report, columns
+from django.core.management.base import CommandParser
+
+from aevon.cache.management.base import MaintenanceCommand, Report, add_dry_run, columns
 from canvas import services
 
 # The others are of flushes that have to end in time.
@@ -18,17 +20,25 @@ class Command(MaintenanceCommand):
     )
     examples = """\
   manage.py canvas_persist            before maintenance of the cache server
+  manage.py canvas_persist --dry-run  how many canvases there are to save
   manage.py canvas_persist --json     a report for machines
 """
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_dry_run(parser, "only count what would be saved")
+
     def run(self, **options: Any) -> Report:
-        with self.progress("persisting", options) as progress:
+        dry_run = options["dry_run"]
+        persist = services.would_persist if dry_run else services.persist_now
+        with self.progress("counting" if dry_run else "persisting", options) as progress:
             progress.start("canvas", lambda: services.unsaved().unsaved)
-            flushed = services.persist_now(progress=progress.advance)
+            flushed = persist(progress=progress.advance)
         counts = asdict(flushed)
+        lines = columns([(name, counts[name]) for name in SHOWN])
         return Report(
-            data=counts,
-            lines=columns([(name, counts[name]) for name in SHOWN]),
+            data={"dryRun": dry_run, **counts},
+            lines=["Nothing was changed. A flush would find:", *lines] if dry_run else lines,
             trouble=_trouble(flushed),
         )
 
@@ -39,5 +49,5 @@ def _trouble(flushed: services.Flushed) -> str:
     if flushed.lost:
         found.append(f"{flushed.lost:,} unsaved canvases are gone from the cache.")
     if flushed.refused:
-        found.append(f"{flushed.refused:,} canvases were refused by PostgreSQL and stay unsaved.")
+        found.append(f"{flushed.refused:,} canvases are refused by PostgreSQL and stay unsaved.")
     return " ".join(found)

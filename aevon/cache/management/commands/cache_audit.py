@@ -6,7 +6,13 @@ from django.core.management.base import CommandParser
 
 from aevon.cache import maintenance
 from aevon.cache.maintenance import Audited, consistency
-from aevon.cache.management.base import MaintenanceCommand, Report, columns, positive
+from aevon.cache.management.base import (
+    MaintenanceCommand,
+    Report,
+    add_dry_run,
+    columns,
+    positive,
+)
 from aevon.cache.resources import Verdict
 
 VERDICTS: Final = tuple(verdict for verdict in get_args(Verdict) if verdict != "absent")
@@ -23,6 +29,7 @@ class Command(MaintenanceCommand):
   manage.py cache_audit                        every user of every service
   manage.py cache_audit --sample 1000          a thousand users per service, drawn at random
   manage.py cache_audit --repair               make what is wrong follow PostgreSQL
+  manage.py cache_audit --repair --dry-run     how much of it that would mend
   manage.py cache_audit --json                 for a monitoring system
 """
 
@@ -36,6 +43,7 @@ class Command(MaintenanceCommand):
             action="store_true",
             help="remove or rewrite stale and corrupt entries; exit code 0 if that mends them all",
         )
+        add_dry_run(parser, "with --repair, only count what it would mend")
 
     def run(self, **options: Any) -> Report:
         with self.progress("comparing", options) as progress:
@@ -43,19 +51,46 @@ class Command(MaintenanceCommand):
                 maintenance.chosen("all"),
                 sample=options["sample"],
                 repair=options["repair"],
+                dry_run=options["dry_run"],
                 progress=progress,
             )
-        left = sum(each.wrong - each.repaired for each in done)
-        return Report(data=_data(done, left), lines=_lines(done), trouble=_trouble(left))
+        return Report(
+            data={"dryRun": options["dry_run"], **_data(done)},
+            lines=_lines(done, dry_run=options["dry_run"]),
+            trouble=_trouble(done, options),
+        )
 
 
-def _trouble(left: int) -> str:
-    return f"{left:,} entries are stale or corrupt. --repair mends them." if left else ""
+def _trouble(done: list[Audited], options: dict[str, Any]) -> str:
+    wrong, left = sum(each.wrong for each in done), _left(done)
+    count = wrong if options["dry_run"] else left
+    if not count:
+        return ""
+    if not options["repair"]:
+        advice = "--repair mends them."
+    elif options["dry_run"]:
+        advice = f"--repair would mend {wrong - left:,}."
+    else:
+        advice = "Try again, and look at one with `manage.py cache_inspect`."
+    keys = ", ".join(key for each in done for key in _keys(each))
+    such_as = f", such as {keys}" if keys else ""
+    return f"{count:,} entries are stale or corrupt{such_as}. {advice}"
 
 
-def _data(done: list[Audited], left: int) -> dict[str, Any]:
-    services = [{"service": each.service, **_members([each])} for each in done]
-    return {**_members(done), "left": left, "services": services}
+def _keys(audited: Audited) -> list[str]:
+    """A few of the keys that are wrong still."""
+    return [f"{audited.service}:{user_id}" for user_id in audited.examples]
+
+
+def _left(done: list[Audited]) -> int:
+    return sum(each.wrong - each.repaired for each in done)
+
+
+def _data(done: list[Audited]) -> dict[str, Any]:
+    services = [
+        {"service": each.service, **_members([each]), "examples": _keys(each)} for each in done
+    ]
+    return {**_members(done), "left": _left(done), "services": services}
 
 
 def _members(done: list[Audited]) -> dict[str, Any]:
@@ -69,8 +104,9 @@ def _sum(done: list[Audited], verdict: Verdict) -> int:
     return sum(each.counts[verdict] for each in done)
 
 
-def _lines(done: list[Audited]) -> list[str]:
-    header = ("", *VERDICTS, "repaired", "consistency")
+def _lines(done: list[Audited], *, dry_run: bool) -> list[str]:
+    repaired = "would be repaired" if dry_run else "repaired"
+    header = ("", *VERDICTS, repaired, "consistency")
     named = [*((each.service, [each]) for each in done), ("together", done)]
     return columns([header, *(_row(name, some) for name, some in named)])
 

@@ -9,6 +9,7 @@ from aevon.cache import maintenance
 from aevon.cache.management.base import (
     MaintenanceCommand,
     Report,
+    add_dry_run,
     add_service,
     add_users,
     columns,
@@ -35,9 +36,7 @@ class Command(MaintenanceCommand):
         super().add_arguments(parser)
         add_service(parser)
         add_users(parser)
-        parser.add_argument(
-            "--dry-run", action="store_true", help="only count what would be removed"
-        )
+        add_dry_run(parser, "only count what would be removed")
         parser.add_argument(
             "--discard-unsaved",
             action="store_true",
@@ -64,5 +63,14 @@ class Command(MaintenanceCommand):
                 "services": [asdict(each) for each in done],
             },
             lines=columns([header, *((e.service, e.removed, e.kept) for e in done)]),
-            trouble=f"{kept:,} canvases could not be persisted and stay." if kept else "",
+            trouble=_trouble(kept, dry_run=dry_run),
         )
+
+
+def _trouble(kept: int, *, dry_run: bool) -> str:
+    if not kept:
+        return ""
+    could = (
+        "are refused by PostgreSQL and would stay" if dry_run else "could not be persisted and stay"
+    )
+    return f"{kept:,} canvases {could}."

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from aevon.cache import outbox, processes, resources
 from aevon.cache.listener import listen
-from aevon.cache.management.base import MaintenanceCommand, Report
+from aevon.cache.management.base import MaintenanceCommand, Report, add_dry_run
 
 LOOK_SECONDS: Final = 0.2
 STOP_SECONDS: Final = 1.0
@@ -22,8 +22,9 @@ class Command(MaintenanceCommand):
         "of it; two are harmless."
     )
     examples = """\
-  manage.py cache_listen           beside the web server, as a process of its own
-  manage.py cache_listen --once    correct what waits now, and end
+  manage.py cache_listen                      beside the web server, as a process of its own
+  manage.py cache_listen --once               correct what waits now, and end
+  manage.py cache_listen --once --dry-run     how many entries that would be
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,10 +34,13 @@ class Command(MaintenanceCommand):
             action="store_true",
             help="do not listen: correct what waits, and exit 1 if anything is left",
         )
+        add_dry_run(parser, "with --once, only count what waits")
 
     def run(self, **options: Any) -> Report:
+        if options["dry_run"] and not options["once"]:
+            raise CommandError("--dry-run counts what waits now: say --once --dry-run.")
         if options["once"]:
-            return _drain()
+            return _would_drain() if options["dry_run"] else _drain()
         if not options["json"]:
             self.stdout.write("Listening for changes in PostgreSQL. Ctrl-C ends it.")
             self.stdout.flush()
@@ -46,10 +50,20 @@ class Command(MaintenanceCommand):
 
 
 def _drain() -> Report:
-    repaired, left = resources.repair_waiting(), outbox.depth()
+    return _report(resources.repair_waiting(), outbox.depth(), dry_run=False)
+
+
+def _would_drain() -> Report:
+    waiting = outbox.waiting()
+    known = sum(waiting.get(each.keyspace.name, 0) for each in resources.resources())
+    return _report(known, sum(waiting.values()) - known, dry_run=True)
+
+
+def _report(repaired: int, left: int, *, dry_run: bool) -> Report:
+    done = "would be corrected" if dry_run else "corrected"
     return Report(
-        data={"repaired": repaired, "left": left},
-        lines=[f"{repaired:,} entries corrected, {left:,} left."],
+        data={"dryRun": dry_run, "repaired": repaired, "left": left},
+        lines=[f"{repaired:,} entries {done}, {left:,} left."],
         trouble=f"{left:,} entries could not be corrected yet." if left else "",
     )
 

@@ -107,9 +107,10 @@ class Command(MaintenanceCommand):
             raise CommandError(RESTARTED) from error
 
     def so_far(self, options: dict[str, Any], cause: BaseException | None) -> dict[str, Any]:
-        if not self.done or not self.done[-1].last:
+        begun = [each for each in self.done if each.last]
+        if not begun:
             return {}
-        done, after = _data(self.done), Place(self.done[-1].service, self.done[-1].last)
+        done, after = _data(self.done), Place(begun[-1].service, begun[-1].last)
         if isinstance(cause, CacheUnavailable | Restarted):
             # What was loaded may be gone: everything is looked at again.
             return {**done, "goOn": _command(options, None)}

@@ -115,6 +115,11 @@ class DirtyIndex(Generic[D]):
             scores = self._marks(user_ids)
         return {user_id: int(score) for user_id, score in scores.items()}
 
+    def since_of(self, user_ids: Sequence[int]) -> dict[int, float]:
+        """Since when those of the users who have a place in the order have it (Unix seconds)."""
+        shards = {_shard(user_id) for user_id in user_ids}
+        return self._healed(shards, lambda: self._scores(self.keys.since, user_ids))
+
     def _marks(self, user_ids: Sequence[int]) -> dict[int, float]:
         shards = {_shard(user_id) for user_id in user_ids}
         return self._healed(shards, lambda: self._scores(self.keys.dirty, user_ids))

@@ -1,40 +1,110 @@
 """What the cache holds on one user, and how the cache as a whole is doing."""
 
 import contextlib
+import difflib
 import os
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError
+from django.utils import timezone
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import flush, maintenance, outbox, resources
+from aevon.cache import flush, history, maintenance, outbox, processes, resources
 from aevon.cache.connection import CacheUnavailable, store
 from aevon.cache.flush import FlushRecord
-from aevon.cache.keyspace import REGISTRY, canonical_user_id
+from aevon.cache.keyspace import REGISTRY, InvalidKey, canonical_user_id
 from aevon.cache.metrics import LOADS
 from aevon.cache.models import Outbox
+from aevon.cache.processes import Process
 from aevon.cache.resources import BufferResource, Held, Resource, Verdict
+from aevon.cache.standing import Standing, standing, without_tokens
 
 T = TypeVar("T")
 
 HIT: Final = "hit"
 AWAY: Final = "away"
+DAY_SECONDS: Final = 86_400
+# Of names that begin with these letters so many are compared with one that is nobody's.
+SAME_LETTERS: Final = 3
+NAMES_COMPARED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One keyspace's entry of one user beside what PostgreSQL holds. `waiting`: the outbox says
-    that the entry may be older than its rows."""
+    """One keyspace's entry of one user beside what PostgreSQL holds; tokens are left out.
+    `waiting`: the outbox says that the entry may be older than its rows; `noted`: what it says.
+    `mark`: the document is unsaved."""
 
     held: Held
+    standing: Standing
     verdict: Verdict
     ledger: Any
     waiting: bool
+    noted: "Noted | None"
+    mark: "UnsavedMark | None"
+
+
+class Noted(NamedTuple):
+    """A row of the outbox: the version that was committed, None for an unknown one, and since when
+    it waits."""
+
+    version: int | None
+    seconds: float
+
+
+class UnsavedMark(NamedTuple):
+    """The mark of an unsaved document: its revision, for how long it has been waiting, where that
+    is known, and whether PostgreSQL has refused it."""
+
+    revision: int
+    seconds: float | None
+    refused: bool
+
+
+class NoSuchUser(LookupError):
+    """Neither a user id nor anybody's name."""
+
+
+def user_of(text: str) -> int:
+    """The id of the user who is meant by an id, who need not exist, or by a name.
+
+    Raises `NoSuchUser`, which suggests names that begin alike.
+    """
+    with contextlib.suppress(InvalidKey):
+        return canonical_user_id(text)
+    shown = repr(text if len(text) <= 40 else text[:37] + "…")
+    if "\0" not in text and (user_id := _by_name(text)) is not None:
+        return user_id
+    alike = ", ".join(_names_like(text)) if text.isprintable() else ""
+    hint = f" Did you mean {alike}?" if alike else ""
+    raise NoSuchUser(f"Not a user id, and nobody's name: {shown}.{hint}")
+
+
+def _by_name(name: str) -> int | None:
+    users = get_user_model().objects.filter(**{get_user_model().USERNAME_FIELD: name})
+    found: int | None = users.values_list("pk", flat=True).first()
+    return found
+
+
+def _names_like(text: str) -> list[str]:
+    field = get_user_model().USERNAME_FIELD
+    users = get_user_model().objects.filter(**{f"{field}__istartswith": text[:SAME_LETTERS]})
+    names = users.order_by(field).values_list(field, flat=True)[:NAMES_COMPARED]
+    return difflib.get_close_matches(text, list(names), n=3)
+
+
+def who(user_id: int) -> str | None:
+    """The user's name; None where there is no such user."""
+    users = get_user_model().objects.filter(pk=user_id)
+    name: str | None = users.values_list(get_user_model().USERNAME_FIELD, flat=True).first()
+    return name
 
 
 def inspect(user_id: object) -> list[Inspected]:
@@ -49,16 +119,37 @@ def inspect(user_id: object) -> list[Inspected]:
 def inspect_one(resource: Resource, user_id: int) -> Inspected:
     """One keyspace's entry of a user; raises as `inspect`."""
     verdict = maintenance.judge(resource, [user_id])[user_id]
-    noted = Outbox.objects.filter(keyspace=resource.keyspace.name, user_id=user_id)
-    if verdict == "in sync":
-        # Every change is noted, and most have been followed by the time they are looked at.
-        noted = noted.filter(version=None)
+    noted = _noted(resource.keyspace.name, user_id)
+    held = resources.held(resource.keyspace, user_id)
     return Inspected(
-        held=resources.held(resource.keyspace, user_id),
+        held=without_tokens(held),
+        standing=standing(held),
         verdict=verdict,
         ledger=resource.ledger(user_id),
-        waiting=noted.exists(),
+        # Every change is noted, and most have been followed by the time they are looked at.
+        waiting=noted is not None and (verdict != "in sync" or noted.version is None),
+        noted=noted,
+        mark=_mark(resource, user_id),
     )
+
+
+def _noted(keyspace: str, user_id: int) -> Noted | None:
+    row = Outbox.objects.filter(keyspace=keyspace, user_id=user_id).first()
+    if row is None:
+        return None
+    return Noted(row.version, max(0.0, (timezone.now() - row.added_at).total_seconds()))
+
+
+def _mark(resource: Resource, user_id: int) -> UnsavedMark | None:
+    if not isinstance(resource, BufferResource):
+        return None
+    index = resource.buffer.index
+    revision = index.marks_of([user_id]).get(user_id)
+    if revision is None:
+        return None
+    since = index.since_of([user_id]).get(user_id)
+    seconds = None if since is None else max(0.0, time.time() - since)
+    return UnsavedMark(revision, seconds, bool(index.refusals([user_id])))
 
 
 def lifetime(held: Held) -> str:
@@ -108,8 +199,9 @@ class Unsaved:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """How the cache is doing. None stands for what could not be asked: the cache is away
-    (`server`, `unsaved`, `entries`), PostgreSQL is (`outbox`), or this process serves nobody and
-    shares no counters with those that do (`loads`). The breaker is this process's own."""
+    (`server`, `unsaved`, `entries`, `processes`, `day`), PostgreSQL is (`outbox`), or this process
+    serves nobody and shares no counters with those that do (`loads`). The breaker is this
+    process's own."""
 
     server: Server | None
     unsaved: dict[str, Unsaved] | None
@@ -117,6 +209,25 @@ class Stats:
     loads: dict[str, dict[str, int]] | None
     outbox: int | None
     breaker: str
+    processes: list[Process] | None
+    day: "Day | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What all processes together counted in the last 24 hours: `loads` by keyspace and result,
+    `audited` by keyspace and verdict, and the flushes by keyspace, newest first."""
+
+    loads: dict[str, dict[str, int]]
+    audited: dict[str, Counter[str]]
+    flushes: dict[str, list[FlushRecord]]
+
+    def consistency(self, keyspace: str) -> float | None:
+        """The share of the cached entries that the continuous audit found right (0 … 1)."""
+        counts = self.audited.get(keyspace, Counter())
+        cached = counts.total() - sum(counts[each] for each in maintenance.NOT_CACHED)
+        wrong = sum(counts[each] for each in maintenance.WRONG)
+        return 1 - wrong / cached if cached else None
 
 
 def stats(*, count_entries: bool = False) -> Stats:
@@ -131,7 +242,25 @@ def stats(*, count_entries: bool = False) -> Stats:
         loads=loads() or None,
         outbox=_outbox_depth(),
         breaker=store().breaker.state,
+        processes=_unless_away(processes.processes),
+        day=_unless_away(_day),
     )
+
+
+def _day() -> Day:
+    loads: dict[str, Counter[str]] = defaultdict(Counter)
+    audited: dict[str, Counter[str]] = defaultdict(Counter)
+    for slot in history.slots():
+        for name, found in (("loads", loads), ("audited", audited)):
+            for (keyspace, result), count in slot.counted(name).items():
+                found[keyspace][result] += count
+    since = time.time() - DAY_SECONDS
+    flushes = {
+        each.keyspace.name: [f for f in flush.flushes(each.buffer) if f.began >= since]
+        for each in resources.resources()
+        if isinstance(each, BufferResource)
+    }
+    return Day({name: dict(counts) for name, counts in loads.items()}, dict(audited), flushes)
 
 
 def _unless_away(ask: Callable[[], T]) -> T | None:

@@ -6,13 +6,15 @@ never KEYS, and a key that is not exactly `name:{userId}` is never touched. All 
 `CacheUnavailable`, and what PostgreSQL raises when it is away.
 """
 
-from aevon.cache.maintenance.auditing import Audited, audit, consistency, judge
+from aevon.cache.maintenance.auditing import NOT_CACHED, WRONG, Audited, audit, consistency, judge
 from aevon.cache.maintenance.emptying import Emptied, flush, remove
 from aevon.cache.maintenance.walking import BATCH, Progress, Unwatched, batches, chosen
 from aevon.cache.maintenance.warming import Place, Restarted, Warmed, place, warm_batch, warm_up
 
 __all__ = [
     "BATCH",
+    "NOT_CACHED",
+    "WRONG",
     "Audited",
     "Emptied",
     "Place",

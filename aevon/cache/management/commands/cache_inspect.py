@@ -1,34 +1,49 @@
 """`manage.py cache_inspect USER`."""
 
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from aevon.cache import inspection
-from aevon.cache.inspection import Inspected, lifetime
+from aevon.cache.inspection import Inspected, NoSuchUser, Noted, UnsavedMark, duration, lifetime
 from aevon.cache.management.base import MaintenanceCommand, Report
+from aevon.cache.standing import Standing
 
 
 class Command(MaintenanceCommand):
     help = (
         "Show everything that the cache holds on one user, with types and lifetimes, beside "
-        "what PostgreSQL holds, and whether the two agree."
+        "what PostgreSQL holds, and whether the two agree: is there a state under the key, or a "
+        "reader's lease, or a writer's fence; is it unsaved; does the outbox wait for it. The "
+        "tokens of leases and fences are not shown."
     )
     examples = """\
   manage.py cache_inspect 7
+  manage.py cache_inspect demo7
   manage.py cache_inspect 7 --json
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("user", metavar="USER", help="the user's id, a whole number")
+        parser.add_argument(
+            "user",
+            metavar="USER",
+            help="the user's id, or the name; a number is always an id",
+        )
 
     def run(self, **options: Any) -> Report:
-        found = inspection.inspect(options["user"])
+        try:
+            user_id = inspection.user_of(options["user"])
+        except NoSuchUser as error:
+            raise CommandError(str(error)) from error
+        found, name = inspection.inspect(user_id), inspection.who(user_id)
+        user = f"user {user_id}  {'does not exist' if name is None else name}"
         return Report(
-            data={"userId": int(options["user"]), "entries": [_data(each) for each in found]},
-            lines=[line for each in found for line in _lines(each)],
+            data={"userId": user_id, "username": name, "entries": [_data(each) for each in found]},
+            lines=[user, "", *(line for each in found for line in _lines(each))],
         )
 
 
@@ -38,22 +53,47 @@ def _data(each: Inspected) -> dict[str, Any]:
         "type": each.held.type,
         "ttlSeconds": each.held.ttl_seconds,
         "verdict": each.verdict,
+        "holds": _standing(each.standing),
+        "unsaved": each.mark and _mark(each.mark),
+        "outbox": each.noted and {"version": each.noted.version, "seconds": each.noted.seconds},
         "waitingInOutbox": each.waiting,
         "cached": each.held.value,
         "postgresql": each.ledger,
     }
 
 
-def _lines(each: Inspected) -> list[str]:
+def _standing(found: Standing) -> dict[str, Any]:
+    left = None if found.until is None else max(0.0, found.until - time.time())
+    return {"kind": found.kind, "writers": found.writers, "secondsLeft": left}
+
+
+def _mark(mark: UnsavedMark) -> dict[str, Any]:
+    return {"revision": mark.revision, "seconds": mark.seconds, "refused": mark.refused}
+
+
+def _lines(each: Inspected) -> Iterator[str]:
     waiting = "; the outbox says that it is to be repaired" if each.waiting else ""
-    return [
-        f"{each.held.key}  ({each.verdict}{waiting})",
-        f"  type        {each.held.type}",
-        f"  lifetime    {lifetime(each.held)}",
-        f"  cached      {_pretty(each.held.value)}",
-        f"  PostgreSQL  {_pretty(each.ledger)}",
-        "",
-    ]
+    yield f"{each.held.key}  ({each.verdict}{waiting})"
+    yield f"  type        {each.held.type}"
+    yield f"  holds       {each.standing}"
+    yield f"  lifetime    {lifetime(each.held)}"
+    if each.mark is not None:
+        yield f"  unsaved     {_unsaved(each.mark)}"
+    if each.noted is not None:
+        yield f"  outbox      {_outbox(each.noted)}"
+    yield f"  cached      {_pretty(each.held.value)}"
+    yield f"  PostgreSQL  {_pretty(each.ledger)}"
+    yield ""
+
+
+def _unsaved(mark: UnsavedMark) -> str:
+    since = "" if mark.seconds is None else f", for {duration(mark.seconds)}"
+    return f"revision {mark.revision}{since}{', refused by PostgreSQL' if mark.refused else ''}"
+
+
+def _outbox(noted: Noted) -> str:
+    version = "any version" if noted.version is None else f"version {noted.version}"
+    return f"{version}, for {duration(noted.seconds)}"
 
 
 def _pretty(value: Any) -> str:

@@ -9,17 +9,19 @@ from django.core.management.base import CommandParser
 
 from aevon.cache import inspection
 from aevon.cache.flush import FlushRecord
-from aevon.cache.inspection import Server, Stats, Unsaved, duration, hit_rate
+from aevon.cache.inspection import Day, Server, Stats, Unsaved, duration, hit_rate
 from aevon.cache.management.base import MaintenanceCommand, Report
+from aevon.cache.processes import Process
 
 AWAY = "not reachable"
 
 
 class Command(MaintenanceCommand):
     help = (
-        "Show how the cache is doing: the server, its version and memory, hit rates, how many "
-        "canvases are unsaved and since when, how many entries wait in the outbox, and the "
-        "circuit breaker of this process. Exit code 1 when the cache or PostgreSQL is away."
+        "Show how the cache is doing: the server, its version, memory and clients, hit rates, how "
+        "many canvases are unsaved and since when, how many entries wait in the outbox, the "
+        "processes of the site with their circuit breakers, and what flushes and the continuous "
+        "audit did in the last 24 hours. Exit code 1 when the cache or PostgreSQL is away."
     )
     examples = """\
   manage.py cache_stats
@@ -64,6 +66,21 @@ def _data(stats: Stats) -> dict[str, Any]:
         "entries": stats.entries,
         "outbox": stats.outbox,
         "breaker": stats.breaker,
+        "processes": stats.processes and [_process_data(each) for each in stats.processes],
+        "day": stats.day and _day_data(stats.day),
+    }
+
+
+def _process_data(process: Process) -> dict[str, Any]:
+    return {_camel(name): getattr(process, name) for name in process.__struct_fields__}
+
+
+def _day_data(day: Day) -> dict[str, Any]:
+    return {
+        "loads": {n: {**counts, "hitRate": hit_rate(counts)} for n, counts in day.loads.items()},
+        "consistency": {name: day.consistency(name) for name in day.audited},
+        "flushes": {name: len(records) for name, records in day.flushes.items()},
+        "flushesFailed": {n: sum(f.failed > 0 for f in found) for n, found in day.flushes.items()},
     }
 
 
@@ -95,6 +112,37 @@ def _lines(stats: Stats) -> Iterator[str]:
         yield f"entries     {name}: {count:,}"
     yield f"outbox      {AWAY if stats.outbox is None else f'{stats.outbox:,} entries to repair'}"
     yield f"breaker     {stats.breaker} (this process)"
+    if stats.day is not None:
+        yield from _day_lines(stats.day)
+    for process in stats.processes or []:
+        yield f"process     {_process(process)}"
+
+
+def _day_lines(day: Day) -> Iterator[str]:
+    """The last 24 hours, of all processes together."""
+    for name, counts in sorted(day.loads.items()):
+        rate = _percent(hit_rate(counts))
+        yield f"last day    {name}: {sum(counts.values()):,} loads, {rate} hits"
+    for name, records in sorted(day.flushes.items()):
+        failed = sum(each.failed > 0 for each in records)
+        persisted = sum(each.counts["persisted"] for each in records)
+        done = f"{persisted:,} persisted, {failed:,} failed"
+        yield f"last day    {name}: {len(records):,} flushes, {done}"
+    for name in sorted(day.audited):
+        if (share := day.consistency(name)) is not None:
+            yield f"last day    {name}: {_floor(share)} of the audited entries in sync"
+
+
+def _process(process: Process) -> str:
+    now = time.time()
+    ago, up = (duration(max(0.0, now - at)) for at in (process.seen_at, process.started_at))
+    trouble = f", {process.failures:,} calls failed" if process.failures else ""
+    return f"{process.name}: breaker {process.breaker}{trouble}, up {up}, heard of {ago} ago"
+
+
+def _floor(share: float) -> str:
+    """Rounded down: 100 % means that nothing was wrong."""
+    return f"{int(share * 1_000_000) / 10_000:.4f}%"
 
 
 def _server_lines(server: Server | None) -> Iterator[str]:
@@ -107,6 +155,7 @@ def _server_lines(server: Server | None) -> Iterator[str]:
         f"memory      {_size(server.memory_used)} of {limit}, "
         f"at most {_size(server.memory_peak)} so far"
     )
+    yield f"clients     {server.clients:,} connections"
     yield f"keys        {server.keys:,}, Celery's and Django's included"
     yield (
         f"hit rate    {_percent(_server_hit_rate(server))} of the whole server "

@@ -80,7 +80,7 @@ def test_warmup_prints_a_line_per_service(run: Run) -> None:
     """With counts, and how long it took."""
     add_notes(1, 2, 3)
     lines = run("cache_warmup").splitlines()
-    assert [word for word in lines[1].split() if word] == ["psyche", "3", "3", "3", "0"]
+    assert lines[1].split() == ["psyche", "3", "3", "3", "0", "0"]
     assert lines[-1].startswith("Took ")
 
 
@@ -92,7 +92,7 @@ def test_warmup_loads_only_what_it_is_told_to(run: Run) -> None:
         run("cache_warmup", "--service", "psyche", "--users", "2-9", "--batch", "1", "--json")
     )
     assert report["services"] == [
-        {"service": "psyche", "users": 2, "cached": 2, "loaded": 2, "failed": 0}
+        {"service": "psyche", "users": 2, "cached": 2, "loaded": 2, "busy": 0, "failed": 0}
     ]
     assert set(store().scan("*")) == {"psyche:2", "psyche:3"}
 
@@ -378,13 +378,21 @@ def test_help_has_examples_and_explains_every_option(command: str) -> None:
 
 
 def test_plain_lines_tell_the_progress_where_there_is_no_terminal(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside JSON there are none."""
+    """On stderr, with rate and time left; beside JSON, and with --verbosity 0, there are none."""
     monkeypatch.setattr(base, "PLAIN_LINE_SECONDS", 0)
     add_notes(*range(1, 6))
-    assert "warming psyche: 4 so far\n" in run("cache_warmup", "--batch", "2")
+    run("cache_warmup", "--batch", "2")
+    line = r"^warming psyche: 4 of 5 \(80 %\), [\d,]+/s, 0 s left$"
+    assert re.search(line, capsys.readouterr().err, re.MULTILINE)
+    run("cache_flush", "--service", "psyche")
+    assert re.search(
+        r"^flushing psyche: 5 so far, [\d,]+/s$", capsys.readouterr().err, re.MULTILINE
+    )
     json.loads(run("cache_warmup", "--batch", "2", "--json"))
+    run("cache_flush", "--verbosity", "0")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_gets_a_bar(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +403,8 @@ def test_a_terminal_gets_a_bar(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     add_notes(*range(1, 6))
     json.loads(run("cache_warmup", "--service", "psyche", "--json"))
     assert "warming psyche" in screen.getvalue()
-    assert "5/5" in screen.getvalue()
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue())
+    assert re.search(r"5/5 +([\d,]+/s)? +0:00:\d\d left 0:00:\d\d", plain)
     run("cache_flush", "--service", "psyche")
     assert "flushing psyche" in screen.getvalue()
 

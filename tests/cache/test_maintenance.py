@@ -11,11 +11,11 @@ import pytest
 from django.db import OperationalError, connection
 
 import aevon.cache.flush as flush_module
-from aevon.cache import CacheUnavailable, cache_aside, inspection, maintenance, write_behind
+from aevon.cache import CacheUnavailable, cache_aside, inspection, write_behind
 from aevon.cache.codec import encode, stamped
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PSYCHE
-from aevon.cache.maintenance import audit, consistency, flush, warm_up
+from aevon.cache.maintenance import audit, auditing, consistency, flush, warm_up
 from aevon.cache.resources import EntryResource
 from aevon.cache.user_ranges import parse_users
 from auth_sessions.models import User
@@ -406,7 +406,7 @@ def test_audit_looks_twice_before_it_calls_an_entry_stale(
     """A write that was under way between the two reads has finished by then."""
     add_notes(1, version=2)
     put("psyche:1", note(1, version=1))
-    monkeypatch.setattr(maintenance.time, "sleep", lambda _: put("psyche:1", note(1, version=2)))
+    monkeypatch.setattr(auditing.time, "sleep", lambda _: put("psyche:1", note(1, version=2)))
     assert dict(audit([NOTE_RESOURCE])[0].counts) == {"in sync": 1}
 
 
@@ -422,7 +422,7 @@ def test_audit_of_a_sample_looks_at_so_many_users(size: int) -> None:
 def test_a_draw_gives_every_item_the_same_chance() -> None:
     """1,000 draws of 5 from 20: each comes about 250 times."""
     random.seed(1)
-    drawn = [item for _ in range(1000) for item in maintenance._draw(iter(range(20)), 5)]
+    drawn = [item for _ in range(1000) for item in auditing._draw(iter(range(20)), 5)]
     counts = [drawn.count(item) for item in range(20)]
     assert sum(counts) == 5000
     assert all(180 < count < 320 for count in counts)
@@ -447,7 +447,7 @@ def test_a_draw_from_many_users_goes_through_none_of_the_others(crowd: list[int]
     """Ids are guessed, those without a row passed over."""
     add_notes(*crowd[::2])
     notes = EntryResource(replace(NOTES, user_ids=refuse_to_walk))
-    drawn = {user_id for _ in range(20) for user_id in maintenance._draw_from_rows(notes, 2)}
+    drawn = {user_id for _ in range(20) for user_id in auditing._draw_from_rows(notes, 2)}
     assert drawn <= set(crowd[::2])
     assert len(drawn) > 10
 
@@ -456,7 +456,7 @@ def test_a_draw_from_many_users_of_whom_few_have_rows(crowd: list[int]) -> None:
     """Guessing finds too few: then it goes through those that there are."""
     rows = [crowd[-1] + 1000, crowd[-1] + 2000]
     add_notes(*rows)
-    assert sorted(maintenance._draw_from_rows(NOTE_RESOURCE, 2)) == rows
+    assert sorted(auditing._draw_from_rows(NOTE_RESOURCE, 2)) == rows
 
 
 def scans() -> int:
@@ -475,7 +475,7 @@ def test_a_draw_from_many_keys_goes_through_none_of_the_others() -> None:
     """RANDOMKEY, foreign keys passed over."""
     fill(100)
     before = scans()
-    drawn = {user_id for _ in range(20) for user_id in maintenance._draw_from_keys(PSYCHE, 2)}
+    drawn = {user_id for _ in range(20) for user_id in auditing._draw_from_keys(PSYCHE, 2)}
     assert scans() == before
     assert drawn <= set(range(1, 101))
     assert len(drawn) > 10
@@ -486,7 +486,7 @@ def test_a_draw_from_many_keys_that_are_nearly_all_foreign() -> None:
     for number in range(200):
         put(f"django:1:{number}", 1)
     put("psyche:7", note(7))
-    assert set(maintenance._draw_from_keys(PSYCHE, 2)) <= {7}
+    assert set(auditing._draw_from_keys(PSYCHE, 2)) <= {7}
 
 
 def test_a_draw_on_a_server_that_draws_no_keys() -> None:
@@ -494,7 +494,7 @@ def test_a_draw_on_a_server_that_draws_no_keys() -> None:
     fill(100)
     store().command("ACL", "SETUSER", "default", "-randomkey")
     try:
-        assert len(maintenance._draw_from_keys(PSYCHE, 2)) == 2
+        assert len(auditing._draw_from_keys(PSYCHE, 2)) == 2
     finally:
         store().command("ACL", "SETUSER", "default", "+randomkey")
 

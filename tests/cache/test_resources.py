@@ -230,13 +230,13 @@ def test_rows_and_ledgers() -> None:
 
 
 def test_warm() -> None:
-    """How many are cached then; nothing newer is overwritten."""
+    """Says what became of each; nothing newer is overwritten."""
     add_notes(1, 2)
     put("psyche:2", note(2, "newer", 9))
-    assert NOTE_RESOURCE.warm([1, 2, 3]) == 2
+    assert NOTE_RESOURCE.warm([1, 2, 3]) == {1: "loaded", 2: "there"}
     assert (got("psyche:1"), got("psyche:2")["text"]) == (note(1), "newer")
     add_lines(1, 6)
-    assert LINE_RESOURCE.warm([1, 2]) == 1
+    assert LINE_RESOURCE.warm([1, 2]) == {1: "loaded"}
 
 
 @pytest.mark.parametrize("what", ["drop", "discard", "repair"])

@@ -1,0 +1,315 @@
+"""A warm-up that is stopped, slowed down, raced and killed."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.db import OperationalError, transaction
+
+from aevon.cache import codec, resources, write_behind
+from aevon.cache.connection import store
+from aevon.cache.keyspace import InvalidKey
+from aevon.cache.maintenance import (
+    Place,
+    Restarted,
+    audit,
+    place,
+    warm_up,
+    warming,
+)
+from benchmarks import warmup
+from klepsydra.models import PsycheState
+from tests.cache import entry_states, ledgers
+from tests.cache.ledgers import (
+    ALL,
+    LINE_RESOURCE,
+    NOTE_RESOURCE,
+    SHEET_RESOURCE,
+    SHEETS,
+    add_lines,
+    add_notes,
+    query,
+)
+from tests.servers import ROOT, database_url
+from tests.threads import in_thread
+from tests.waiting import eventually
+
+
+def keys() -> set[str]:
+    """Every key on the server."""
+    return set(store().scan("*"))
+
+
+# --- what it makes of an entry -----------------------------------------------------------------
+
+
+@pytest.fixture
+def oddities(tables: None) -> None:
+    """Notes of users 1 … 9, and under their keys whatever may stand there."""
+    add_notes(*range(1, 10))
+    entry_states.put("psyche:1", {"userId": 1, "text": "newer", "version": 9})
+    entry_states.put("psyche:2", {"_lease": "somebody"}, "PX", 5_000)
+    entry_states.put("psyche:3", {"_fence": {"m": 9e15}, "_floor": 1}, "PX", 5_000)
+    entry_states.put("psyche:4", b"{")
+    store().command("SADD", "psyche:5", "a")
+    earlier = codec.encode({"userId": 6, "text": "old", "version": 1})
+    store().command("SET", "psyche:6", codec.stamped(earlier, "another"))
+    entry_states.put("psyche:20", {"_gone": 3})
+
+
+@pytest.mark.django_db
+def test_what_becomes_of_each_entry(oddities: None) -> None:
+    """A state stays; others at work are left to it; everything else is replaced. A dry run says
+    the same beforehand."""
+    users = [*range(1, 10), 20, 21]
+    expected = dict.fromkeys(range(1, 10), "loaded") | {1: "there", 2: "busy", 3: "busy"}
+    before = {key: store().command("TYPE", key) for key in keys()}
+    assert NOTE_RESOURCE.would_warm(users) == expected
+    assert {key: store().command("TYPE", key) for key in keys()} == before
+    assert NOTE_RESOURCE.warm(users) == expected
+    assert entry_states.got("psyche:1")["text"] == "newer"
+    assert [entry_states.got(f"psyche:{n}")["text"] for n in range(4, 10)] == ["a"] * 6
+
+
+@pytest.mark.django_db
+def test_what_becomes_of_each_list(tables: None) -> None:
+    """Likewise; a list whose newest element was deleted is not cached, which is no failure."""
+    for user_id in range(1, 5):
+        add_lines(user_id, 2)
+    LINE_RESOURCE.warm([1])
+    store().command("RPUSH", "convo_history:2", '{"_lease":"x"}')
+    store().command("PEXPIRE", "convo_history:2", 5_000)
+    store().command("RPUSH", "convo_history:3", "rubbish")
+    expected = {1: "there", 2: "busy", 3: "loaded", 4: "loaded"}
+    assert LINE_RESOURCE.would_warm(range(1, 6)) == expected
+    assert LINE_RESOURCE.warm(range(1, 6)) == expected
+    assert store().command("LLEN", "convo_history:3") == 2
+
+
+@pytest.mark.django_db
+def test_inside_a_transaction_nothing_is_put_in(tables: None) -> None:
+    """What it reads may yet be rolled back."""
+    add_notes(1)
+    add_lines(1, 1)
+    with transaction.atomic():
+        assert [each.warm([1]) for each in (NOTE_RESOURCE, LINE_RESOURCE)] == [{1: "busy"}] * 2
+    assert keys() == set()
+
+
+@pytest.mark.django_db
+def test_unsaved_changes_of_an_earlier_life_of_the_server_survive_a_warm_up(tables: None) -> None:
+    """They exist nowhere else (G6); where the row is as new, the row counts."""
+    query("INSERT INTO test_sheet VALUES (1, 'row', 3), (2, 'row', 5)")
+    for user_id in (1, 2):
+        sheet = ledgers.Sheet(user_id=user_id, text="earlier", revision=4, dirty_since=time.time())
+        raw = codec.stamped(codec.encode(sheet), "another")
+        store().command("SET", f"canvas:{user_id}", raw)
+    assert SHEET_RESOURCE.would_warm([1, 2]) == {1: "loaded", 2: "loaded"}
+    assert SHEET_RESOURCE.warm([1, 2]) == {1: "loaded", 2: "loaded"}
+    texts = [write_behind.load(SHEETS, user_id).text for user_id in (1, 2)]
+    assert texts == ["earlier", "row"]
+    assert SHEETS.index.marks_of([1, 2]) == {1: 4}
+
+
+# --- places ------------------------------------------------------------------------------------
+
+
+def test_a_place_is_written_as_a_key() -> None:
+    """And read back."""
+    assert place("canvas:12") == Place("canvas", 12)
+    assert str(Place("canvas", 12)) == "canvas:12"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "12", "psyche", "psyche:", "psyche:01", "psyche:-1", "psyche:1\n", "django:1", "a" * 99],
+)
+def test_what_is_no_place_is_refused(text: str) -> None:
+    """With an example."""
+    with pytest.raises(InvalidKey, match="psyche:500000"):
+        place(text)
+
+
+@pytest.mark.django_db
+def test_a_warm_up_goes_on_after_a_place(tables: None) -> None:
+    """The services before it are done; those after it are done from the beginning."""
+    add_notes(1, 2)
+    add_lines(1, 1)
+    query("INSERT INTO test_sheet VALUES (1, 'a', 1), (2, 'a', 1), (3, 'a', 1)")
+    warmed = warm_up(ALL, after=Place("canvas", 2))
+    assert keys() == {"canvas:3", "convo_history:1"}
+    assert [(each.service, each.loaded) for each in warmed] == [("canvas", 1), ("convo_history", 1)]
+
+
+@pytest.mark.django_db
+def test_what_is_done_is_known_when_it_is_stopped(
+    tables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the last whole batch; going on from there leaves out nobody."""
+    add_notes(*range(1, 11))
+    warm, done, calls = NOTE_RESOURCE.warm, [], []
+
+    def stopped(self: Any, user_ids: list[int]) -> Any:
+        calls.append(user_ids)
+        if len(calls) == 3:
+            raise OperationalError("PostgreSQL is shutting down")
+        return warm(user_ids)
+
+    monkeypatch.setattr(type(NOTE_RESOURCE), "warm", stopped)
+    with pytest.raises(OperationalError):
+        warm_up([NOTE_RESOURCE], batch=3, done=done)
+    [warmed] = done
+    assert (warmed.loaded, warmed.last) == (6, 6)
+    monkeypatch.setattr(type(NOTE_RESOURCE), "warm", lambda _, user_ids: warm(user_ids))
+    warm_up([NOTE_RESOURCE], after=Place("psyche", warmed.last))
+    assert len(keys()) == 10
+
+
+@pytest.mark.django_db
+def test_a_restart_of_the_server_on_the_way_is_no_success(
+    tables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was loaded before it is gone."""
+    lives = iter(["before", "after"])
+    monkeypatch.setattr(warming, "_life", lambda: next(lives))
+    with pytest.raises(Restarted):
+        warm_up([NOTE_RESOURCE])
+
+
+@pytest.mark.django_db
+def test_a_rate_limits_what_is_loaded(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small steps; what is cached already costs no time."""
+    slept: list[float] = []
+    monkeypatch.setattr(warming.time, "sleep", slept.append)
+    monkeypatch.setattr(warming.time, "monotonic", lambda: 100.0 + sum(slept))
+    add_notes(*range(1, 41))
+    warm_up([NOTE_RESOURCE], rate=20)
+    assert len(slept) == 8
+    assert sum(slept) == pytest.approx(40 / 20)
+    slept.clear()
+    warm_up([NOTE_RESOURCE], rate=20)
+    assert sum(slept) == 0
+
+
+# --- beside writers, as processes of their own -------------------------------------------------
+
+# As `benchmarks/warmup.py` does with a million.
+USERS = 1_500
+
+
+@pytest.fixture
+def crowd() -> list[int]:
+    """Users with PsycheStates, none of them cached."""
+    warmup.make_users(USERS)
+    return sorted(resources.resource("psyche").user_ids())
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    """`manage.py cache_warmup`."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "cache_warmup", "--json", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": database_url()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, dict[str, Any], str]:
+    """Exit code, report and what it said on stderr."""
+    printed, said = process.communicate(timeout=120)
+    return process.returncode, json.loads(printed), said
+
+
+class Writer(threading.Thread):
+    """Writes states of all users in turn, and looks at the cache after each acknowledgement."""
+
+    def __init__(self, user_ids: list[int], seed: int) -> None:
+        super().__init__()
+        self.user_ids = random.Random(seed).sample(user_ids, len(user_ids))
+        self.stop = threading.Event()
+        self.acknowledged: dict[int, int] = {}
+        self.older: list[int] = []
+
+    def run(self) -> None:
+        in_thread(self._write)()
+
+    def _write(self) -> None:
+        while not self.stop.is_set():
+            for user_id in self.user_ids:
+                state = PsycheState.objects.get(pk=user_id)
+                state.loss_streak += 1
+                state.save()
+                state.refresh_from_db(fields=["version"])
+                self.acknowledged[user_id] = state.version
+                self.look(user_id)
+                if self.stop.is_set():
+                    break
+
+    def look(self, user_id: int) -> None:
+        """Note a cached state that is older than what was acknowledged."""
+        held = entry_states.got(f"psyche:{user_id}") or {}
+        version = self.acknowledged[user_id]
+        if held.get("version", version) < version:
+            self.older.append(user_id)
+
+
+def _cached_by_others(writers: list[Writer]) -> int:
+    return int(store().command("DBSIZE")) - sum(len(each.acknowledged) for each in writers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_warm_up_is_stopped_and_goes_on_beside_writers(crowd: list[int]) -> None:
+    """It says how to go on; in the end everybody is cached, and no acknowledged write is older in
+    the cache, neither meanwhile nor afterwards."""
+    writers = [Writer(crowd, seed) for seed in (1, 2)]
+    for writer in writers:
+        writer.start()
+    try:
+        process = start("--batch=50", "--rate=2000")
+        assert eventually(lambda: _cached_by_others(writers) > USERS // 8)
+        process.terminate()
+        code, stopped, said = ended(process)
+        *_, line = said.splitlines()
+        assert (code, stopped["goOn"]) == (143, line.partition(": ")[2])
+        assert 0 < stopped["users"] < USERS
+        _, _, *arguments = stopped["goOn"].split()
+        _, resumed, _ = ended(start(*arguments))
+    finally:
+        for writer in writers:
+            writer.stop.set()
+            writer.join()
+    assert stopped["users"] + resumed["users"] == USERS
+    for writer in writers:
+        for user_id in writer.acknowledged:
+            writer.look(user_id)
+        assert writer.acknowledged
+        assert writer.older == []
+    [audited] = audit([resources.resource("psyche")])
+    assert audited.wrong == 0
+    # Those whose writer was in flight when their turn came were left to the writer.
+    assert audited.counts["in sync"] >= USERS - stopped["busy"] - resumed["busy"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cache_that_goes_away_on_the_way_has_everything_looked_at_again(
+    crowd: list[int], server: Any
+) -> None:
+    """It may come back empty: the command that is told begins again."""
+    process = start("--batch=50", "--rate=2000")
+    assert eventually(lambda: store().command("DBSIZE") > 200)
+    server.stop()
+    code, report, said = ended(process)
+    assert code == 1
+    assert "cannot be reached" in report["error"]
+    assert "--after" not in report["goOn"]
+    assert report["goOn"] in said
+    server.start()
+    assert ended(start("--service=psyche"))[1]["loaded"] == USERS

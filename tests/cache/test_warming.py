@@ -50,12 +50,18 @@ def keys() -> set[str]:
 
 
 @pytest.fixture
-def oddities(tables: None) -> None:
+def patient(settings: Any) -> None:
+    """Leases and fences outlast the slowest machine."""
+    settings.AEVON_CACHE = {**settings.AEVON_CACHE, "LEASE_SECONDS": 600}
+
+
+@pytest.fixture
+def oddities(tables: None, patient: None) -> None:
     """Notes of users 1 … 9, and under their keys whatever may stand there."""
     add_notes(*range(1, 10))
     entry_states.put("psyche:1", {"userId": 1, "text": "newer", "version": 9})
-    entry_states.put("psyche:2", {"_lease": "somebody"}, "PX", 5_000)
-    entry_states.put("psyche:3", {"_fence": {"m": 9e15}, "_floor": 1}, "PX", 5_000)
+    entry_states.put("psyche:2", {"_lease": "somebody"}, "PX", 300_000)
+    entry_states.put("psyche:3", {"_fence": {"m": 9e15}, "_floor": 1}, "PX", 300_000)
     entry_states.put("psyche:4", b"{")
     store().command("SADD", "psyche:5", "a")
     earlier = codec.encode({"userId": 6, "text": "old", "version": 1})
@@ -78,13 +84,13 @@ def test_what_becomes_of_each_entry(oddities: None) -> None:
 
 
 @pytest.mark.django_db
-def test_what_becomes_of_each_list(tables: None) -> None:
+def test_what_becomes_of_each_list(tables: None, patient: None) -> None:
     """Likewise; a list whose newest element was deleted is not cached, which is no failure."""
     for user_id in range(1, 5):
         add_lines(user_id, 2)
     LINE_RESOURCE.warm([1])
     store().command("RPUSH", "convo_history:2", '{"_lease":"x"}')
-    store().command("PEXPIRE", "convo_history:2", 5_000)
+    store().command("PEXPIRE", "convo_history:2", 300_000)
     store().command("RPUSH", "convo_history:3", "rubbish")
     expected = {1: "there", 2: "busy", 3: "loaded", 4: "loaded"}
     assert LINE_RESOURCE.would_warm(range(1, 6)) == expected

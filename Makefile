@@ -15,11 +15,11 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test beep-eval browser screenshots soak coverage bench check format clean
+.PHONY: help run demo test beep-eval browser screenshots soak coverage bench bench-warmup check format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # exec: Ctrl-C goes to the supervisor alone, and make adds nothing to its last words.
 run: ## servers, migrations, demo users, web, worker, beat and listener, until Ctrl-C
@@ -53,6 +53,10 @@ bench: ## what the patterns and the flush cost beside the bare calls, and a comm
 	@$(bin)/python -m benchmarks.patterns
 	@$(bin)/python -m benchmarks.flush
 	@$(bin)/python -m benchmarks.commands
+
+bench-warmup: ## a warm-up of a million users: memory, users per second, stopped and gone on
+	@$(app)
+	@$(bin)/python -m benchmarks.warmup
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)

@@ -32,7 +32,7 @@ HIT: Final = "hit"
 AWAY: Final = "away"
 DAY_SECONDS: Final = 86_400
 # Of names that begin with these letters so many are compared with one that is nobody's.
-SAME_LETTERS: Final = 3
+SAME_LETTERS: Final = 2
 NAMES_COMPARED: Final = 1_000
 
 

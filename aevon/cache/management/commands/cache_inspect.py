@@ -82,7 +82,8 @@ def _lines(each: Inspected) -> Iterator[str]:
     if each.noted is not None:
         yield f"  outbox      {_outbox(each.noted)}"
     yield f"  cached      {_pretty(each.held.value)}"
-    yield f"  PostgreSQL  {_pretty(each.ledger)}"
+    same = each.ledger is not None and _plain(each.held.value) == _plain(each.ledger)
+    yield f"  PostgreSQL  {'the same' if same else _pretty(each.ledger)}"
     yield ""
 
 
@@ -94,6 +95,13 @@ def _unsaved(mark: UnsavedMark) -> str:
 def _outbox(noted: Noted) -> str:
     version = "any version" if noted.version is None else f"version {noted.version}"
     return f"{version}, for {duration(noted.seconds)}"
+
+
+def _plain(value: Any) -> Any:
+    """The value without what the cache layer notes in it."""
+    if not isinstance(value, dict):
+        return value
+    return {name: each for name, each in value.items() if not name.startswith("_")}
 
 
 def _pretty(value: Any) -> str:

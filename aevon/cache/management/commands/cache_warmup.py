@@ -26,6 +26,8 @@ RESTARTED: Final = (
     "believes it any more."
 )
 
+DEFAULTS: Final = {"service": "all", "users": None, "batch": maintenance.BATCH, "rate": None}
+
 
 class Command(MaintenanceCommand):
     help = (
@@ -130,11 +132,10 @@ def _after(options: dict[str, Any]) -> Place | None:
 
 def _command(options: dict[str, Any], after: Place | None) -> str:
     """The command line that goes on after a place, or begins again."""
-    named = ("service", "users", "batch", "rate")
-    given = [f"--{name}={options[name]}" for name in named if options[name] is not None]
-    place = [] if after is None else [f"--after={after}"]
+    values = {**{name: options[name] for name in DEFAULTS}, "after": after}
+    given = [f"--{n}={v}" for n, v in values.items() if v is not None and v != DEFAULTS.get(n)]
     flags = [f"--{name.replace('_', '-')}" for name in ("dry_run", "json") if options[name]]
-    return shlex.join(["manage.py", "cache_warmup", *given, *flags, *place])
+    return shlex.join(["manage.py", "cache_warmup", *flags, *given])
 
 
 def _data(done: list[Warmed]) -> dict[str, Any]:

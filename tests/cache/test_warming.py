@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
-from aevon.cache import codec, resources, write_behind
+from aevon.cache import EntryResource, codec, fences, resources, write_behind
 from aevon.cache.connection import store
 from aevon.cache.keyspace import InvalidKey
 from aevon.cache.maintenance import (
@@ -96,6 +96,20 @@ def test_what_becomes_of_each_list(tables: None, patient: None) -> None:
     assert LINE_RESOURCE.would_warm(range(1, 6)) == expected
     assert LINE_RESOURCE.warm(range(1, 6)) == expected
     assert store().command("LLEN", "convo_history:3") == 2
+
+
+@pytest.mark.django_db
+def test_a_writer_who_overtakes_the_warm_up_is_not_overwritten(tables: None) -> None:
+    """It has read the row before the commit, and comes to put it in after the acknowledgement."""
+    add_notes(1, 2, text="old")
+
+    def commit() -> None:
+        marks = fences.fence(ledgers.NOTES, [1])
+        fences.install(ledgers.NOTES, {1: entry_states.write(1, "new", 2)}, marks)
+
+    overtaken = EntryResource(entry_states.between(ledgers.NOTES, commit))
+    assert overtaken.warm([1, 2]) == {1: "busy", 2: "loaded"}
+    assert entry_states.got("psyche:1") == entry_states.note(1, "new", 2)
 
 
 @pytest.mark.django_db

@@ -19,6 +19,7 @@ from aevon.cache.standing import Standing, standing, without_tokens
 from auth_sessions.models import User
 from canvas import services
 from klepsydra.models import PsycheState
+from klepsydra.services import begin
 from tests.cache import entry_states
 from tests.canvas.helpers import patch, poison, window
 
@@ -124,6 +125,8 @@ def test_a_user_is_named_by_id_or_by_name(user: User) -> None:
     nobody = user.pk + 1_000
     assert inspected(nobody).startswith(f"user {nobody}  does not exist\n")
     User.objects.create(username=str(nobody))
+    begin([user.pk])
+    store().command("DEL", PSYCHE.key(user.pk))  # the fence of a test that never commits
     PsycheState.cached.get(user.pk)
     assert "PostgreSQL  the same" in inspected(user.pk)
     assert user_of(str(nobody)) == nobody

@@ -4,7 +4,8 @@ from django.contrib import admin
 from django.utils.html import format_html
 
 from aevon.cache import CANVAS
-from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin, pretty
+from aevon.cache.admin import CachedStateAdmin, ReadOnlyAdmin
+from aevon.cache.shown import pretty
 from canvas.models import AwayEdit, Canvas, Note
 
 

@@ -1,7 +1,6 @@
 """The cache in the admin: what waits for repair, and the cached state beside each row."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from aevon.cache.keyspace import Keyspace
 from aevon.cache.maintenance import Warmed
 from aevon.cache.models import Outbox, VersionFloor
 from aevon.cache.resources import Resource
+from aevon.cache.shown import pretty
 
 if TYPE_CHECKING:
     _Base = admin.ModelAdmin[Model]
@@ -158,8 +158,10 @@ def panel(resource: Resource, user_id: int) -> dict[str, Any]:
         found = inspection.inspect_one(resource, user_id)
     except CacheError:
         key = resource.keyspace.key(user_id)
-        return {"key": key, "away": True, "ledger": pretty(resource.ledger(user_id))}
+        ledger = pretty(resource.ledger(user_id))
+        return {"user_id": user_id, "key": key, "away": True, "ledger": ledger}
     return {
+        "user_id": user_id,
         "key": found.held.key,
         "type": found.held.type,
         "lifetime": inspection.lifetime(found.held),
@@ -168,11 +170,6 @@ def panel(resource: Resource, user_id: int) -> dict[str, Any]:
         "value": pretty(found.held.value),
         "ledger": pretty(found.ledger),
     }
-
-
-def pretty(value: Any) -> str:
-    """JSON for people."""
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 @admin.register(Outbox)

@@ -13,10 +13,11 @@ from django.test import Client
 from django.urls import reverse
 
 from aevon.cache import PSYCHE, SESSION, maintenance, outbox, resources, write_behind
-from aevon.cache.admin import CachedStateAdmin, panel, pretty
+from aevon.cache.admin import CachedStateAdmin, panel
 from aevon.cache.codec import stamped
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
+from aevon.cache.shown import pretty
 from auth_sessions import services
 from auth_sessions.models import Session, SessionAnchor, User
 from canvas.models import AwayEdit

@@ -77,6 +77,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "aevon.cache",
     "aevon.page",
+    "aevon.operations",
     "auth_sessions",
     "klepsydra",
     "canvas",
@@ -122,6 +123,7 @@ UNFOLD = {
     "SITE_SYMBOL": "bolt",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/page/mark.svg"}],
     "LOGIN": {"form": "auth_sessions.admin_login.AdminLoginForm"},
+    "SIDEBAR": {"navigation": "aevon.operations.sidebar.navigation"},
 }
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

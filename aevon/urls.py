@@ -30,6 +30,7 @@ urlpatterns = [
         f"{settings.AEVON_ADMIN_PATH}/password_change/",
         admin.site.admin_view(admin_password_change, cacheable=True),
     ),
+    path(f"{settings.AEVON_ADMIN_PATH}/reflex-arc/", include("aevon.operations.urls")),
     path(f"{settings.AEVON_ADMIN_PATH}/", admin.site.urls),
     path(".well-known/jwks.json", jwks, name="jwks"),
 ]

@@ -180,6 +180,7 @@ class Server:
     memory_peak: int
     memory_limit: int
     clients: int
+    role: str
     keys: int
     hits: int
     misses: int
@@ -272,7 +273,7 @@ def _unless_away(ask: Callable[[], T]) -> T | None:
 
 def server() -> Server:
     """What INFO says. Raises `CacheUnavailable`."""
-    info = store().info()
+    info, keys = store().pipeline([("INFO",), ("DBSIZE",)], idempotent=True)
     dragonfly = str(info.get("dragonfly_version", ""))
     return Server(
         software="Dragonfly" if dragonfly else "Redis",
@@ -282,7 +283,8 @@ def server() -> Server:
         memory_peak=int(info.get("used_memory_peak", 0)),
         memory_limit=int(info.get("maxmemory", 0)),
         clients=int(info.get("connected_clients", 0)),
-        keys=int(store().command("DBSIZE")),
+        role=str(info.get("role", "")),
+        keys=int(keys),
         hits=int(info.get("keyspace_hits", 0)),
         misses=int(info.get("keyspace_misses", 0)),
     )

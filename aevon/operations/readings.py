@@ -1,0 +1,109 @@
+"""Everything that the dashboard tells, asked once: what is away is None, and the rest is told."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, connection, transaction
+
+from aevon.cache import flush, history, inspection, processes, resources
+from aevon.cache.connection import CacheError, store
+from aevon.cache.flush import FlushRecord
+from aevon.cache.history import Slot
+from aevon.cache.inspection import Server, Unsaved
+from aevon.cache.processes import Process
+from aevon.cache.resources import BufferResource
+from aevon.operations import records
+from aevon.operations.records import Record
+
+# Whoever looks at the page is waiting, and may be looking because PostgreSQL is slow.
+POSTGRESQL_SECONDS: Final = 1.5
+SLOW: Final = (DatabaseError, InterfaceError, psycopg.Error)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The outbox: how many entries, and for how long the first."""
+
+    entries: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """The state at one moment (`at`, Unix seconds). None stands for what could not be asked."""
+
+    at: float
+    server: Server | None = None
+    unsaved: dict[str, Unsaved] | None = None
+    slots: list[Slot] | None = None
+    flushes: list[FlushRecord] | None = None
+    processes: list[Process] | None = None
+    outbox: Waiting | None = None
+    records: list[Record] | None = None
+    breaker: str = "closed"
+
+    @property
+    def cache_is_away(self) -> bool:
+        """Whether the cache did not answer."""
+        return self.server is None
+
+
+def take() -> Readings:
+    """Ask the cache, which costs a round trip for each thing, and PostgreSQL."""
+    return Readings(
+        server=_of_cache(inspection.server),
+        unsaved=_of_cache(inspection.unsaved),
+        slots=_of_cache(history.slots),
+        flushes=_of_cache(_flushes),
+        processes=_of_cache(processes.processes),
+        outbox=_of_postgresql(_outbox),
+        records=_of_postgresql(lambda: records.latest(10)),
+        breaker=store().breaker.state,
+        at=time.time(),
+    )
+
+
+def _flushes() -> list[FlushRecord]:
+    """Of all buffers, the newest first."""
+    buffers = [each.buffer for each in resources.resources() if isinstance(each, BufferResource)]
+    found = [record for buffer in buffers for record in flush.flushes(buffer)]
+    return sorted(found, key=lambda record: record.began, reverse=True)
+
+
+def _of_cache(ask: Callable[[], T]) -> T | None:
+    try:
+        return ask()
+    except CacheError:
+        return None
+
+
+def _of_postgresql(ask: Callable[[], T]) -> T | None:
+    try:
+        with _in_time():
+            return ask()
+    except SLOW:
+        return None
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL statement_timeout = {POSTGRESQL_SECONDS * 1000:.0f}")
+        yield
+
+
+def _outbox() -> Waiting:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(added_at)), 0)"
+            " FROM cache_outbox"
+        )
+        entries, seconds = cursor.fetchone()
+    return Waiting(int(entries), max(0.0, float(seconds)))

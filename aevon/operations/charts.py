@@ -240,13 +240,17 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _bars(frame: _Frame, series: Series, style: int) -> SafeString:
-    """Thin ones, those of the next series beside them; none for nothing."""
+    """Thin ones, those of the next series beside them; none for nothing, and one among thousands
+    is seen all the same."""
     foot = frame.y(frame.lowest)
-    rows = (
-        (style, frame.x(frame.times[place]) - 1.5 + 3 * style, top, max(1.0, round(foot - top, 1)))
+    bars = (
+        (frame.x(frame.times[place]) - 1.5 + 3 * style, min(frame.y(value), foot - 4))
         for run in runs(series.values)
         for place, value in run
-        for top in [frame.y(value)]
         if value
     )
-    return format_html_join("", '<rect class="bar s{}" x="{}" y="{}" width="3" height="{}"/>', rows)
+    return format_html_join(
+        "",
+        '<rect class="bar s{}" x="{}" y="{}" width="3" height="{}"/>',
+        ((style, x, y, round(foot - y, 1)) for x, y in bars),
+    )

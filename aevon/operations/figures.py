@@ -55,15 +55,28 @@ def charts(slots: Sequence[Slot], flushes: Sequence[FlushRecord]) -> list[Chart]
     """Everything that is drawn over the last day."""
     found = quarters(slots)
     return [
-        _by_keyspace("hit-rate", "Hit rate", "% of loads", found, _hit_rate, top=100),
+        _by_keyspace("hit-rate", "Hit rate", "% of loads", found, _hit_rate, top=100, foot=90),
         _by_keyspace("refused", "Loads refused by lease or fence", "per ¼ h", found, _refused),
         _of_gauge("unsaved", "Unsaved canvases", "canvases", found, "unsaved"),
         _of_gauge(
-            "oldest", "Age of the oldest", "minutes", found, "oldest_unsaved_seconds", scale=60
+            "oldest",
+            "Age of the oldest unsaved",
+            "minutes",
+            found,
+            "oldest_unsaved_seconds",
+            scale=60,
         ),
         _flush_chart(found, flushes),
-        _outbox_chart(found),
+        _of_gauge("outbox", "Outbox", "entries", found, "outbox"),
+        _of_gauge(
+            "outbox-age",
+            "Age of the first in the outbox",
+            "seconds",
+            found,
+            "outbox_oldest_seconds",
+        ),
         _of_gauge("memory", "Memory used", "MiB", found, "memory", scale=MIB),
+        _of_gauge("clients", "Clients connected", "clients", found, "clients"),
         _by_keyspace(
             "consistency", "Consistency, as audited", "% right", found, _right, top=100, foot=99
         ),
@@ -143,14 +156,6 @@ def _of_gauge(
 
 def _gauge(quarter: Quarter, name: str, scale: float = 1) -> float | None:
     return quarter.gauges[name] / scale if name in quarter.gauges else None
-
-
-def _outbox_chart(found: Sequence[Quarter]) -> Chart:
-    lines = [
-        Series("entries", [_gauge(each, "outbox") for each in found]),
-        Series("age of the first, s", [_gauge(each, "outbox_oldest_seconds") for each in found]),
-    ]
-    return Chart("outbox", "Outbox", "entries, seconds", [each.at for each in found], lines)
 
 
 def _flush_chart(found: Sequence[Quarter], flushes: Sequence[FlushRecord]) -> Chart:

@@ -37,6 +37,8 @@ TONES: Final = {
     "stale": "bad", "corrupt": "bad", AWAY: "bad",
 }  # fmt: skip
 
+ATTENTION: Final = ("bad", "waits")
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -104,6 +106,20 @@ class XRay:
     def is_away(self) -> bool:
         """Whether the cache could not be asked."""
         return any(key.verdict == AWAY for key in self.keys)
+
+    @property
+    def tone(self) -> str:
+        """That of the worst key."""
+        tones = {key.tone for key in self.keys}
+        return next((tone for tone in ("bad", "waits") if tone in tones), "good")
+
+    @property
+    def summary(self) -> str:
+        """The keys that are not simply in sync or absent, in a few words."""
+        if self.is_away:
+            return "The cache cannot be reached: this is what PostgreSQL has."
+        told = [f"{key.service} is {key.verdict}" for key in self.keys if key.tone in ATTENTION]
+        return "; ".join(told).capitalize() + "." if told else "Cache and PostgreSQL agree."
 
 
 def take(user_id: int) -> XRay:

@@ -51,6 +51,7 @@ def slot(place: int, chance: random.Random) -> dict[str, Any]:
     unsaved = int(busy * chance.uniform(300, 900))
     gauges = {
         "memory": (180 + 60 * busy + 0.1 * place) * 1024 * 1024,
+        "clients": 60 + int(30 * busy) + chance.randrange(6),
         "unsaved": unsaved,
         "oldest_unsaved_seconds": chance.uniform(150, 310),
         "outbox": chance.randrange(3),

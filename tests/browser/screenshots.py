@@ -1,16 +1,19 @@
-"""`make screenshots`: the real page, as the README shows it, into docs/screenshots/."""
+"""`make screenshots`: the real pages, as README and docs/admin.md show them (docs/screenshots/)."""
 
+import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+import redis
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.aevon.programs import make_run
 from tests.servers import ROOT
 
+from .a_day import put_in
 from .chromium import ARGUMENTS
 from .people import Person, window
 from .visits import Visit
@@ -58,6 +61,10 @@ def main() -> int:
             for screen in SCREENS:
                 for scheme in SCHEMES:
                     take(browser, person, screen, scheme)
+            a_busy_day(person, told["dragonflyUrl"])
+            chief = Person(told["url"], **told["admin"])
+            for scheme in SCHEMES:
+                take_admin(browser, chief, person, scheme)
             browser.close()
     return 0
 
@@ -82,11 +89,40 @@ def take(browser: Browser, person: Person, screen: str, scheme: Any) -> None:
     context.close()
 
 
-def shoot(visit: Visit, name: str) -> None:
+def a_busy_day(person: Person, cache_url: str) -> None:
+    """A day behind the site, and something to see in the keys of this person: a canvas that waits
+    for the flush, a state that somebody has edited."""
+    put_in(cache_url)
+    person.place(**DESK | {"clock": window("clock", 64, 520, level=6, **size(384, 176))})
+    person.call("GET", "/klepsydra/psyche/")
+    with redis.Redis.from_url(cache_url) as cache:
+        [key] = [each for each in cache.scan_iter("psyche:*") if b'"userId":2,' in cache.get(each)]
+        edited = re.sub(rb'"lossStreak":\d+', b'"lossStreak":77', cache.get(key))
+        cache.set(key, edited, keepttl=True)
+
+
+def take_admin(browser: Browser, chief: Person, person: Person, scheme: Any) -> None:
+    """The dashboard, and somebody's X-ray."""
+    context = browser.new_context(color_scheme=scheme, **SCREENS["1440"])
+    visit = Visit(context, context.new_page(), chief)
+    visit.page.goto(f"{chief.url}/admin/reflex-arc/")
+    visit.page.get_by_label("Username").fill(chief.username)
+    visit.page.get_by_label("Password").fill(chief.password)
+    visit.page.get_by_role("button", name="Log in").click()
+    visit.page.locator("#arc-words").wait_for()
+    shoot(visit, f"reflex-arc-{scheme}", full_page=True)
+    visit.page.get_by_label("X-ray of a user").fill(person.username)
+    visit.page.get_by_label("X-ray of a user").press("Enter")
+    visit.page.locator(".arc-key").first.wait_for()
+    shoot(visit, f"x-ray-{scheme}", full_page=True)
+    context.close()
+
+
+def shoot(visit: Visit, name: str, *, full_page: bool = False) -> None:
     """One picture, once everything is where it belongs."""
     visit.page.wait_for_timeout(600)
     path = FOLDER / f"{name}.png"
-    visit.page.screenshot(path=path)
+    visit.page.screenshot(path=path, full_page=full_page)
     print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB", flush=True)
 
 

@@ -20,10 +20,10 @@ def axe():
     return AXE.read_text()
 
 
-def serious(visit, axe):
+def serious(visit, axe, within="html"):
     """What axe-core calls serious or critical, and where."""
     visit.page.evaluate(axe)
-    found = visit.page.evaluate("() => axe.run()")
+    found = visit.page.evaluate("within => axe.run(within)", within)
     return [
         (each["id"], [node["target"] for node in each["nodes"]])
         for each in found["violations"]

@@ -64,9 +64,9 @@ def test_all_is_well_in_one_line(operator: Client, at_work: None) -> None:
     for words in ("Redis", "a stand-in for it", "Clients connected", "no limit", "Unsaved canvas"):
         assert words in text
     assert all(f"{role} " in text for role in ROLES)
-    assert text.count('<svg class="arc-chart"') == 8 == text.count("<details")
+    assert text.count('<svg class="arc-chart"') == 10 == text.count("<details")
     state = operator.get(reverse("reflex_arc:state")).content.decode()
-    assert state.count('<svg class="arc-chart"') == 8
+    assert state.count('<svg class="arc-chart"') == 10
     assert "<html" not in state
 
 

@@ -45,6 +45,7 @@ def test_all_four_keys_beside_their_rows(operator: Client, member: User) -> None
     assert all((key.ttl_seconds or 0) > 0 for key in found.values())
     members = [member for key in found.values() for member in key.members]
     assert {each.kind for each in members} == {"same", "own"}
+    assert xray.take(member.pk).summary == "Cache and PostgreSQL agree."
     text = page(operator, member.pk)
     assert all(f"<code>{key.name}</code>" in text for key in found.values())
     assert 'data-seconds="' in text

@@ -9,9 +9,9 @@ from django.db import DatabaseError
 
 from aevon.cache import CacheError, Contended, flush, maintenance, resources
 from aevon.cache.keyspace import SESSION
-from aevon.cache.maintenance import WRONG, Warmed
+from aevon.cache.maintenance import NOT_CACHED, WRONG
 from aevon.cache.models import Outbox
-from aevon.cache.resources import BufferResource, Resource
+from aevon.cache.resources import BufferResource, Resource, Verdict
 from auth_sessions import selectors, services
 from auth_sessions.models import Session
 
@@ -47,37 +47,48 @@ class Deed:
 
 def warm(resource: Resource, user_id: int) -> Told:
     """Load what PostgreSQL has, never over something newer."""
-    warmed = Warmed(resource.keyspace.name)
-    maintenance.warm_batch(resource, [user_id], warmed)
-    if warmed.failed:
-        return Told("Not cached: the cache has no memory for it, or a writer is at it.", well=False)
-    if not warmed.users:
+    before = _verdict(resource, user_id)
+    resource.warm([user_id])
+    after = _verdict(resource, user_id)
+    if after == "absent":
         return Told("Nothing to cache: PostgreSQL has nothing.")
-    return Told(
-        "Loaded from PostgreSQL." if warmed.loaded else "Was cached already; left as it is."
-    )
+    if after in NOT_CACHED or after == "corrupt":
+        return Told("Not cached: a writer is at it, or the cache has no memory.", well=False)
+    if after != before:
+        return Told("Loaded from PostgreSQL.")
+    return Told(f"Was cached already, {after}; left as it is.", well=after not in WRONG)
+
+
+def _verdict(resource: Resource, user_id: int) -> Verdict:
+    return maintenance.judge(resource, [user_id])[user_id]
 
 
 def remove(resource: Resource, user_id: int) -> Told:
     """Remove the key, after what is unsaved has been persisted."""
-    if resources.types(resource.keyspace, [user_id])[user_id] == "none":
+    if not _is_there(resource, user_id):
         return Told("There was no key; nothing removed.")
     if maintenance.remove(resource, [user_id]):
         return Told("Kept, unsaved: PostgreSQL does not take it now.", well=False)
+    if _is_there(resource, user_id):
+        return Told("Removed; a writer's fence stays until it is done, or it was filled anew.")
     return Told("Removed; nothing was unsaved any more.")
+
+
+def _is_there(resource: Resource, user_id: int) -> bool:
+    return resources.types(resource.keyspace, [user_id])[user_id] != "none"
 
 
 def repair(resource: Resource, user_id: int) -> Told:
     """Make the entry follow PostgreSQL where it does not, and take it off the outbox."""
     waiting = _waiting(resource, user_id)
-    before = maintenance.judge(resource, [user_id])[user_id]
+    before = _verdict(resource, user_id)
     if before not in WRONG and not waiting:
         return Told(f"Nothing to repair: {before}.")
     if waiting:
         resources.repair_waiting(only=waiting)
-    if maintenance.judge(resource, [user_id])[user_id] in WRONG:
+    if _verdict(resource, user_id) in WRONG:
         resource.repair([user_id])
-    after = maintenance.judge(resource, [user_id])[user_id]
+    after = _verdict(resource, user_id)
     return Told(f"Was {before}{_and_waited(waiting)}, is {after} now.", well=after not in WRONG)
 
 

@@ -1,5 +1,6 @@
 """From the history's slots to what the charts show: quarters of an hour, the worst of each."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ SLOTS_TOGETHER: Final = 3
 HOUR_OF_SLOTS: Final = 3600 // SLOT_SECONDS
 # Of the reasons why a fill was refused; the other is a full memory.
 REFUSALS: Final = ("lease-gone", "fenced")
+# What is more has not been counted, but written by somebody else.
+COUNT_MAX: Final = 2**53
 MIB: Final = 1024 * 1024
 
 
@@ -45,9 +48,10 @@ def _together(at: float, slots: Iterable[Slot]) -> Quarter:
     counts: Counter[tuple[str, ...]] = Counter()
     gauges: dict[str, float] = {}
     for slot in slots:
-        counts.update(slot.counts)
+        counts.update({series: min(n, COUNT_MAX) for series, n in slot.counts.items()})
         for name, value in slot.gauges.items():
-            gauges[name] = max(value, gauges.get(name, value))
+            if math.isfinite(value):
+                gauges[name] = max(value, gauges.get(name, value))
     return Quarter(at, counts, gauges)
 
 
@@ -105,7 +109,9 @@ def _by_keyspace(
 
 def _hit_rate(quarter: Quarter, keyspace: str) -> float | None:
     loads = {
-        labels[1]: n for labels, n in quarter.counted("loads").items() if labels[0] == keyspace
+        labels[1]: n
+        for labels, n in quarter.counted("loads").items()
+        if len(labels) == 2 and labels[0] == keyspace
     }
     share = hit_rate(loads)
     return None if share is None else share * 100
@@ -127,8 +133,9 @@ def _audited(found: Iterable[Slot | Quarter], keyspace: str) -> tuple[int, int]:
     """How many cached entries an audit looked at, and how many of them were wrong."""
     verdicts: Counter[str] = Counter()
     for each in found:
-        for (space, verdict), count in each.counted("audited").items():
-            verdicts[verdict] += count if space == keyspace else 0
+        for labels, count in each.counted("audited").items():
+            if len(labels) == 2 and labels[0] == keyspace:
+                verdicts[labels[1]] += count
     cached = sum(count for verdict, count in verdicts.items() if verdict not in NOT_CACHED)
     return cached, sum(verdicts[verdict] for verdict in WRONG)
 

@@ -21,6 +21,7 @@ from aevon.operations.records import Record
 
 # Whoever looks at the page is waiting, and may be looking because PostgreSQL is slow.
 POSTGRESQL_SECONDS: Final = 1.5
+POSSIBLE_MAX: Final = 2**53
 SLOW: Final = (DatabaseError, InterfaceError, psycopg.Error)
 
 T = TypeVar("T")
@@ -73,7 +74,13 @@ def _flushes() -> list[FlushRecord]:
     """Of all buffers, the newest first."""
     buffers = [each.buffer for each in resources.resources() if isinstance(each, BufferResource)]
     found = [record for buffer in buffers for record in flush.flushes(buffer)]
-    return sorted(found, key=lambda record: record.began, reverse=True)
+    return sorted(filter(_is_possible, found), key=lambda record: record.began, reverse=True)
+
+
+def _is_possible(record: FlushRecord) -> bool:
+    """Others can write that list, too."""
+    numbers = (record.began, record.ended, record.failed, *record.counts.values())
+    return all(0 <= number <= POSSIBLE_MAX for number in numbers)
 
 
 def _of_cache(ask: Callable[[], T]) -> T | None:

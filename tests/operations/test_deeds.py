@@ -7,18 +7,21 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
-from aevon.cache import CANVAS, PSYCHE, SESSION, maintenance, outbox, resources
+from aevon.cache import CANVAS, PSYCHE, SESSION, fences, maintenance, outbox, resources
 from aevon.cache.connection import store
 from aevon.cache.models import Outbox
 from auth_sessions import services
 from auth_sessions.models import Session, User
 from canvas.models import Canvas
+from klepsydra.models import PsycheState
 from tests.cache.entry_states import got, put
 from tests.canvas.helpers import patch, poison, window
 from tests.operations.conftest import settle
 from tests.servers import without_cache
 
 pytestmark = pytest.mark.django_db
+THERE = "Was cached already, in sync; left as it is."
+PSYCHES = PsycheState.cached.projection
 
 
 def do(client: Client, user_id: int, service: str, name: str) -> list[str]:
@@ -45,15 +48,33 @@ def test_warming_says_what_it_loaded(operator: Client, member: User) -> None:
     store().command("DEL", key)
     assert do(operator, member.pk, "psyche", "warm") == ["Loaded from PostgreSQL."]
     assert verdict("psyche", member.pk) == "in sync"
-    assert do(operator, member.pk, "psyche", "warm") == ["Was cached already; left as it is."]
+    assert do(operator, member.pk, "psyche", "warm") == [
+        "Was cached already, in sync; left as it is."
+    ]
     assert do(operator, 999_999, "psyche", "warm") == ["Nothing to cache: PostgreSQL has nothing."]
+
+
+def test_what_a_writer_is_at_is_neither_loaded_nor_gone(operator: Client, member: User) -> None:
+    """A fence is no entry: nothing else is said of it."""
+    fences.fence(PSYCHES, [member.pk])
+    told = do(operator, member.pk, "psyche", "warm")
+    assert told == ["Not cached: a writer is at it, or the cache has no memory."]
+    told = do(operator, member.pk, "psyche", "flush")
+    assert told == ["Removed; a writer's fence stays until it is done, or it was filled anew."]
+
+
+def test_warming_does_not_call_a_stale_entry_right(operator: Client, member: User) -> None:
+    """It is left, and told."""
+    put(PSYCHE.key(member.pk), {**got(PSYCHE.key(member.pk)), "lossStreak": 77})
+    told = do(operator, member.pk, "psyche", "warm")
+    assert told == ["Was cached already, stale; left as it is."]
 
 
 def test_all_four_keys_at_once_are_four_notes(operator: Client, member: User) -> None:
     """Each with its key and its own result."""
     store().command("DEL", PSYCHE.key(member.pk))
     told = do(operator, member.pk, "all", "warm")
-    assert sorted(told) == ["Loaded from PostgreSQL."] + ["Was cached already; left as it is."] * 3
+    assert sorted(told) == ["Loaded from PostgreSQL."] + [THERE] * 3
     assert do(operator, member.pk, "all", "flush") == ["Removed; nothing was unsaved any more."] * 4
     assert do(operator, member.pk, "all", "flush") == ["There was no key; nothing removed."] * 4
     who = {(note.user_id, note.object_id) for note in LogEntry.objects.all()}
@@ -159,7 +180,7 @@ def test_a_deed_that_is_cut_short_has_been_noted(
     operator: Client, member: User, monkeypatch: Any
 ) -> None:
     """Whatever ends it."""
-    monkeypatch.setattr("aevon.cache.maintenance.warm_batch", lambda *_: 1 / 0)
+    monkeypatch.setattr("aevon.cache.maintenance.judge", lambda *_: 1 / 0)
     operator.raise_request_exception = False
     address = reverse("reflex_arc:deed", args=[member.pk, "psyche", "warm"])
     assert operator.post(address).status_code == 500

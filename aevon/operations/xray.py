@@ -27,7 +27,7 @@ MEANING: Final = {
     "in sync": "What PostgreSQL has.",
     "unsaved": "Newer than PostgreSQL: waits for the flush.",
     "stale": "Not what PostgreSQL has: repair it, and look for who wrote past the cache.",
-    "missing": "PostgreSQL has it, the cache does not: the next reader fills it.",
+    "missing": "PostgreSQL has it; the cache has nothing to go by, and the next reader fills it.",
     "corrupt": "Nobody can read this: it counts as missing, and the next reader replaces it.",
     "absent": "Neither has anything.",
     AWAY: "The cache cannot be reached: requests are served from PostgreSQL.",

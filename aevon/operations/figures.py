@@ -60,7 +60,9 @@ def charts(slots: Sequence[Slot], flushes: Sequence[FlushRecord]) -> list[Chart]
     found = quarters(slots)
     return [
         _by_keyspace("hit-rate", "Hit rate", "% of loads", found, _hit_rate, top=100, foot=90),
-        _by_keyspace("refused", "Loads refused by lease or fence", "per ¼ h", found, _refused),
+        _by_keyspace(
+            "refused", "Loads refused by lease or fence", "per ¼ h", found, _refused(found)
+        ),
         _of_gauge("unsaved", "Unsaved canvases", "canvases", found, "unsaved"),
         _of_gauge(
             "oldest",
@@ -117,11 +119,17 @@ def _hit_rate(quarter: Quarter, keyspace: str) -> float | None:
     return None if share is None else share * 100
 
 
-def _refused(quarter: Quarter, keyspace: str) -> float | None:
-    if not quarter.counts:
-        return None
-    refused = quarter.counted("refused_fills")
-    return float(sum(refused.get((keyspace, reason), 0) for reason in REFUSALS))
+def _refused(found: Sequence[Quarter]) -> Callable[[Quarter, str], float | None]:
+    """Nothing refused in a whole day is nothing counted: then nothing is claimed."""
+    counted = any(each.counted("refused_fills") for each in found)
+
+    def read(quarter: Quarter, keyspace: str) -> float | None:
+        if not counted or not quarter.counts:
+            return None
+        refused = quarter.counted("refused_fills")
+        return float(sum(refused.get((keyspace, reason), 0) for reason in REFUSALS))
+
+    return read
 
 
 def _right(quarter: Quarter, keyspace: str) -> float | None:

@@ -161,7 +161,9 @@ def slot(ago: int, **members: float) -> None:
 @pytest.mark.django_db
 def test_the_day_is_drawn(operator: Client, at_work: None) -> None:
     """Rates per keyspace, and what the audit found, in numbers behind each chart."""
-    slot(12, loads__psyche__hit=75, loads__psyche__miss=25, refused_fills__psyche__fenced=3)
+    slot(12, loads__psyche__hit=75, loads__psyche__miss=25)
+    assert 'id="refused-text">psyche: nothing known' in page(operator)
+    slot(12, refused_fills__psyche__fenced=3, refused_fills__psyche__full=9)
     slot(12, gauge__unsaved=1_234, gauge__oldest_unsaved_seconds=120, gauge__memory=3 * 2**20)
     text = page(operator)
     assert '<td class="number">75</td>' in text

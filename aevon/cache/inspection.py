@@ -34,8 +34,6 @@ DAY_SECONDS: Final = 86_400
 # Of names that begin with these letters so many are compared with one that is nobody's.
 SAME_LETTERS: Final = 2
 NAMES_COMPARED: Final = 1_000
-# A score that somebody has put into the index can be without end.
-SECONDS_MAX: Final = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,8 @@ def lifetime(held: Held) -> str:
 
 def duration(seconds: float) -> str:
     """The two largest units: `3 d 4 h`, `5 min 6 s`."""
-    minutes, left = divmod(int(min(seconds, SECONDS_MAX)), 60)
+    # A score that somebody has put into the index can be without end.
+    minutes, left = divmod(int(min(seconds, 1e11)), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]

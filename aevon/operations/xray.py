@@ -1,7 +1,7 @@
 """A user's four keys beside their rows: what is there, what that means, and where they differ."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,10 +9,11 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from aevon.cache import inspection, resources
+from aevon.cache import maintenance, resources
 from aevon.cache.connection import CacheError, store
-from aevon.cache.inspection import Inspected, duration
-from aevon.cache.resources import Resource
+from aevon.cache.inspection import duration
+from aevon.cache.models import Outbox
+from aevon.cache.resources import Held, Resource
 from aevon.cache.shown import masked, visible
 from aevon.operations import differences
 from aevon.operations.differences import Member
@@ -148,11 +149,25 @@ def _live(session: Session) -> Live:
 
 def _key(resource: Resource, user_id: int) -> Key:
     try:
-        found = inspection.inspect_one(resource, user_id)
+        verdict = maintenance.judge(resource, [user_id])[user_id]
+        held = resources.held(resource.keyspace, user_id)
         life = store().exchange([("PING",)], idempotent=True).life.incarnation
     except CacheError:
         return _without_cache(resource, user_id)
-    return _compared(resource, found, life)
+    return _compared(
+        held,
+        verdict,
+        resource.ledger(user_id),
+        _notes(held.value, life),
+        waiting=_waits(resource, user_id, verdict),
+    )
+
+
+def _waits(resource: Resource, user_id: int, verdict: str) -> bool:
+    """Whether the outbox holds it against the entry: every change is noted, and most have been
+    followed by the time they are looked at."""
+    noted = Outbox.objects.filter(keyspace=resource.keyspace.name, user_id=user_id)
+    return (noted.filter(version=None) if verdict == "in sync" else noted).exists()
 
 
 def _without_cache(resource: Resource, user_id: int) -> Key:
@@ -172,18 +187,18 @@ def _without_cache(resource: Resource, user_id: int) -> Key:
     )
 
 
-def _compared(resource: Resource, found: Inspected, life: str) -> Key:
-    every = differences.compare(masked(found.held.value), masked(found.ledger))
+def _compared(held: Held, verdict: str, ledger: Any, notes: Iterable[str], *, waiting: bool) -> Key:
+    every = differences.compare(masked(held.value), masked(ledger))
     members, left_out = differences.shortened(every)
     different = sum(each.differs for each in every)
     return Key(
-        name=found.held.key,
-        service=resource.keyspace.name,
-        verdict=found.verdict,
-        type=found.held.type,
-        ttl_seconds=found.held.ttl_seconds,
-        waiting=found.waiting,
-        notes=[*_notes(found.held.value, life), *_doubt(found.verdict, different)],
+        name=held.key,
+        service=held.key.partition(":")[0],
+        verdict=verdict,
+        type=held.type,
+        ttl_seconds=held.ttl_seconds,
+        waiting=waiting,
+        notes=[*notes, *_doubt(verdict, different)],
         members=members,
         left_out=left_out,
         different=different,
@@ -191,7 +206,9 @@ def _compared(resource: Resource, found: Inspected, life: str) -> Key:
 
 
 def _notes(value: Any, life: str) -> Iterator[str]:
-    """What the layer's own members say."""
+    """What the layer's own members say; a list's lease is its only element."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     if not isinstance(value, Mapping):
         return
     if "_lease" in value:

@@ -94,6 +94,8 @@ def _play_guarded(request: _Request) -> Answer:
     with write_through.guarded(PsycheState.cached.projection, request.user_id) as write:
         try:
             answer = write.state and _play_from_state(request, write.state)
+            if write.state and not answer:
+                write.conflicted()
             answer = answer or _play_from_row(request, publish=False)
         except (engine.StakeOutOfRange, ledger.KeyTaken, NoSuchUser):
             write.abandon()

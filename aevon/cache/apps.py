@@ -10,7 +10,8 @@ class CacheConfig(AppConfig):
     verbose_name = "Reflex Arc"
 
     def ready(self) -> None:
-        from aevon.cache import checks, failsafe, server_checks  # they register themselves
+        # The checks register themselves.
+        from aevon.cache import checks, failsafe, query_times, server_checks
 
         def take_time(*, using: str, **_: Any) -> None:
             failsafe.lift_limits(using)
@@ -19,5 +20,6 @@ class CacheConfig(AppConfig):
             failsafe.restore_limits(using)
 
         assert all((checks, server_checks))  # noqa: S101  imported for their effect
+        query_times.watch()
         pre_migrate.connect(take_time, weak=False, dispatch_uid="aevon.cache")
         post_migrate.connect(hurry_again, weak=False, dispatch_uid="aevon.cache")

@@ -25,7 +25,7 @@ from aevon.cache.connection import (
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
 from aevon.cache.leases import Warmth, warmth
-from aevon.cache.metrics import LOADS, PUBLISHES
+from aevon.cache.metrics import PUBLISHES, REFUSED_FILLS, load_of
 from aevon.cache.together import Read, together
 
 APPEND: Final = Script("append_list")
@@ -79,7 +79,7 @@ class BoundedList(Generic[E]):
 
     def count(self, result: str) -> None:
         """Count a load's result."""
-        LOADS.labels(self.keyspace.name, result).inc()
+        load_of(self.keyspace.name, result).inc()
 
 
 def read(blist: BoundedList[E], user_id: int) -> list[E]:
@@ -211,7 +211,7 @@ def _warmed(blist: BoundedList[E], missing: Mapping[int, str]) -> dict[int, Warm
     leased = dict(zip(texts, store().pipeline(calls, idempotent=True), strict=False))
     held = {user_id: texts[user_id] for user_id, reply in leased.items() if reply == 1}
     found = blist.recent(list(missing))
-    filled = store().pipeline(_fill_calls(blist, held, found), idempotent=True)
+    filled = _fill_each(blist, held, found)
     stored = dict(zip(held, filled, strict=True))
     wanted = [user_id for user_id, recent in found.items() if recent.to_cache]
     return {u: warmth(leased.get(u), stored.get(u)) for u in wanted}
@@ -247,17 +247,24 @@ def _fill(
     blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
 ) -> None:
     """Turn leases into the elements that were read since they were left."""
-    calls = _fill_calls(blist, leases, found)
-    attempt(lambda: store().pipeline(calls, idempotent=True), away=None)
+    attempt(lambda: _fill_each(blist, leases, found), away=[])
 
 
-def _fill_calls(
+def _fill_each(
     blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
-) -> list[ScriptCall]:
-    return [
-        FILL.on(blist.keyspace.key(user_id), lease, blist.ttl_ms(), *found[user_id].to_cache)
-        for user_id, lease in leases.items()
+) -> list[int]:
+    """What the script says of each."""
+    contents = [found[user_id].to_cache for user_id in leases]
+    calls = [
+        FILL.on(blist.keyspace.key(user_id), lease, blist.ttl_ms(), *content)
+        for (user_id, lease), content in zip(leases.items(), contents, strict=True)
     ]
+    replies = store().pipeline(calls, idempotent=True)
+    for reply, content in zip(replies, contents, strict=True):
+        if reply == -1 or (reply == 0 and content):
+            reason = "full" if reply == -1 else "lease-gone"
+            REFUSED_FILLS.labels(blist.keyspace.name, reason).inc()
+    return replies
 
 
 def observe(blist: BoundedList[E], versions: Mapping[int, int | None]) -> None:

@@ -26,7 +26,8 @@ class Breaker:
     `recover` runs in a thread of its own, `open_seconds` after the failure and as often as it
     returns False: no caller waits for it. Its own calls are let through, and once it has said
     that the server can be told again (`can_be_told`), so are those of writers: or a process that
-    writes all the time would never have told it everything.
+    writes all the time would never have told it everything. `changed(state)` hears of every change;
+    of `half-open` when the recovery begins.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Breaker:
         *,
         open_seconds: float,
         recover: Callable[[], bool],
+        changed: Callable[[State], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open_seconds = open_seconds
         self._recover = recover
+        self._changed = changed
         self._clock = clock
         self._lock = threading.Lock()
         self._retry_at: float | None = None
@@ -76,7 +79,10 @@ class Breaker:
         with self._lock:
             self._failures += 1
             self._told = False
+            opened = self._retry_at is None
             self._retry_at = self._clock() + self._open_seconds
+            if opened:
+                self._changed("open")
 
     def can_be_told(self) -> None:
         """For the recovery: the server answers. Whatever was committed before this and could not
@@ -100,6 +106,7 @@ class Breaker:
         self._recovering = threading.Thread(target=self._run, name="cache-recovery", daemon=True)
         try:
             self._recovering.start()
+            self._changed("half-open")
         except RuntimeError:
             # No more threads, or the process is ending: it is tried again.
             logger.exception("The cache cannot be repaired now")
@@ -129,6 +136,7 @@ class Breaker:
                 self._told = False
                 if self._retry_at is not None:
                     self._retry_at = self._clock() + self._open_seconds
+                self._changed(self.state)
 
     def _closes(self, failures: int, noted: int | None) -> bool:
         """Close, unless something was noted since, for which the recovery looks again; whether it

@@ -33,7 +33,7 @@ from redis.retry import Retry
 from aevon.cache import conf
 from aevon.cache.breaker import Breaker
 from aevon.cache.keyspace import PROBE
-from aevon.cache.metrics import FAILURES
+from aevon.cache.metrics import FAILURES, breaker_became, breaker_is, round_trips_of
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,12 @@ class Store:
     """
 
     def __init__(self, settings: conf.CacheSettings) -> None:
-        self.breaker = Breaker(open_seconds=settings.breaker_open_seconds, recover=self._recover)
+        self.breaker = Breaker(
+            open_seconds=settings.breaker_open_seconds,
+            recover=self._recover,
+            changed=breaker_became,
+        )
+        breaker_is("closed")
         self.pool = Pool.from_url(
             settings.url,
             max_connections=settings.pool_size,
@@ -265,6 +270,7 @@ class Store:
     def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
         connection = self.pool.get_connection(telling=telling)
+        began = time.perf_counter()
         try:
             replies = self._send_as_primary(
                 connection, [c.evalsha if isinstance(c, ScriptCall) else c for c in commands]
@@ -281,6 +287,7 @@ class Store:
             connection.disconnect()
             raise
         finally:
+            round_trips_of(_kind_of(commands)).observe(time.perf_counter() - began)
             self.pool.release(connection)  # type: ignore[no-untyped-call]
 
     def _send_as_primary(self, connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
@@ -348,6 +355,12 @@ class Store:
 def around_round_trips(wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Have what `wrapper` makes of it stand around each round trip from now on (tracing)."""
     Store._exchange = wrapper(Store._exchange)  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _kind_of(commands: Sequence[Command]) -> str:
+    if len(commands) > 1:
+        return "pipeline"
+    return "script" if isinstance(commands[0], ScriptCall) else "command"
 
 
 def _introduce(connection: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 from aevon.cache import codec, conf
 from aevon.cache.codec import MISS, CorruptValue
 from aevon.cache.connection import CacheUnavailable, Life, WrongType, store
-from aevon.cache.metrics import LOADS
+from aevon.cache.metrics import load_of
 from aevon.cache.projection import Gone, Projection
 from aevon.cache.together import Read, together
 
@@ -156,7 +156,7 @@ def counted(projection: Projection[D], value: Any) -> Any:
 
 def count_load(projection: Projection[D], result: str) -> None:
     """One load more of this result: `hit`, `miss`, `corrupt`, `away`."""
-    LOADS.labels(projection.keyspace.name, result).inc()
+    load_of(projection.keyspace.name, result).inc()
 
 
 def content(projection: Projection[D], row: Any, life: Life) -> tuple[Any, ...]:

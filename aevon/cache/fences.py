@@ -16,7 +16,7 @@ from aevon.cache.connection import (
 )
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
-from aevon.cache.metrics import PUBLISHES
+from aevon.cache.metrics import FENCES, PUBLISHES
 from aevon.cache.projection import Gone, Projection
 
 FENCE: Final = Script("fence", uses="marks")
@@ -50,10 +50,11 @@ def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]
             _fence_calls(projection, tokens), idempotent=True, telling=True
         )
     except CacheError:
+        _count(projection, "away", len(tokens))
         return {}
-    _count_full(projection, [fenced for fenced, _ in replies])
+    _count_fences(projection, replies)
     pairs = zip(tokens.items(), replies, strict=True)
-    return {user_id: Mark(token, life) for (user_id, token), (fenced, _) in pairs if fenced}
+    return {user_id: Mark(token, life) for (user_id, token), (fenced, *_) in pairs if fenced}
 
 
 def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark | None]:
@@ -61,13 +62,15 @@ def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark 
     write that is computed from it, and guarded by its version."""
     token = secrets.token_hex(8)
     try:
-        ((fenced, raw),), life = store().exchange(
+        (reply,), life = store().exchange(
             _fence_calls(projection, {user_id: token}), idempotent=True, telling=True
         )
     except CacheError:
         entries.count_load(projection, "away")
+        _count(projection, "away")
         return None, None
-    _count_full(projection, [fenced])
+    _count_fences(projection, [reply])
+    fenced, raw, *_ = reply
     held = entries.counted(projection, entries.understand(projection, user_id, raw or None, life))
     return None if isinstance(held, Found) else held, Mark(token, life) if fenced else None
 
@@ -84,9 +87,27 @@ def _stick() -> str:
     return "STICK" if store().sticky else ""
 
 
-def _count_full(projection: Projection[Any], fenced: Sequence[int]) -> None:
+def _count_fences(
+    projection: Projection[Any], replies: Sequence[tuple[int, bytes, int, int]]
+) -> None:
     """Where there was no memory for a fence, the entry has been removed instead."""
-    PUBLISHES.labels(projection.keyspace.name, "full").inc(fenced.count(0))
+    full = sum(not fenced for fenced, *_ in replies)
+    joined = sum(joined for fenced, _, joined, _ in replies if fenced)
+    PUBLISHES.labels(projection.keyspace.name, "full").inc(full)
+    _count(projection, "full", full)
+    _count(projection, "joined", joined)
+    _count(projection, "taken", len(replies) - full - joined)
+    _count(projection, "expired", sum(expired for *_, expired in replies))
+
+
+def _count(projection: Projection[Any], event: str, count: int = 1) -> None:
+    if count:
+        FENCES.labels(projection.keyspace.name, event).inc(count)
+
+
+def left(projection: Projection[Any]) -> None:
+    """Count a mark that nobody takes away: it runs out by itself."""
+    _count(projection, "abandoned")
 
 
 def install(
@@ -111,6 +132,11 @@ def install(
     results |= dict.fromkeys(dropped, "dropped")
     for result in results.values():
         PUBLISHES.labels(projection.keyspace.name, result).inc()
+    _count(
+        projection,
+        "abandoned",
+        sum(results[user_id] == "away" for user_id in rows.keys() & marks.keys()),
+    )
     return results
 
 

@@ -14,7 +14,7 @@ from aevon.cache.batch import Batch, lift, note_refused, overtaken, persist, ref
 from aevon.cache.connection import Script, WrongType, store
 from aevon.cache.dirty_index import SHARDS, Exposure, Refusal
 from aevon.cache.failsafe import attempt
-from aevon.cache.metrics import FLUSHED, FLUSHES
+from aevon.cache.metrics import FLUSH_ROWS, FLUSH_SECONDS, FLUSHED, FLUSHES
 from aevon.cache.write_behind import WriteBehind
 
 __all__ = [
@@ -96,15 +96,28 @@ def flush(
     run = _Run(buffer, time.monotonic() + seconds, patient, progress=progress or (lambda _: None))
     now = time.time()
     failed = True
+    waiting: list[int] = []
     try:
         counts = buffer.index.counts()
-        if waiting := [shard for shard in shards if counts[shard]]:
+        waiting += [shard for shard in shards if counts[shard]]
+        if waiting:
             run.everything(waiting, until=now)
         failed = False
     finally:
-        FLUSHES.labels(buffer.projection.keyspace.name, "failed" if failed else "done").inc()
+        _measure(buffer, run, time.time() - now if waiting else None, failed=failed)
         _note(buffer, began or now, run.flushed, failed=failed)
     return run.flushed
+
+
+def _measure(
+    buffer: WriteBehind[D], run: "_Run[D]", seconds: float | None, *, failed: bool
+) -> None:
+    """For `/metrics`; what it took only where something was to be done."""
+    keyspace = buffer.projection.keyspace.name
+    FLUSHES.labels(keyspace, "failed" if failed else "done").inc()
+    if seconds is not None:
+        FLUSH_SECONDS.labels(keyspace).observe(max(0.0, seconds))
+        FLUSH_ROWS.labels(keyspace).observe(run.flushed.persisted)
 
 
 def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:

@@ -13,10 +13,12 @@ from aevon.cache.connection import CacheUnavailable, Life, Script, store
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.flights import Flights
+from aevon.cache.metrics import REFUSED_FILLS
 from aevon.cache.projection import Gone, Projection
 
 LEASE: Final = Script("lease")
 FILL: Final = Script("fill")
+_REFUSED: Final = {0: "lease-gone", -1: "full", -2: "fenced"}
 
 _flights: Final = Flights()
 
@@ -192,15 +194,16 @@ def _fill(
     projection: Projection[D], leases: Mapping[int, Lease], rows: Mapping[int, D | Gone]
 ) -> list[int]:
     """What the script says of each."""
+    contents = [entries.content(projection, rows.get(u), held.life) for u, held in leases.items()]
     calls = [
-        FILL.on(
-            projection.keyspace.key(user_id),
-            held.text,
-            *entries.content(projection, rows.get(user_id), held.life),
-        )
-        for user_id, held in leases.items()
+        FILL.on(projection.keyspace.key(user_id), held.text, *content)
+        for (user_id, held), content in zip(leases.items(), contents, strict=True)
     ]
-    return store().pipeline(calls, idempotent=True)
+    replies = store().pipeline(calls, idempotent=True)
+    for reply, (text, *_) in zip(replies, contents, strict=True):
+        if reply in _REFUSED and text:  # without a text the lease has been given back
+            REFUSED_FILLS.labels(projection.keyspace.name, _REFUSED[reply]).inc()
+    return replies
 
 
 def _require_memory(replies: Sequence[Any]) -> None:

@@ -22,6 +22,7 @@ from aevon.cache import (
     flush,
     flush_preview,
     leases,
+    metrics,
     outbox,
     write_behind,
 )
@@ -319,6 +320,7 @@ _registry: Final[dict[str, Resource]] = {}
 def register(resource: Resource) -> None:
     """Make a keyspace known to the commands, the admin and the health view."""
     _registry[resource.keyspace.name] = resource
+    metrics.begin(resource.keyspace.name, buffered=isinstance(resource, BufferResource))
 
 
 def resource(name: str) -> Resource:

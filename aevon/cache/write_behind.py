@@ -22,6 +22,7 @@ from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
 from aevon.cache.keyspace import IndexKeys
 from aevon.cache.leases import Lease
+from aevon.cache.metrics import CONFLICTS
 from aevon.cache.projection import Gone, Projection
 from aevon.cache.together import Read, together
 
@@ -287,6 +288,7 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
                 break
             if _stored(buffer, held, following, was_there=was_there):
                 return following
+            CONFLICTS.labels(buffer.projection.keyspace.name, "compare-and-set").inc()
             time.sleep(random.uniform(0, 0.0005 * min(tried, 20)))  # noqa: S311  not a secret
     raise Contended
 

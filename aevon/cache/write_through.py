@@ -23,6 +23,7 @@ from aevon.cache import fences
 from aevon.cache.failsafe import after_commit, commits_at_once
 from aevon.cache.fences import Mark
 from aevon.cache.keyspace import canonical_user_id
+from aevon.cache.metrics import CONFLICTS
 from aevon.cache.projection import Gone, Projection
 
 D = TypeVar("D", bound=Any)
@@ -122,6 +123,15 @@ class Guard(Generic[D]):
         marks = {self.user_id: mark} if mark else {}
         fences.install(self.projection, {self.user_id: document}, marks)
 
+    def conflicted(self) -> None:
+        """Count that PostgreSQL did not hold `state`: the write is computed again, from the row."""
+        CONFLICTS.labels(self.projection.keyspace.name, "guard").inc()
+
+    def leave(self) -> None:
+        """Count the fence, if it is still there: it runs out by itself."""
+        if self._mark:
+            fences.left(self.projection)
+
     def abandon(self) -> None:
         """Nothing was written: the state goes back, unless somebody has written since."""
         if self._mark and self.state is not None:
@@ -147,7 +157,11 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     user_id = canonical_user_id(user_id)
     held, mark = fences.fence_and_get(projection, user_id)
     guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
-    yield guard
+    try:
+        yield guard
+    except BaseException:
+        guard.leave()
+        raise
     guard.abandon()
 
 

@@ -40,7 +40,7 @@ end
 
 def _lease() -> Iterator[Any]:
     """Whoever read a row puts it in, where nothing newer is."""
-    yield _changed("FILL", ("if held ~= ARGV[1] then return 0 end", _FILL_IF_NOT_OLDER))
+    yield _changed("FILL", ("if held ~= ARGV[1] then return fenced and -2 or 0 end", _FILL_IF_NOT_OLDER))
 
 
 def _fence() -> Iterator[Any]:

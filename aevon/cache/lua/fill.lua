@@ -5,9 +5,10 @@
 -- ARGV[2]  the document or tombstone, or '' when there is nothing to cache
 -- ARGV[3]  'PX' (lifetime in ms) | 'PXAT' (Unix ms) | '' for no expiry
 -- ARGV[4]  the number for ARGV[3]
--- returns  1 stored | 0 not ours any more, or given back | -1 no memory
+-- returns  1 stored | 0 not ours any more, or given back | -1 no memory | -2 a writer is in flight
 local held = redis.pcall('GET', KEYS[1])
-if held ~= ARGV[1] then return 0 end
+local fenced = type(held) == 'string' and string.sub(held, 1, 9) == '{"_fence"'
+if held ~= ARGV[1] then return fenced and -2 or 0 end
 if ARGV[2] == '' then
   redis.call('DEL', KEYS[1])
   return 0

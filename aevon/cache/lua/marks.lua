@@ -23,20 +23,20 @@ local function version_of(entry)
   return type(version) == 'number' and version or nil
 end
 
--- The marks that count, and the floor. Nobody knows whether the writer of a mark that is past its
+-- The marks that count, the floor, and how many do not count. Nobody knows whether the writer of a mark that is past its
 -- deadline has committed: nothing may be installed any more.
 -- A deadline that no writer can have set (ours are minutes ahead at most) is somebody else's, or
 -- of a clock that was set back.
 local function live_marks(entry)
-  local marks, floor = {}, tonumber(entry['_floor']) or UNKNOWN
+  local marks, floor, expired = {}, tonumber(entry['_floor']) or UNKNOWN, 0
   for mark, deadline in pairs(entry['_fence']) do
     if type(deadline) == 'number' and deadline > now and deadline <= now + 3600000 then
       marks[mark] = deadline
     else
-      floor = UNKNOWN
+      floor, expired = UNKNOWN, expired + 1
     end
   end
-  return marks, floor
+  return marks, floor, expired
 end
 
 -- Store a fence until the last of its deadlines; whether there was memory for it. `stick` is

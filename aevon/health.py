@@ -1,10 +1,8 @@
-"""Liveness, readiness and metrics: plain views, open to probes, that tell no address or secret."""
+"""Liveness and readiness: plain views, open to probes, that tell no address or secret."""
 
-import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -17,11 +15,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from kombu.exceptions import OperationalError as BrokerError
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import CacheError, outbox, processes
+from aevon.cache import CacheError, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
@@ -37,7 +32,6 @@ NEEDED: Final = "postgresql"
 # They say through the cache that they work; what nobody can read says nothing of them.
 REPORTED: Final = ("beat", "worker")
 LATE_SECONDS: Final = 60.0
-BREAKER_STATES: Final = ("closed", "half-open", "open")
 # The pool raises the driver's own errors, unwrapped.
 AWAY: Final = (
     DjangoDatabaseError, psycopg.Error, CacheError, BrokerError, OSError, Overdue,
@@ -92,9 +86,9 @@ def ready(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 def _found() -> dict[str, dict[str, Any]]:
     probes: dict[str, Callable[[], dict[str, Any]]] = {
-        NEEDED: _ask_postgresql,
-        "dragonfly": _ask_dragonfly,
-        "broker": _ask_broker,
+        NEEDED: ask_postgresql,
+        "dragonfly": ask_dragonfly,
+        "broker": ask_broker,
         **{role: partial(_ask_for_work, role) for role in REPORTED},
         "canvas": _ask_for_unsaved,
     }
@@ -134,7 +128,7 @@ def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
     return entry
 
 
-def _ask_postgresql() -> dict[str, Any]:
+def ask_postgresql() -> dict[str, Any]:
     """A connection of its own: a busy pool is no outage, and a broken one no delay."""
     connection = _unpooled()
     try:
@@ -153,14 +147,14 @@ def _unpooled() -> BaseDatabaseWrapper:
     return connection
 
 
-def _ask_dragonfly() -> dict[str, Any]:
+def ask_dragonfly() -> dict[str, Any]:
     """Through the breaker, as requests see it. PING fails while the server loads, INFO does not."""
     _, info = store().pipeline([("PING",), ("INFO", "server")], idempotent=True)
     dragonfly = info.get("dragonfly_version")
     return {"server": f"Dragonfly {dragonfly}" if dragonfly else f"Redis {info['redis_version']}"}
 
 
-def _ask_broker() -> dict[str, Any]:
+def ask_broker() -> dict[str, Any]:
     with app.connection_for_write(connect_timeout=BROKER_CONNECT_SECONDS) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=DEADLINE_SECONDS)
     return {}
@@ -184,90 +178,7 @@ def _ask_for_unsaved() -> dict[str, Any]:
     return {"status": "degraded", **shown} if late else shown
 
 
-@probe_view
-def metrics(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    """Prometheus text: what was counted, of all processes that share PROMETHEUS_MULTIPROC_DIR,
-    and what is the case now. What is away has no gauges; the scrape is served all the same."""
-    registry = CollectorRegistry()
-    registry.register(Everything())
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-
-class Everything:
-    """The counters and the gauges of one scrape."""
-
-    def collect(self) -> Iterable[Metric]:
-        """All of them, as Prometheus' registry asks."""
-        yield from _counted().collect()
-        yield _breaker()
-        yield from _gauges()
-
-
-def _counted() -> Any:
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return REGISTRY
-    registry = CollectorRegistry()
-    return MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
-
-
-def _breaker() -> Metric:
-    states = GaugeMetricFamily(
-        "aevon_cache_breaker_state",
-        "1 for the state of the circuit breaker of the process that answers this scrape.",
-        labels=["state"],
-    )
-    current = store().breaker.state
-    for state in BREAKER_STATES:
-        states.add_metric([state], int(state == current))
-    return states
-
-
-def _gauges() -> Iterable[Metric]:
-    """What must be asked for, as far as it answers in time."""
-    calls = [started(f"metrics:{ask.__name__}", ask) for ask in (_of_the_outbox, _of_canvases)]
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    for call in calls:
-        with contextlib.suppress(*AWAY):
-            gauges = call.result(max(0.0, deadline - time.monotonic()))
-            yield from (GaugeMetricFamily(name, text, value=value) for name, text, value in gauges)
-
-
-def _of_the_outbox() -> list[tuple[str, str, float]]:
-    return [
-        ("aevon_cache_outbox_depth", "Entries that wait to be looked at.", outbox.depth()),
-        ("aevon_cache_outbox_oldest_seconds", "For how long the first.", outbox.oldest_seconds()),
-    ]
-
-
-def _of_canvases() -> list[tuple[str, str, float]]:
-    exposure, last = canvas.unsaved(), canvas.last_flush()
-    gauges = [
-        ("aevon_canvas_unsaved", "Canvases that are not yet in PostgreSQL.", exposure.unsaved),
-        (
-            "aevon_canvas_oldest_unsaved_seconds",
-            "For how long the first of them.",
-            exposure.oldest_seconds() or 0,
-        ),
-        ("aevon_canvas_refused", "Of them: PostgreSQL does not take these.", exposure.refused),
-    ]
-    if last is None:
-        return gauges
-    name = "aevon_canvas_last_flush"
-    return [
-        *gauges,
-        (f"{name}_timestamp_seconds", "When the last flush began, in Unix time.", last.began),
-        (f"{name}_seconds", "How long it took.", last.ended - last.began),
-        (f"{name}_rows", "How many canvases it persisted.", last.counts["persisted"]),
-        (
-            f"{name}_failures",
-            "Canvases refused by PostgreSQL or lost by the cache, and parts ended by an outage.",
-            last.counts["refused"] + last.counts["lost"] + last.failed,
-        ),
-    ]
-
-
 PROBES: Final[dict[str, Callable[..., HttpResponseBase]]] = {
     "/health/live": live,
     "/health/ready": ready,
-    "/metrics": metrics,
 }

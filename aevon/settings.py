@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "aevon.request_id.RequestIdMiddleware",
     "aevon.headers.HeadersMiddleware",
     "aevon.health.ProbesMiddleware",
+    "aevon.metrics_view.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "aevon.api.middleware.ProblemMiddleware",
@@ -322,6 +323,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A broker that has become a replica, or is full, answers with an error: no reason to end either.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+# Where it is scraped, if not through a folder that it shares with web; 0: nowhere.
+AEVON_WORKER_METRICS_PORT = env.integer("AEVON_WORKER_METRICS_PORT", 0, minimum=0, maximum=65_535)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None  # no results, so nothing to clean up after them
 CELERY_TASK_ACKS_LATE = True

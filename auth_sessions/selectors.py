@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from aevon.cache import Gone, owners
@@ -89,3 +89,11 @@ def sessions_of(user_id: int) -> QuerySet[Session]:
     return Session.objects.filter(
         user_id=user_id, ended_at=None, refresh_expires_at__gt=timezone.now()
     )
+
+
+def live_count(*, at_most: int) -> int:
+    """How many sessions have not ended, of the first `at_most` that could go on: by the index
+    `session_by_its_end`, and bounded."""
+    possible = Session.objects.filter(refresh_expires_at__gt=timezone.now())
+    looked_at = possible.order_by("refresh_expires_at")[:at_most]
+    return int(looked_at.aggregate(live=Count("pk", filter=Q(ended_at=None)))["live"])

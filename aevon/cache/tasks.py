@@ -16,10 +16,11 @@ from celery.signals import (
 )
 from django.db import InterfaceError, OperationalError
 
-from aevon.cache import history, inspection, processes, resources
+from aevon.cache import history, inspection, processes, resources, task_metrics
 from aevon.cache.connection import CacheUnavailable
 from aevon.cache.spot_check import spot_check
 
+assert task_metrics  # noqa: S101  it listens to the signals
 logger = logging.getLogger(__name__)
 
 AUDIT_SAMPLE: Final = 200  # users per keyspace

@@ -40,7 +40,8 @@ end
 
 def _lease() -> Iterator[Any]:
     """Whoever read a row puts it in, where nothing newer is."""
-    yield _changed("FILL", ("if held ~= ARGV[1] then return fenced and -2 or 0 end", _FILL_IF_NOT_OLDER))
+    check = "if held ~= ARGV[1] then return fenced and -2 or 0 end"
+    yield _changed("FILL", (check, _FILL_IF_NOT_OLDER))
 
 
 def _fence() -> Iterator[Any]:

@@ -25,9 +25,8 @@ _began: Final[dict[str, float]] = {}
 
 
 @signals.task_prerun.connect
-def begun(task_id: str, task: Any, **_: Any) -> None:
+def begun(task_id: str, **_: Any) -> None:
     """A task is about to run."""
-    TASKS.labels(task.name, "failure")  # 0, or the first failure would be no rise
     _began[task_id] = time.perf_counter()
 
 
@@ -52,6 +51,14 @@ class Counted:
     def collect(self) -> Any:
         """As Prometheus' registry asks."""
         return shared_metrics.collected()
+
+
+@signals.worker_ready.connect
+def begin(sender: Any, **_: Any) -> None:
+    """Show what an alert waits for as 0: a series that begins with its first event has not risen."""
+    for name in sender.app.tasks:
+        if not name.startswith("celery."):
+            TASKS.labels(name, "failure")
 
 
 @signals.worker_ready.connect

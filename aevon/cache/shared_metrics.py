@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, values
+from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -101,6 +101,7 @@ def _shared() -> Any:
     return values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]
 
 
+disable_created_metrics()  # as many series again, and none where processes count together
 _begin()
 os.register_at_fork(after_in_child=_begin)
 if folder() is not None:

@@ -55,7 +55,7 @@ class Counted:
 
 @signals.worker_ready.connect
 def begin(sender: Any, **_: Any) -> None:
-    """Show what an alert waits for as 0: a series that begins with its first event has not risen."""
+    """Show failures as 0: a series that begins with its first event has not risen."""
     for name in sender.app.tasks:
         if not name.startswith("celery."):
             TASKS.labels(name, "failure")

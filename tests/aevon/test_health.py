@@ -1,12 +1,10 @@
 """Liveness, readiness and metrics, with real servers that are there, away or frozen."""
 
-import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -356,31 +354,3 @@ def test_metrics_tell_the_state_of_the_breaker(cache_away: None) -> None:
     for _ in range(3):
         store().breaker.failed()
     assert breaker_states() == {"closed": 0, "half-open": 0, "open": 1}
-
-
-PROCESS = """
-import sys
-import django
-django.setup()
-from aevon.cache.metrics import LOADS
-LOADS.labels("convo_history", "hit").inc(2)
-from django.test import Client
-sys.stdout.write(Client().get("/metrics").content.decode())
-"""
-
-
-def test_processes_that_share_a_folder_are_scraped_together(tmp_path: Path) -> None:
-    """The second process tells what both have counted."""
-    environment = {
-        **os.environ,
-        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "aevon.settings",
-    }
-    command = [sys.executable, "-c", PROCESS]
-    for expected in (2.0, 4.0):
-        run = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        families = text_string_to_metric_families(run.stdout)
-        loads = next(each for each in families if each.name == "aevon_cache_loads")
-        assert [sample.value for sample in loads.samples] == [expected]

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -13,10 +12,8 @@ import psycopg
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.utils import timezone
-from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from aevon.cache import flush, history, maintenance, outbox, processes, resources
+from aevon.cache import flush, history, maintenance, outbox, processes, resources, shared_metrics
 from aevon.cache.connection import CacheUnavailable, store
 from aevon.cache.flush import FlushRecord
 from aevon.cache.keyspace import REGISTRY, InvalidKey, canonical_user_id
@@ -345,11 +342,9 @@ def loads() -> dict[str, dict[str, int]]:
 
 
 def _load_samples() -> list[Any]:
-    source: Any = LOADS
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        source = CollectorRegistry()
-        MultiProcessCollector(source)  # type: ignore[no-untyped-call]  # it has no types
-    return [sample for metric in source.collect() for sample in metric.samples]
+    together = shared_metrics.folder() is not None
+    found = shared_metrics.collected() if together else LOADS.collect()
+    return [sample for metric in found for sample in metric.samples]
 
 
 def hit_rate(results: dict[str, int]) -> float | None:

@@ -6,7 +6,7 @@ folder both have a process 7. It holds a lock for as long as it lives, which the
 however it ends: so the gauges of the dead, a worker's that was killed for example, are found and
 removed. And a file that another process is just making does not fail a scrape.
 
-What the dead have counted stays, or the sums would fall.
+What the dead have counted stays, or the sums would fall; where they are many it is put together.
 """
 
 import fcntl
@@ -14,18 +14,25 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, values
 from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 # What a file that is just being written may make of reading it.
 _TORN: Final = (struct.error, RuntimeError, UnicodeDecodeError, ValueError, FileNotFoundError)
 TRIES: Final = 3
+# So many files of the dead are left as they are, to be looked at.
+UNBURIED: Final = 20
+PATIENCE_SECONDS: Final = 0.5
+GONE: Final = "gone"
 
 _identity = ""
 _alive = -1
@@ -47,37 +54,86 @@ def collected() -> Iterable[Metric]:
     place = folder()
     if place is None:
         return list(REGISTRY.collect())
-    forget_the_dead(place)
     collector = MultiProcessCollector(CollectorRegistry(), str(place))  # type: ignore[no-untyped-call]  # it has no types
-    for left in reversed(range(TRIES)):
-        try:
-            made = [str(file) for file in place.glob("*.db") if file.stat().st_size]
-            return list(collector.merge(made, accumulate=True))  # type: ignore[no-untyped-call]
-        except _TORN:
-            if not left:
-                raise
+    with _reading(place):
+        for left in reversed(range(TRIES)):
+            try:
+                files = [str(file) for file in _made(place, "*.db")]
+                return list(collector.merge(files, accumulate=True))  # type: ignore[no-untyped-call]
+            except _TORN:
+                if not left:
+                    raise
     raise AssertionError  # pragma: no cover  the last try returns or raises
 
 
-def forget_the_dead(place: Path) -> None:
-    """Remove the gauges of processes that have ended."""
-    for file in place.glob("gauge_live*_*.db"):
-        if not _lives(place / f"{file.stem.rpartition('_')[2]}.alive"):
-            file.unlink(missing_ok=True)
+def _made(place: Path, pattern: str) -> list[Path]:
+    """Files that have something in them by now."""
+    return [file for file in place.glob(pattern) if file.stat().st_size]
 
 
-def _lives(lock: Path) -> bool:
+@contextmanager
+def _reading(place: Path) -> Iterator[None]:
+    """The dead are buried by one reader at a time, while no other reads. Who has waited in vain
+    reads what is there: a scrape must not hang where another does."""
+    with _locked(place / "reading", fcntl.LOCK_EX) as alone:
+        if alone:
+            bury_the_dead(place)
+    with _locked(place / "reading", fcntl.LOCK_SH, patience=PATIENCE_SECONDS):
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, kind: int, *, patience: float = 0) -> Iterator[bool]:
+    """Hold a lock, if it can be had in time; whether it is held."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        yield _taken(descriptor, kind, time.monotonic() + patience)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _taken(descriptor: int, kind: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
+
+
+def bury_the_dead(place: Path) -> None:
+    """Remove the gauges of processes that have ended, and put together what they counted: a folder
+    must not grow with every process that there has ever been."""
+    dead = []
+    for lock in place.glob("*.alive"):
+        with _locked(lock, fcntl.LOCK_EX) as ended:
+            if ended:
+                dead.append(lock)
+                for file in place.glob(f"gauge_live*_{lock.stem}.db"):
+                    file.unlink()
+    for lock in dead if len(dead) > UNBURIED else ():
+        with _locked(lock, fcntl.LOCK_EX) as ended:
+            if ended:  # still: a new process may have its number
+                for file in _made(place, f"*_{lock.stem}.db"):
+                    _put_to(file, file.with_name(f"{file.stem.rpartition('_')[0]}_{GONE}.db"))
+                lock.unlink()
+
+
+def _put_to(file: Path, others: Path) -> None:
+    """Add a file's numbers to those of others that have ended."""
+    kept = MmapedDict(str(others))  # type: ignore[no-untyped-call]
+    newest = file.stem.startswith("gauge_mostrecent")
+    for key, value, at, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+        there, since = kept.read_value(key)  # type: ignore[no-untyped-call]
+        if not newest:
+            kept.write_value(key, there + value, 0.0)  # type: ignore[no-untyped-call]
+        elif at > since:
+            kept.write_value(key, value, at)  # type: ignore[no-untyped-call]
+    kept.close()  # type: ignore[no-untyped-call]
+    file.unlink()
 
 
 def _begin() -> None:
@@ -90,9 +146,19 @@ def _begin() -> None:
         os.close(_alive)  # the parent's, which keeps it
         _alive = -1
     place = folder()
-    if place is not None:
-        _alive = os.open(place / f"{_identity}.alive", os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(_alive, fcntl.LOCK_EX)
+    while place is not None and _alive < 0:
+        _alive = _owned(place / f"{_identity}.alive")
+
+
+def _owned(lock: Path) -> int:
+    """A lock of one's own, -1 where somebody has just removed its file: of one who is dead and had
+    this number."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if os.fstat(descriptor).st_nlink:
+        return descriptor
+    os.close(descriptor)
+    return -1
 
 
 def _shared() -> Any:
@@ -101,7 +167,7 @@ def _shared() -> Any:
     return values.MultiProcessValue(identity)  # type: ignore[no-untyped-call]
 
 
-disable_created_metrics()  # as many series again, and none where processes count together
+disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and none where processes count together
 _begin()
 os.register_at_fork(after_in_child=_begin)
 if folder() is not None:

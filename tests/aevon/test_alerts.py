@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -100,41 +99,43 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    """Where the worker is scraped."""
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Site]:
-    """One for all."""
-    folder = tmp_path_factory.mktemp("alerts") / "data"
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Prometheus]]:
+    """One of each for all; Prometheus first, which looks again and again."""
+    folder, web, worker = tmp_path_factory.mktemp("alerts"), free_port(), free_port()
     settings = {
-        "AEVON_WORKER_METRICS_PORT": str(port),
+        "AEVON_PORT": str(web),
+        "AEVON_WORKER_METRICS_PORT": str(worker),
         "CANVAS_PERSIST_SECONDS": "5",
         "AEVON_CACHE_CONNECT_TIMEOUT_SECONDS": "1",
         "AEVON_CACHE_READ_TIMEOUT_SECONDS": "1",
     }
-    with make_run(folder, **settings) as (process, told):
-        running = Site(told, folder)
+    targets = {"web:8000": f"127.0.0.1:{web}", "worker:9100": f"127.0.0.1:{worker}"}
+    with (
+        prometheus(folder, targets) as watching,
+        make_run(folder / "site", **settings) as (process, told),
+    ):
+        site = Site(told, folder / "site")
         try:
-            yield running
+            yield site, watching
         finally:
-            running.thaw()
+            site.thaw()
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
-def watching(
-    site: Site, port: int, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
+def site(started: tuple[Site, Prometheus]) -> Site:
+    """The site."""
+    return started[0]
+
+
+@pytest.fixture(scope="module")
+def watching(started: tuple[Site, Prometheus]) -> Prometheus:
     """Prometheus, once nothing is amiss."""
-    targets = {"web:8000": urlsplit(site.url).netloc, "worker:9100": f"127.0.0.1:{port}"}
-    with prometheus(tmp_path_factory.mktemp("prometheus"), targets) as running:
-        assert eventually(lambda: len(running.value("up == 1")) == 2, PATIENT)
-        assert eventually(lambda: running.value("aevon_processes > 0") and not running.firing(), 90)
-        yield running
+    running = started[1]
+    assert eventually(lambda: len(running.value("aevon_processes > 0")) == 4, PATIENT)
+    assert eventually(lambda: not running.firing(), PATIENT), running.firing()
+    return running
 
 
 def fire(watching: Prometheus, *names: str) -> None:

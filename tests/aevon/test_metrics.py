@@ -1,5 +1,6 @@
 """What `/metrics` tells: by which names, of which requests, and of all processes together."""
 
+import fcntl
 import json
 import os
 import re
@@ -258,6 +259,22 @@ sys.stdin.read()
 """
 
 
+DYING = """
+import os, sys
+from aevon.cache.metrics import CONSISTENCY, LOADS, ROUND_TRIPS
+for number in range(30):
+    if not os.fork():
+        LOADS.labels("convo_history", "hit").inc(2)
+        ROUND_TRIPS.labels("command").observe(0.002)
+        CONSISTENCY.labels("convo_history").set(number / 30)
+        os._exit(0)
+    os.wait()
+LOADS.labels("convo_history", "hit").inc()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
 class Together:
     """Processes that share a folder."""
 
@@ -343,6 +360,33 @@ def test_a_forked_child_stands_for_itself(together: Together) -> None:
     assert name != child
     assert _open(together.scrape()) == 0
     assert together.scrape()["aevon_cache_breaker_state", name, "closed"] == 1
+
+
+def test_many_dead_are_put_together(together: Together) -> None:
+    """What thirty processes have counted fits in the files of one, and is told as before."""
+    process = together.start(DYING)
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert len(list(together.folder.glob("counter_*.db"))) == 31
+    for _ in range(2):
+        samples = together.scrape()
+        assert samples["aevon_cache_loads_total", "convo_history", "hit"] == 61
+        assert samples["aevon_cache_round_trip_seconds_count", "command"] == 30
+        assert samples["aevon_cache_round_trip_seconds_bucket", "command", "0.001"] == 0
+        assert samples["aevon_cache_round_trip_seconds_bucket", "command", "0.0025"] == 30
+        assert samples["aevon_cache_consistency_ratio", "convo_history"] == pytest.approx(29 / 30)
+    assert len(list(together.folder.glob("counter_*.db"))) == 2
+    assert len(list(together.folder.glob("*.alive"))) == 1
+
+
+def test_a_scrape_does_not_wait_for_one_that_hangs(together: Together) -> None:
+    """Which holds the folder."""
+    process = together.start(COUNTING, "closed")
+    assert process.stdout is not None
+    process.stdout.readline()
+    with (together.folder / "reading").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert together.scrape()["aevon_cache_loads_total", "convo_history", "hit"] == 2
 
 
 def test_a_dashboard_is_what_grafana_takes() -> None:

@@ -263,7 +263,7 @@ def _age_the_processes(site: Site) -> None:
         if told["role"] == "beat":
             site.cache.hdel(key, field)
         elif told["role"] != "web":
-            told["seenAt" if told["role"] == "listener" else "workedAt"] -= LONG_AGO
+            told["seenAt" if told["role"] == "listener" else "workedAt"] = time.time() - LONG_AGO
             site.cache.hset(key, field, json.dumps(told, separators=(",", ":")))
 
 

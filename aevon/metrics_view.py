@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from aevon import __version__, health
+from aevon import __version__, health, routes
 from aevon.cache import outbox, processes, shared_metrics
 from aevon.cache.connection import store
 from aevon.deadline import started
@@ -27,7 +27,6 @@ PATH: Final = "/metrics"
 # Three reports of a process.
 HEARD_OF_SECONDS: Final = 3 * processes.REPORT_SECONDS
 SESSIONS_COUNTED_TO: Final = 100_000
-METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER: Final = "other"
 
 REQUESTS = Histogram(
@@ -52,13 +51,9 @@ class MetricsMiddleware:
             return answer
         began = time.perf_counter()
         response = self.get_response(request)
-        labels = (_method(request), _route(request), f"{response.status_code // 100}xx")
+        labels = (routes.method(request), _route(request), f"{response.status_code // 100}xx")
         REQUESTS.labels(*labels).observe(time.perf_counter() - began)
         return response
-
-
-def _method(request: HttpRequest) -> str:
-    return request.method if request.method in METHODS else OTHER
 
 
 def _route(request: HttpRequest) -> str:

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from aevon.cache.connection import CacheError, Command, store
 from aevon.cache.keyspace import HISTORY
-from aevon.cache.metrics import AUDITED, FAILURES, FLUSHED, LOADS, PUBLISHES
+from aevon.cache.metrics import AUDITED, FAILURES, FLUSHED, LOADS, PUBLISHES, REFUSED_FILLS
 
 SLOT_SECONDS: Final = 300
 SLOTS: Final = 288
@@ -25,6 +25,7 @@ KEPT_SECONDS: Final = (SLOTS + 12) * SLOT_SECONDS
 TRACKED: Final[Mapping[str, Counter]] = {
     "loads": LOADS,
     "publishes": PUBLISHES,
+    "refused_fills": REFUSED_FILLS,
     "failures": FAILURES,
     "flushed": FLUSHED,
     "audited": AUDITED,

@@ -5,7 +5,7 @@ import difflib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 import psycopg
@@ -21,7 +21,8 @@ from aevon.cache.metrics import LOADS
 from aevon.cache.models import Outbox
 from aevon.cache.processes import Process
 from aevon.cache.resources import BufferResource, Held, Resource, Verdict
-from aevon.cache.standing import Standing, standing, without_tokens
+from aevon.cache.shown import masked
+from aevon.cache.standing import Standing, standing
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ NAMES_COMPARED: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """One keyspace's entry of one user beside what PostgreSQL holds; tokens are left out.
+    """One keyspace's entry of one user beside what PostgreSQL holds; tokens are masked.
     `waiting`: the outbox says that the entry may be older than its rows; `noted`: what it says.
     `mark`: the document is unsaved."""
 
@@ -55,6 +56,10 @@ class Noted(NamedTuple):
     version: int | None
     seconds: float
 
+    def __str__(self) -> str:
+        version = "any version" if self.version is None else f"version {self.version}"
+        return f"{version}, for {duration(self.seconds)}"
+
 
 class UnsavedMark(NamedTuple):
     """The mark of an unsaved document: its revision, for how long it has been waiting, where that
@@ -63,6 +68,10 @@ class UnsavedMark(NamedTuple):
     revision: int
     seconds: float | None
     refused: bool
+
+    def __str__(self) -> str:
+        since = "" if self.seconds is None else f", for {duration(self.seconds)}"
+        return f"revision {self.revision}{since}{', refused by PostgreSQL' if self.refused else ''}"
 
 
 class NoSuchUser(LookupError):
@@ -119,10 +128,10 @@ def inspect_one(resource: Resource, user_id: int) -> Inspected:
     noted = _noted(resource.keyspace.name, user_id)
     held = resources.held(resource.keyspace, user_id)
     return Inspected(
-        held=without_tokens(held),
+        held=replace(held, value=masked(held.value)),
         standing=standing(held),
         verdict=verdict,
-        ledger=resource.ledger(user_id),
+        ledger=masked(resource.ledger(user_id)),
         # Every change is noted, and most have been followed by the time they are looked at.
         waiting=noted is not None and (verdict != "in sync" or noted.version is None),
         noted=noted,

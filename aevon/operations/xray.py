@@ -1,19 +1,17 @@
 """A user's four keys beside their rows: what is there, what that means, and where they differ."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 
-from aevon.cache import maintenance, resources
-from aevon.cache.connection import CacheError, store
-from aevon.cache.inspection import duration
-from aevon.cache.models import Outbox
-from aevon.cache.resources import Held, Resource
+from aevon.cache import inspection, resources
+from aevon.cache.connection import CacheError
+from aevon.cache.inspection import Inspected, duration
+from aevon.cache.resources import Resource
 from aevon.cache.shown import masked, visible
 from aevon.operations import differences
 from aevon.operations.differences import Member
@@ -149,25 +147,9 @@ def _live(session: Session) -> Live:
 
 def _key(resource: Resource, user_id: int) -> Key:
     try:
-        verdict = maintenance.judge(resource, [user_id])[user_id]
-        held = resources.held(resource.keyspace, user_id)
-        life = store().exchange([("PING",)], idempotent=True).life.incarnation
+        return _compared(inspection.inspect_one(resource, user_id))
     except CacheError:
         return _without_cache(resource, user_id)
-    return _compared(
-        held,
-        verdict,
-        resource.ledger(user_id),
-        _notes(held.value, life),
-        waiting=_waits(resource, user_id, verdict),
-    )
-
-
-def _waits(resource: Resource, user_id: int, verdict: str) -> bool:
-    """Whether the outbox holds it against the entry: every change is noted, and most have been
-    followed by the time they are looked at."""
-    noted = Outbox.objects.filter(keyspace=resource.keyspace.name, user_id=user_id)
-    return (noted.filter(version=None) if verdict == "in sync" else noted).exists()
 
 
 def _without_cache(resource: Resource, user_id: int) -> Key:
@@ -187,49 +169,32 @@ def _without_cache(resource: Resource, user_id: int) -> Key:
     )
 
 
-def _compared(held: Held, verdict: str, ledger: Any, notes: Iterable[str], *, waiting: bool) -> Key:
-    every = differences.compare(masked(held.value), masked(ledger))
+def _compared(found: Inspected) -> Key:
+    held = found.held
+    every = differences.compare(held.value, found.ledger)
     members, left_out = differences.shortened(every)
     different = sum(each.differs for each in every)
     return Key(
         name=held.key,
         service=held.key.partition(":")[0],
-        verdict=verdict,
+        verdict=found.verdict,
         type=held.type,
         ttl_seconds=held.ttl_seconds,
-        waiting=waiting,
-        notes=[*notes, *_doubt(verdict, different)],
+        waiting=found.waiting,
+        notes=[*_notes(found), *_doubt(found.verdict, different)],
         members=members,
         left_out=left_out,
         different=different,
     )
 
 
-def _notes(value: Any, life: str) -> Iterator[str]:
-    """What the layer's own members say; a list's lease is its only element."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, Mapping):
-        return
-    if "_lease" in value:
-        yield "A lease: one reader is about to fill this key; others wait for it a little."
-    if isinstance(value.get("_fence"), Mapping):
-        yield _fence(value["_fence"], value.get("_floor"))
-    if "_gone" in value:
-        yield f"A tombstone: PostgreSQL has no row, as of version {_plain(value['_gone'])}."
-    if isinstance(value.get("_dirtySince"), int | float):
-        yield f"Unsaved since {_when(value['_dirtySince'])}."
-    if value.get("_incarnation", life) != life:
-        yield "Of an earlier life of the server: not believed before it is compared."
-
-
-def _fence(marks: Mapping[str, Any], floor: Any) -> str:
-    known = [each for each in marks.values() if isinstance(each, int | float)]
-    until = _when(max(known) / 1000) if known else "a time that cannot be read"
-    return (
-        f"A fence, with writers in flight: {len(marks)}, the last until {until}. Readers go to"
-        f" PostgreSQL and fill nothing; nothing below version {_plain(floor)} comes in."
-    )
+def _notes(found: Inspected) -> Iterator[str]:
+    """What the cache layer has put there, or noted of it."""
+    if found.standing.kind not in ("nothing", "state"):
+        text = str(found.standing)
+        yield f"{text[0].upper()}{text[1:]}."
+    if found.mark is not None:
+        yield f"Unsaved: {found.mark}."
 
 
 def _doubt(verdict: str, different: int) -> Iterator[str]:
@@ -238,18 +203,3 @@ def _doubt(verdict: str, different: int) -> Iterator[str]:
             "In sync all the same: sessions whose access token has run out do not count, and the"
             " two were read one after the other."
         )
-
-
-def _plain(value: Any) -> str:
-    return f"{value}" if isinstance(value, int) else "unknown"
-
-
-def _when(at: float) -> str:
-    """A time and how long ago, as far as it is one."""
-    try:
-        moment = datetime.fromtimestamp(at, UTC)
-    except (ValueError, OverflowError, OSError):
-        return "a time that cannot be read"
-    ago = time.time() - at
-    distance = f"{duration(ago)} ago" if ago >= 0 else f"in {duration(-ago)}"
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({distance})"

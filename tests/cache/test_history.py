@@ -115,6 +115,7 @@ RESULTS = {
     "loads": ("hit", "miss", "corrupt", "away"),
     "publishes": ("stored", "current", "newer", "waiting", "empty", "removed"),
     "flushed": ("persisted", "unchanged"),
+    "refused_fills": ("lease-gone", "fenced", "full"),
     "audited": ("in sync", "unsaved", "missing", "absent", "stale", "corrupt"),
 }
 

@@ -15,7 +15,8 @@ from aevon.cache.entries import EMPTY
 from aevon.cache.inspection import Day, NoSuchUser, user_of
 from aevon.cache.keyspace import CANVAS, CONVO_HISTORY, PSYCHE
 from aevon.cache.metrics import LOADS
-from aevon.cache.standing import Standing, standing, without_tokens
+from aevon.cache.shown import masked
+from aevon.cache.standing import Standing, standing
 from auth_sessions.models import User
 from canvas import services
 from klepsydra.models import PsycheState
@@ -57,7 +58,7 @@ def test_writers_in_flight_are_counted_and_not_shown(user: User) -> None:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ({"_fence": {"a": 1.0}, "_floor": 1}, "fence"),
+        ({"_fence": {"secret": 1.0}, "_floor": 1}, "fence"),
         ({"_lease": "secret"}, "lease"),
         ({"_gone": 3}, "tombstone"),
         ({"userId": 1, "version": 3}, "state"),
@@ -71,7 +72,7 @@ def test_what_stands_under_a_key(value: Any, kind: str) -> None:
     entry_states.put("psyche:1", value)
     held = resources.held(PSYCHE, 1)
     assert standing(held).kind == kind
-    assert (without_tokens(held).value is None) == (kind in ("fence", "lease"))
+    assert "secret" not in str(masked(held.value))
 
 
 def test_what_stands_in_place_of_a_list() -> None:
@@ -79,7 +80,7 @@ def test_what_stands_in_place_of_a_list() -> None:
     assert standing(resources.held(CONVO_HISTORY, 1)).kind == "nothing"
     store().command("RPUSH", "convo_history:1", '{"_lease":"secret"}')
     held = resources.held(CONVO_HISTORY, 1)
-    assert (standing(held).kind, without_tokens(held).value) == ("lease", None)
+    assert (standing(held).kind, masked(held.value)) == ("lease", [{"_lease": "(masked)"}])
     store().command("RPUSH", "convo_history:1", '{"seq":1}')
     assert standing(resources.held(CONVO_HISTORY, 1)).kind == "state"
     store().command("SADD", "canvas:1", "a")
@@ -87,7 +88,10 @@ def test_what_stands_in_place_of_a_list() -> None:
 
 
 def test_a_fence_of_the_dead_is_called_so() -> None:
-    """It ends by itself."""
+    """It ends by itself. So is one whose marks are hours ahead: no writer sets such."""
+    hours_ahead = {"_fence": {"a": (time.time() + 7200) * 1000}, "_floor": 1}
+    entry_states.put("psyche:1", hours_ahead)
+    assert standing(resources.held(PSYCHE, 1)) == Standing("fence", 0, None, 1)
     assert "dead" in str(Standing("fence", 0, None))
     assert "1 writer is in flight, for 0.0 s" in str(Standing("fence", 1, time.time() - 9))
 

@@ -70,7 +70,7 @@ def test_a_service_has_its_time_and_its_health_check(name: str) -> None:
 def test_every_variable_is_a_setting() -> None:
     """Of Aevon's containers; nothing is set that nothing reads."""
     for name in OURS:
-        known = {"PROMETHEUS_MULTIPROC_DIR", "AEVON_WORKER_METRICS_PORT"}
+        known = {"PROMETHEUS_MULTIPROC_DIR"}
         names = set(SERVICES[name]["environment"]) - known
         assert [each for each in names if f"`{each}`" not in SETTINGS] == []
 

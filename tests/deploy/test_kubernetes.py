@@ -109,7 +109,7 @@ def test_a_pod_is_told_what_the_settings_read(name: str) -> None:
         *ALL["Secret", "aevon"]["stringData"],
         *(each["name"] for each in container.get("env", ())),
     }
-    known = {"PROMETHEUS_MULTIPROC_DIR", "AEVON_WORKER_METRICS_PORT"}
+    known = {"PROMETHEUS_MULTIPROC_DIR"}
     assert [each for each in given - known if f"`{each}`" not in SETTINGS] == []
 
 

@@ -143,22 +143,22 @@ def test_no_token_and_no_digest_is_shown(operator: Client, member: User) -> None
     for secret in (pair.refresh, pair.access, session.refresh_digest, member.password, lease):
         assert secret not in text
     assert marks[member.pk].token not in text
-    assert "A fence, with writers in flight: 1, " in text
-    assert text.count("A lease: one reader") == 2
+    assert "A fence: 1 writer is in flight, " in text
+    assert text.count("A lease: a reader is about to fill it.") == 2
 
 
 def test_what_the_layer_has_noted_is_explained(member: User, make_user: Any) -> None:
     """A tombstone, an unsaved change, another life of the server."""
     ghost = make_user()
     put(PSYCHE.key(ghost.pk), {"_gone": 8})
-    assert keys(ghost)["psyche"].notes == ["A tombstone: PostgreSQL has no row, as of version 8."]
+    assert keys(ghost)["psyche"].notes == ["A tombstone: PostgreSQL had no row, as of version 8."]
     patch(member.pk, b=window())
     canvas = keys(member)["canvas"]
     assert (canvas.verdict, canvas.lifetime) == ("unsaved", "without end")
-    assert canvas.notes[0].startswith("Unsaved since 2")
+    assert canvas.notes[0].startswith("Unsaved: revision 2, for ")
     raw = store().command("GET", PSYCHE.key(member.pk))
     store().command("SET", PSYCHE.key(member.pk), raw[:-14] + b'000000000000"}')
-    assert "Of an earlier life" in keys(member)["psyche"].notes[0]
+    assert "of an earlier life" in keys(member)["psyche"].notes[0]
 
 
 @pytest.mark.parametrize("moment", ["1e300", "-1e300", "true", '"x"', "null", "1e11"])

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from aevon.cache import inspection
-from aevon.cache.inspection import Inspected, NoSuchUser, Noted, UnsavedMark, duration, lifetime
+from aevon.cache.inspection import Inspected, NoSuchUser, UnsavedMark, lifetime
 from aevon.cache.management.base import MaintenanceCommand, Report
 from aevon.cache.standing import Standing
 
@@ -78,23 +78,13 @@ def _lines(each: Inspected) -> Iterator[str]:
     yield f"  holds       {each.standing}"
     yield f"  lifetime    {lifetime(each.held)}"
     if each.mark is not None:
-        yield f"  unsaved     {_unsaved(each.mark)}"
+        yield f"  unsaved     {each.mark}"
     if each.noted is not None:
-        yield f"  outbox      {_outbox(each.noted)}"
+        yield f"  outbox      {each.noted}"
     yield f"  cached      {_pretty(each.held.value)}"
     same = each.ledger is not None and _plain(each.held.value) == _plain(each.ledger)
     yield f"  PostgreSQL  {'the same' if same else _pretty(each.ledger)}"
     yield ""
-
-
-def _unsaved(mark: UnsavedMark) -> str:
-    since = "" if mark.seconds is None else f", for {duration(mark.seconds)}"
-    return f"revision {mark.revision}{since}{', refused by PostgreSQL' if mark.refused else ''}"
-
-
-def _outbox(noted: Noted) -> str:
-    version = "any version" if noted.version is None else f"version {noted.version}"
-    return f"{version}, for {duration(noted.seconds)}"
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ from aevon.cache.keyspace import (
     Keyspace,
     UnknownKeyspace,
     canonical_user_id,
+    declare,
 )
 from aevon.cache.outbox import add as add_to_outbox
 from aevon.cache.projection import Gone, Projection
@@ -78,6 +79,7 @@ __all__ = [
     "bounded_list",
     "cache_aside",
     "canonical_user_id",
+    "declare",
     "flush",
     "forget_users",
     "owners",

@@ -1,6 +1,5 @@
 """What `manage.py check` says about the cache layer's settings, and about models behind it."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
@@ -17,7 +16,7 @@ from django.db import connections, models
 from aevon.cache import conf
 from aevon.cache.cached import OWNER, VERSION, Cached, CachedQuerySet, declared
 from aevon.cache.codec import Document
-from aevon.cache.keyspace import REGISTRY, Keyspace
+from aevon.cache.keyspace import NAME, REGISTRY, Keyspace
 from aevon.cache.resources import EntryResource, resource, resources
 
 TRIGGERS: Final = ("cache_is_told", "cache_version_rises", "cache_version_ends")
@@ -147,7 +146,7 @@ def _keyspace(cached: Cached[Any]) -> Iterator[CheckMessage]:
     if not any(keyspace is known for known in REGISTRY.values()):
         yield _error(4, cached, f"The keyspace `{name}` is not in `keyspace.REGISTRY`.")
         return
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", keyspace.name):
+    if not NAME.fullmatch(keyspace.name):
         yield _error(4, cached, f"The keyspace `{name}` is not called a-z, 0-9 and _, 32 at most.")
         return
     # Who comes last has it.

@@ -1,7 +1,8 @@
 """Every key name, its type and its validation, in one registry.
 
-The four names of the integration protocol (section 3) are `name:{userId}`; every other key has
-three parts, `service:key:id` (section 4.1). The patterns refuse a keyspace that is not here.
+The four names of the integration protocol (section 3) are `name:{userId}`, as are those that a
+project of its own declares; every other key has three parts, `service:key:id` (section 4.1). The
+patterns refuse a keyspace that is not here.
 """
 
 import re
@@ -13,6 +14,7 @@ from aevon.cache import conf
 
 USER_ID_MAX: Final = 2**63 - 1
 _CANONICAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
 class InvalidKey(ValueError):
@@ -115,6 +117,26 @@ INTERNAL: Final = (
     HISTORY,
     PROCESSES,
 )
+
+
+def declare(
+    name: str, *, service: str, ttl_seconds: float, kind: Literal["string", "list"] = "string"
+) -> Keyspace:
+    """A further keyspace, `name:{userId}`, in the registry: for a project that has lifted the cache
+    layer, whose names are no business of this file.
+
+    `service` is the application that owns it; every write renews its lifetime. Raises `ValueError`
+    for a name that is taken or is not of a-z, 0-9 and _, 32 at most, and for no lifetime.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"A keyspace is called a-z, 0-9 and _, 32 at most, not {name[:40]!r}.")
+    if name in REGISTRY:
+        raise ValueError(f"The keyspace `{name}` is {REGISTRY[name].service}'s already.")
+    if ttl_seconds <= 0:
+        raise ValueError(f"The keyspace `{name}` needs a lifetime above 0, not {ttl_seconds!r}.")
+    lifetime_ms = int(ttl_seconds * 1000)
+    REGISTRY[name] = Keyspace(name, service, kind, lambda: lifetime_ms)
+    return REGISTRY[name]
 
 
 def registered(keyspace: K) -> K:

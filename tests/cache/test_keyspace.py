@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aevon.cache import keyspace
 from aevon.cache.keyspace import (
     CANVAS,
     CANVAS_INDEX,
@@ -19,6 +20,7 @@ from aevon.cache.keyspace import (
     Keyspace,
     UnknownKeyspace,
     canonical_user_id,
+    declare,
     registered,
 )
 
@@ -120,3 +122,27 @@ def test_lifetimes_follow_the_settings(settings: Any) -> None:
     ttls = [space.ttl_ms() for space in (PSYCHE, CANVAS, CONVO_HISTORY) if space.ttl_ms]
     assert ttls == [1000, 2000, 3000]
     assert SESSION.ttl_ms is None
+
+
+def test_a_declared_keyspace_is_one_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the registry, with its lifetime; each name once."""
+    monkeypatch.setattr(keyspace, "REGISTRY", dict(REGISTRY))
+    wallet = declare("wallet", service="purses", ttl_seconds=0.5)
+    assert registered(wallet) is wallet
+    assert wallet.ttl_ms is not None
+    assert (wallet.key(7), wallet.user_id("wallet:7"), wallet.ttl_ms()) == ("wallet:7", 7, 500)
+    with pytest.raises(ValueError, match="`wallet` is purses's already"):
+        declare("wallet", service="others", ttl_seconds=1)
+
+
+@pytest.mark.parametrize("name", ["", "Wallet", "wal-let", "wallet:x", "1wallet", "w" * 33])
+def test_a_name_that_no_keyspace_may_have(name: str) -> None:
+    """It could not stand in a key, or not be told from another."""
+    with pytest.raises(ValueError, match="A keyspace is called"):
+        declare(name, service="purses", ttl_seconds=1)
+
+
+def test_a_declared_keyspace_has_a_lifetime() -> None:
+    """Above zero."""
+    with pytest.raises(ValueError, match="needs a lifetime"):
+        declare("wallet", service="purses", ttl_seconds=0)

@@ -15,7 +15,7 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test beep-eval browser screenshots soak coverage bench bench-warmup check format clean
+.PHONY: help run demo test beep-eval browser screenshots soak coverage bench bench-warmup check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -69,6 +69,9 @@ check: ## style, types, imports, migrations and the production settings
 	@echo "manage.py check --deploy"
 	@$(production) $(bin)/python manage.py check --deploy --fail-level WARNING
 
+docs: ## the documentation site into site/, every warning and dead link an error
+	@$(tools) && NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict --quiet
+
 format: ## let ruff put the code in order
 	@$(tools)
 	$(bin)/ruff check --fix .
@@ -76,5 +79,5 @@ format: ## let ruff put the code in order
 
 clean: ## remove what tools left behind (not .venv, not your data in .aevon)
 	rm -rf .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache staticfiles
+		.import_linter_cache staticfiles site
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

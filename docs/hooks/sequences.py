@@ -1,4 +1,4 @@
-"""Draws the sequence diagrams of the pages when the site is built: nothing is loaded to look at one.
+"""Draws the sequence diagrams of the pages when the site is built: to look at one loads nothing.
 
 Understands what the pages use of Mermaid: `participant`, `->>`, `-->>` and `Note over`.
 """
@@ -109,7 +109,10 @@ def _step(step: Step, columns: dict[str, int], y: int) -> tuple[int, list[str]]:
     lines = textwrap.wrap(step.text, max(12, int(room / CHARACTER)))
     high = LINE * len(lines)
     if step.note:
-        box = f'<rect class="note" x="{begin - COLUMN // 2 + 6}" y="{y - LINE}" width="{COLUMN - 12}" height="{high + 10}" rx="3"/>'
+        box = (
+            f'<rect class="note" x="{begin - COLUMN // 2 + 6}" y="{y - LINE}"'
+            f' width="{COLUMN - 12}" height="{high + 10}" rx="3"/>'
+        )
         return high, [box, *_text(begin, y, lines)]
     below = y + high - LINE + 8
     kind = "dashed" if step.dashed else "solid"

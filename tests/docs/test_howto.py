@@ -1,7 +1,6 @@
 """docs/howto/, as a reader follows it who has done the tutorial."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis

@@ -1,5 +1,9 @@
 """docs/tutorial.md, as a reader follows it: the layer is lifted into a bare Django project."""
 
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ import redis
 
 from tests.docs.pages import DOCS, blocks
 from tests.docs.projects import cache_url, project
+from tests.servers import ROOT
 
 TUTORIAL = blocks(DOCS / "tutorial.md")
 
@@ -20,3 +25,26 @@ def test_the_tutorial_from_top_to_bottom(tmp_path: Path) -> None:
     for block in TUTORIAL:
         shop.follow(block)
     assert len(shop.done) > 15
+
+
+def imports() -> Iterator[str]:
+    """What the layer's modules import, anywhere in them."""
+    for path in (ROOT / "aevon" / "cache").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (name.name for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module == "aevon":
+                yield from (f"aevon.{name.name}" for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module or ""
+
+
+def test_the_layer_can_be_lifted() -> None:
+    """It imports nothing else of this project, and no package that the tutorial does not name."""
+    found = set(imports())
+    ours = {name for name in found if name.split(".")[0] == "aevon"}
+    assert [name for name in sorted(ours) if not name.startswith("aevon.cache")] == []
+    tops = {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names
+    packages = {packages_distributions()[top][0] for top in tops}
+    assert len(packages) > 7
+    assert [name for name in sorted(packages) if name not in TUTORIAL[0].text] == []

@@ -242,5 +242,5 @@ def _missing_triggers(database: str, table: str, keyspace: str) -> list[str]:
 
 
 def _error(number: int, cached: Cached[Any], text: str) -> CheckMessage:
-    hint = "docs/design.md, A model of yours, says what may stand behind the cache."
+    hint = "docs/reference/checks.md and docs/tutorial.md say what may stand behind the cache."
     return Error(text, hint=hint, obj=cached.model, id=f"aevon_cache.E{number:03}")

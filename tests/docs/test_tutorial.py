@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.docs.pages import DOCS, blocks
+from tests.docs.pages import DOCS, Block, blocks
 from tests.docs.projects import cache_url, project
 from tests.servers import ROOT
 
 TUTORIAL = blocks(DOCS / "tutorial.md")
+# What came along with the folder, and is only told of.
+IN_THE_ADMIN = """
+>>> from django.contrib.auth.models import User
+>>> from django.test import Client
+>>> chief = Client(SERVER_NAME="localhost")
+>>> chief.force_login(User.objects.create_superuser("chief"))
+>>> chief.get("/admin/cache/outbox/").status_code
+200
+"""
 
 
 @pytest.mark.django_db(transaction=True)
@@ -24,6 +33,7 @@ def test_the_tutorial_from_top_to_bottom(tmp_path: Path) -> None:
     shop = project(tmp_path, "shop.settings")
     for block in TUTORIAL:
         shop.follow(block)
+    shop.follow(Block("the admin", 1, "pycon", "", IN_THE_ADMIN))
     assert len(shop.done) > 15
 
 

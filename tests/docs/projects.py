@@ -1,15 +1,18 @@
 """A Django project that is made from a page, file by file and command by command."""
 
+import contextlib
 import doctest
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+import redis
 
 from aevon.server import wheel_folder
 from tests.docs.pages import Block, commands, fits, write
@@ -95,6 +98,22 @@ def project(folder: Path, settings: str) -> Project:
 def cache_url() -> str:
     """The suite's cache server, another database."""
     return urlunsplit(urlsplit(os.environ["DRAGONFLY_URL"])._replace(path=f"/{CACHE_DATABASE}"))
+
+
+@contextlib.contextmanager
+def own_cache() -> Iterator[None]:
+    """That database of the server is empty; and the server is set as `check` wants it."""
+    wanted = {"maxmemory": "1gb", "save": "3600 1"}
+    with redis.Redis.from_url(cache_url(), decode_responses=True) as cache:
+        cache.flushdb()
+        before = {name: cache.config_get(name)[name] for name in wanted}
+        try:
+            for name, value in wanted.items():
+                cache.config_set(name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                cache.config_set(name, value)
 
 
 def _postgres_tools() -> Path:

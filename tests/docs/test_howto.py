@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-import redis
 
 from tests.docs.pages import DOCS, blocks
-from tests.docs.projects import Project, cache_url, project
+from tests.docs.projects import Project, own_cache, project
 
 TUTORIAL = blocks(DOCS / "tutorial.md")
 MADE_BY = ("startproject", "makemigrations")
@@ -16,13 +15,12 @@ PAGES = ("several-tables", "bounded-list", "guarded-write", "testing", "other-la
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> Iterator[Project]:
     """What the tutorial leaves behind: its folder, its files, its tables."""
-    with redis.Redis.from_url(cache_url()) as cache:
-        cache.flushdb()
-    made = project(tmp_path_factory.mktemp("shop"), "shop.settings")
-    for block in TUTORIAL:
-        if block.title or any(words in block.text for words in MADE_BY):
-            made.follow(block)
-    return made
+    with own_cache():
+        made = project(tmp_path_factory.mktemp("shop"), "shop.settings")
+        for block in TUTORIAL:
+            if block.title or any(words in block.text for words in MADE_BY):
+                made.follow(block)
+        yield made
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,10 +7,9 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-import redis
 
 from tests.docs.pages import DOCS, Block, blocks
-from tests.docs.projects import cache_url, project
+from tests.docs.projects import own_cache, project
 from tests.servers import ROOT
 
 TUTORIAL = blocks(DOCS / "tutorial.md")
@@ -31,12 +30,11 @@ TAKEN_ALONG = """
 @pytest.mark.django_db(transaction=True)
 def test_the_tutorial_from_top_to_bottom(tmp_path: Path) -> None:
     """Every file, command and prompt in its order; what is shown is what comes."""
-    with redis.Redis.from_url(cache_url()) as cache:
-        cache.flushdb()
-    shop = project(tmp_path, "shop.settings")
-    for block in TUTORIAL:
-        shop.follow(block)
-    shop.follow(Block("what came along", 1, "pycon", "", TAKEN_ALONG))
+    with own_cache():
+        shop = project(tmp_path, "shop.settings")
+        for block in TUTORIAL:
+            shop.follow(block)
+        shop.follow(Block("what came along", 1, "pycon", "", TAKEN_ALONG))
     assert len(shop.done) > 15
 
 

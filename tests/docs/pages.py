@@ -63,12 +63,18 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def fits(shown: str, output: str) -> bool:
-    """Whether the output is what is shown, in which `…` stands for anything. A command that is
-    shown without output may say what it likes."""
+    """Whether the output is what is shown, in which `…` stands for anything in a line, and alone
+    for any lines or none. A command that is shown without output may say what it likes."""
     if not shown.strip():
         return True
-    pattern = ".*".join(map(re.escape, _plain(shown).split("…")))
-    return re.fullmatch(pattern, _plain(output), re.DOTALL) is not None
+    pattern = "".join(map(_pattern, _plain(shown).split("\n")))
+    return re.fullmatch(pattern, f"{_plain(output)}\n") is not None
+
+
+def _pattern(line: str) -> str:
+    if line == "…":
+        return "(?:.*\n)*?"
+    return ".*".join(map(re.escape, line.split("…"))) + "\n"
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,7 @@ from celery import Celery
 from django.conf import settings
 from kombu.transport import redis
 
-from aevon import task_logs  # noqa: F401  its receivers
+from aevon.telemetry import task_logs  # noqa: F401  its receivers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aevon.settings")
 
@@ -20,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aevon.settings")
 redis.Channel.do_restore = False
 
 if settings.AEVON_OTLP_ENDPOINT:
-    from aevon import tracing  # noqa: F401  its receivers
+    from aevon.telemetry import tracing  # noqa: F401  its receivers
 
 app = Celery("aevon")
 app.config_from_object("django.conf:settings", namespace="CELERY")

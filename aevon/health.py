@@ -20,7 +20,7 @@ from aevon.cache import CacheError, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
-from aevon.outages import DRAGONFLY, over
+from aevon.telemetry.outages import DRAGONFLY, over
 from canvas import services as canvas
 
 # PostgreSQL decides, so it is given time. The others must not make a probe that gives up after a

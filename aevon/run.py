@@ -258,7 +258,7 @@ def commands(port: int) -> dict[str, Sequence[str]]:
         "web": (
             *(python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", HOST),
             *("--port", str(port), "--workers", "2", "--blocking-threads", str(WEB_THREADS)),
-            *("--log-config", str(BASE_DIR / "aevon" / "granian.json")),
+            *("--log-config", str(BASE_DIR / "aevon" / "telemetry" / "granian.json")),
             *("--workers-kill-timeout", "3", "aevon.wsgi:application"),
         ),
         "worker": (

@@ -84,10 +84,10 @@ INSTALLED_APPS = [
     "beep",
 ]
 MIDDLEWARE = [
-    "aevon.request_id.RequestIdMiddleware",
+    "aevon.telemetry.request_id.RequestIdMiddleware",
     "aevon.headers.HeadersMiddleware",
     "aevon.health.ProbesMiddleware",
-    "aevon.metrics_view.MetricsMiddleware",
+    "aevon.telemetry.scrape.MetricsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "aevon.api.middleware.ProblemMiddleware",
@@ -102,7 +102,7 @@ MIDDLEWARE = [
 AEVON_OTLP_ENDPOINT = env.text("AEVON_OTLP_ENDPOINT")
 if AEVON_OTLP_ENDPOINT:
     # Inside the first, whose id its span has.
-    MIDDLEWARE.insert(1, "aevon.tracing.TracingMiddleware")
+    MIDDLEWARE.insert(1, "aevon.telemetry.tracing.TracingMiddleware")
 ROOT_URLCONF = "aevon.urls"
 WSGI_APPLICATION = "aevon.wsgi.application"
 TEMPLATES = [
@@ -354,8 +354,8 @@ ACCESS_LOG = env.choice("AEVON_ACCESS_LOG", "off" if DEVELOPMENT else "on", ("on
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"structlog": {"()": "aevon.logs.formatter", "form": LOG_FORMAT}},
-    "filters": {"once a minute": {"()": "aevon.outages.OnceAMinute"}},
+    "formatters": {"structlog": {"()": "aevon.telemetry.logs.formatter", "form": LOG_FORMAT}},
+    "filters": {"once a minute": {"()": "aevon.telemetry.outages.OnceAMinute"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",

@@ -8,8 +8,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from aevon import logs
 from aevon.cache import cache_aside
+from aevon.telemetry import logs
 from auth_sessions import tokens
 from auth_sessions.models import SovereigntyClass
 from auth_sessions.projection import SESSIONS

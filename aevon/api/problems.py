@@ -31,9 +31,9 @@ from rest_framework.exceptions import (
 from rest_framework.exceptions import PermissionDenied as Forbidden
 from rest_framework.response import Response
 
-from aevon import outages
 from aevon.api.exceptions import InternalError, ServiceUnavailable, whole_seconds
 from aevon.cache import CacheUnavailable
+from aevon.telemetry import outages
 
 CONTENT_TYPE = "application/problem+json"
 # psycopg_pool's time-outs are psycopg.OperationalErrors; Django wraps them where it can.

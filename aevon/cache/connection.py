@@ -466,7 +466,7 @@ def _report(breaker: Breaker, error: redis.RedisError) -> str:
         return kind
     FAILURES.labels(kind).inc()
     if kind in _SERVER_FAULTS:
-        # Told once, and once a minute while it lasts (aevon/outages.py).
+        # Told once, and once a minute while it lasts (aevon/telemetry/outages.py).
         logger.warning("The cache is away (%s)", kind, extra={"outage": "dragonfly"})
         breaker.failed()
     return kind

@@ -10,8 +10,8 @@ from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from kombu.exceptions import OperationalError as BrokerError
 
-from aevon import outages
 from aevon.cache import CacheUnavailable
+from aevon.telemetry import outages
 
 AWAY = OperationalError("connection refused")
 
@@ -20,7 +20,7 @@ AWAY = OperationalError("connection refused")
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """`clock[0]` is the time."""
     now = [1000.0]
-    monkeypatch.setattr("aevon.outages.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("aevon.telemetry.outages.time.monotonic", lambda: now[0])
     return now
 
 

@@ -18,17 +18,18 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from aevon import __version__, metrics_view
+from aevon import __version__
 from aevon.cache import shared_metrics
 from aevon.cache.connection import store
 from aevon.cache.metrics import CONFLICTS
 from aevon.celery import app
+from aevon.telemetry import scrape
 from auth_sessions import selectors, services
 from auth_sessions.models import Session, User
 from canvas import services as canvas
 from klepsydra import services as klepsydra
-from tests.aevon.prometheus import RULES
-from tests.aevon.test_metrics_rules import DEPLOYED
+from tests.aevon.telemetry.prometheus import RULES
+from tests.aevon.telemetry.test_metrics_rules import DEPLOYED
 from tests.servers import ROOT
 from tests.waiting import eventually
 
@@ -126,7 +127,7 @@ def test_requests_are_counted_by_their_route(
     method: str, path: str, labels: tuple[str, str, str]
 ) -> None:
     """Never by their path, of which there are as many as somebody asks for."""
-    child = metrics_view.REQUESTS.labels(*labels)
+    child = scrape.REQUESTS.labels(*labels)
     before = child._sum.get()
     Client().generic(method, path)
     assert child._sum.get() > before

@@ -19,7 +19,7 @@ import redis
 
 from aevon.ports import free_port
 from tests.aevon.programs import make_run
-from tests.aevon.prometheus import RULES, Prometheus, prometheus
+from tests.aevon.telemetry.prometheus import RULES, Prometheus, prometheus
 from tests.gateway.hands import Hands
 from tests.servers import ROOT
 from tests.waiting import eventually

@@ -16,10 +16,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from aevon import __version__, health, routes
+from aevon import __version__, health
 from aevon.cache import outbox, processes, shared_metrics
 from aevon.cache.connection import store
 from aevon.deadline import started
+from aevon.telemetry import routes
 from auth_sessions import selectors as sessions
 from canvas import services as canvas
 

@@ -34,9 +34,9 @@ except ImportError as error:
         f" pip install -r requirements-tracing.txt ({error})."
     ) from error
 
-from aevon import logs, outages
 from aevon.cache import connection as cache
-from aevon.routes import PROBES, method, route
+from aevon.telemetry import logs, outages
+from aevon.telemetry.routes import PROBES, method, route
 
 SHOWN_CHARACTERS: Final = 2000
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import yaml
 
-from tests.aevon.prometheus import DEPLOYED, RULES, promtool
+from tests.aevon.telemetry.prometheus import DEPLOYED, RULES, promtool
 from tests.servers import ROOT
 
 Series = dict[str, str]

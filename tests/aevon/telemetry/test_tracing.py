@@ -17,11 +17,11 @@ from django.test import Client
 client = Client(headers={{"Host": "localhost"}})
 print({{client.get("/api/v1/canvas/").status_code for _ in range(20)}})
 import aevon.celery
-print("aevon.tracing" in sys.modules, "opentelemetry.exporter" in sys.modules)
+print("aevon.telemetry.tracing" in sys.modules, "opentelemetry.exporter" in sys.modules)
 {after}
 """
 # Waits until the batch has been tried.
-SEND = "from aevon.tracing import provider; provider.force_flush()"
+SEND = "from aevon.telemetry.tracing import provider; provider.force_flush()"
 WITHOUT_PACKAGES = "sys.modules['opentelemetry.exporter'] = None"
 
 

@@ -22,8 +22,8 @@ from structlog.stdlib import BoundLogger, LoggerFactory, ProcessorFormatter, fil
 from structlog.typing import EventDict
 
 from aevon import env
-from aevon.redaction import redact
-from aevon.routes import route
+from aevon.telemetry.redaction import redact
+from aevon.telemetry.routes import route
 
 Facts = Mapping[str, Any]
 

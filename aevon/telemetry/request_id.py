@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 from django.http import HttpRequest, HttpResponseBase
 
-from aevon import logs
-from aevon.redaction import redacted
-from aevon.routes import PROBES, method, route
+from aevon.telemetry import logs
+from aevon.telemetry.redaction import redacted
+from aevon.telemetry.routes import PROBES, method, route
 
 HEADER: Final = "X-Request-ID"
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aevon.redaction import redact, redacted
+from aevon.telemetry.redaction import redact, redacted
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 

@@ -18,9 +18,9 @@ from django.core.exceptions import DisallowedHost
 from django.db import OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
-from aevon import logs, outages
 from aevon.celery import app
 from aevon.deadline import started
+from aevon.telemetry import logs, outages
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +154,7 @@ def test_a_line_for_people() -> None:
 def test_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file or a pipe gets none."""
     assert "\x1b" not in written("console", "x")
-    monkeypatch.setattr("aevon.logs.sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("aevon.telemetry.logs.sys.stderr.isatty", lambda: True, raising=False)
     assert written("console", "x").startswith("\x1b[33mWARNING\x1b[0m aevon.tests: x")
 
 

@@ -17,8 +17,8 @@ import pytest
 import redis
 
 from aevon.embedded import Endpoints, embedded_servers
-from tests.aevon.collector import Collector, Span
 from tests.aevon.programs import make_run
+from tests.aevon.telemetry.collector import Collector, Span
 from tests.aevon.test_contract import PATHS
 from tests.klepsydra.rows import SLUG
 from tests.threads import in_threads

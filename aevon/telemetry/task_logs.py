@@ -8,8 +8,8 @@ from typing import Any, Final
 from celery import signals
 from django.conf import settings
 
-from aevon import logs
-from aevon.outages import BROKER, over
+from aevon.telemetry import logs
+from aevon.telemetry.outages import BROKER, over
 
 # The name of the header that carries a request's id to the worker.
 REQUEST_ID: Final = "aevon_request_id"

@@ -1,0 +1,1 @@
+"""What a running site tells of itself: logs, traces, metrics."""

@@ -23,6 +23,11 @@ WITHOUT: Final = {
     "listener": "what SQL from elsewhere changes is followed within two seconds, by the worker",
 }
 
+# Of the runbook, on what to do without it.
+SECTIONS: Final = {
+    "web": "TargetDown", "worker": "WorkerAway", "beat": "BeatAway", "listener": "ListenerAway",
+}  # fmt: skip
+
 Weight = Literal["bad", "warning"]
 
 
@@ -48,10 +53,10 @@ def _away(found: Readings) -> Iterator[Trouble]:
             "The cache cannot be reached. Requests are served from PostgreSQL, slower; changes"
             " of canvases go into their rows."
         )
-        yield Trouble("bad", text, "What to watch")
+        yield Trouble("bad", text, "CacheAway")
     if found.outbox is None:
         text = "PostgreSQL did not answer in time: what only it knows is missing below."
-        yield Trouble("bad", text, "What to watch")
+        yield Trouble("bad", text, "PostgresqlAway")
 
 
 def _server(found: Readings) -> Iterator[Trouble]:
@@ -61,7 +66,7 @@ def _server(found: Readings) -> Iterator[Trouble]:
     if server.memory_limit and server.memory_used > MEMORY_SHARE * server.memory_limit:
         used, limit = size(server.memory_used), size(server.memory_limit)
         text = f"The cache's memory is nearly full: {used} of {limit}. Full, it takes no writes."
-        yield Trouble("bad", text, "What to watch")
+        yield Trouble("bad", text, "CacheMemoryHigh")
     if server.role not in ("master", ""):
         yield Trouble("bad", f"The server is a {server.role}: it takes no writes.", "Recipes")
 
@@ -74,10 +79,10 @@ def _unsaved(found: Readings) -> Iterator[Trouble]:
                 f"{each.documents:,} documents of {name} are unsaved, the oldest for"
                 f" {duration(each.oldest_seconds or 0)}: the flush does not run, or not keep up."
             )
-            yield Trouble("bad", text, "The flush")
+            yield Trouble("bad", text, "CanvasesNotPersisted")
         if each.refused:
             text = f"PostgreSQL refuses {each.refused:,} documents of {name}: the log names users."
-            yield Trouble("warning", text, "The flush")
+            yield Trouble("warning", text, "CanvasesRefused")
 
 
 def _flushes(found: Readings) -> Iterator[Trouble]:
@@ -85,12 +90,12 @@ def _flushes(found: Readings) -> Iterator[Trouble]:
     if last is None:
         return
     if last.failed:
-        yield Trouble("warning", "The last flush was ended by an outage.", "The flush")
+        yield Trouble("warning", "The last flush was ended by an outage.", "CanvasesNotPersisted")
     if last.counts["lost"]:
         text = (
             f"The last flush found {last.counts['lost']:,} unsaved documents gone from the cache."
         )
-        yield Trouble("bad", text, "The flush")
+        yield Trouble("bad", text, "CanvasesLost")
 
 
 def _outbox(found: Readings) -> Iterator[Trouble]:
@@ -100,7 +105,7 @@ def _outbox(found: Readings) -> Iterator[Trouble]:
             f"{waiting.entries:,} entries wait in the outbox, the first for"
             f" {duration(waiting.oldest_seconds)}: readers may be shown what is older."
         )
-        yield Trouble("bad", text, "The listener")
+        yield Trouble("bad", text, "OutboxNotDrained")
 
 
 def _processes(found: Readings) -> Iterator[Trouble]:
@@ -110,11 +115,12 @@ def _processes(found: Readings) -> Iterator[Trouble]:
     for role in ROLES:
         if not any(each.role == role for each in live):
             weight: Weight = "warning" if role in ("web", "listener") else "bad"
-            yield Trouble(weight, f"No {role} has been heard of: {WITHOUT[role]}.", "What to watch")
+            text = f"No {role} has been heard of: {WITHOUT[role]}."
+            yield Trouble(weight, text, SECTIONS[role])
     for each in live:
         if each.breaker != "closed":
             text = f"{each.name} does not trust the cache: its breaker is {each.breaker}."
-            yield Trouble("warning", text, "What to watch")
+            yield Trouble("warning", text, "CacheDistrusted")
 
 
 def _consistency(found: Readings) -> Iterator[Trouble]:
@@ -124,4 +130,4 @@ def _consistency(found: Readings) -> Iterator[Trouble]:
                 f"The audit found {wrong:,} wrong entries of {keyspace} in the last hour, of"
                 f" {cached:,} that it looked at."
             )
-            yield Trouble("bad", text, "What to watch")
+            yield Trouble("bad", text, "EntriesStale")

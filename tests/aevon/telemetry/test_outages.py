@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from celery.beat import SchedulingError
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -88,7 +88,7 @@ def test_two_outages_are_two(told: list[str]) -> None:
 def test_a_connection_is_the_end_for_postgresql(told: list[str]) -> None:
     """As Django makes one."""
     fail()
-    connection_created.send(sender=None, connection=None)
+    connection_created.send(sender=None, connection=connection)
     assert told[1:] == ["WARNING postgresql is back (after 0 s, 0 lines of it left out)"]
 
 

@@ -368,7 +368,7 @@ LOGGING = {
         # Without the handlers that Django and granian bring: all records come out alike.
         "django": {"level": "INFO"},
         "django.request": {"level": "ERROR"},
-        "_granian": {"level": "INFO"},
+        "_granian": {"level": "INFO", "propagate": True},
         "aevon.access": {"level": LOG_LEVEL if ACCESS_LOG == "on" else "WARNING"},
         # It warns at each attempt; the exception that follows says it once.
         "psycopg.pool": {"level": "ERROR"},

@@ -66,7 +66,13 @@ def live(port: int) -> int:
 def wait_for_line(web: "subprocess.Popen[str]", words: str) -> None:
     """Until the server has said so."""
     assert web.stdout is not None
-    assert any(words in line for line in web.stdout)
+    # Its end closes the pipe: nobody waits for ever for what is not said.
+    patience = threading.Timer(60, web.kill)
+    patience.start()
+    try:
+        assert any(words in line for line in web.stdout)
+    finally:
+        patience.cancel()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -228,7 +228,7 @@ def test_life_of_dragonfly(introduced: Any) -> None:
 
 def test_fence_on_dragonfly(introduced: Any) -> None:
     """It is kept from being evicted."""
-    asked = introduced({**dragonfly(), "EVALSHA": b"*2\r\n:1\r\n$0\r\n\r\n"}).asked
+    asked = introduced({**dragonfly(), "EVALSHA": b"*4\r\n:1\r\n$0\r\n\r\n:0\r\n:0\r\n"}).asked
     marks = fences.fence(NOTES, [7])
     assert marks[7].life == Life(short(REPLICATION_ID), sticky=True)
     assert asked[-1][3:] == [b"psyche:7", marks[7].token.encode(), b"5000", b"STICK"]

@@ -97,7 +97,7 @@ def _kill_lease() -> Iterator[Any]:
 def _taint() -> Iterator[Any]:
     """A mark that has run out is forgotten."""
     for name in ("FENCE", "INSTALL", "DROP"):
-        yield _changed(name, ("    else\n      floor = UNKNOWN\n", ""))
+        yield _changed(name, ("    else\n      floor, expired = UNKNOWN, expired + 1\n", ""))
 
 
 def _carried_stamp() -> Iterator[Any]:

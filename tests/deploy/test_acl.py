@@ -120,7 +120,7 @@ def test_every_command_of_the_code_is_allowed() -> None:
     """In scripts and in Python."""
     known = {"STICK", "CL.THROTTLE", *map(str.upper, store().client.command())}
     lua = [path.read_text() for path in (ROOT / "aevon" / "cache" / "lua").glob("*.lua")]
-    python = [path.read_text() for path in (ROOT / "aevon" / "cache").glob("*.py")]
+    python = [path.read_text() for path in (ROOT / "aevon" / "cache").rglob("*.py")]
     used = {name for text in lua for name in re.findall(r"p?call\(\s*'([A-Z.]+)'", text)}
     used |= {name for text in python for name in re.findall(r'\(\s*"([A-Z.]+)"', text)} & known
     assert used >= {"GET", "SET", "EVALSHA", "RANDOMKEY", "CL.THROTTLE", "STICK", "ZADD"}

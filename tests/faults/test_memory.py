@@ -24,13 +24,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # --- full --------------------------------------------------------------------------------------
 
 
+AMPLE = 2**30  # bytes: less has been set here
 _numbers = itertools.count()
 
 
 def fill(server: CacheServer) -> None:
     """Leave no room for anything."""
     with direct(server) as raw:
-        if raw.config_get("maxmemory")["maxmemory"] == "0":
+        if not 0 < int(raw.config_get("maxmemory")["maxmemory"]) < AMPLE:
             raw.config_set("maxmemory", raw.info("memory")["used_memory"] + 50_000)
         with contextlib.suppress(redis.OutOfMemoryError):
             while True:

@@ -23,8 +23,8 @@ local function version_of(entry)
   return type(version) == 'number' and version or nil
 end
 
--- The marks that count, the floor, and how many do not count. Nobody knows whether the writer of a mark that is past its
--- deadline has committed: nothing may be installed any more.
+-- The marks that count, the floor, and how many do not count. Nobody knows whether the writer of a
+-- mark that is past its deadline has committed: nothing may be installed any more.
 -- A deadline that no writer can have set (ours are minutes ahead at most) is somebody else's, or
 -- of a clock that was set back.
 local function live_marks(entry)

@@ -25,8 +25,9 @@ from aevon.telemetry import logs, outages
 
 @pytest.fixture(autouse=True)
 def nothing_told() -> None:
-    """What was told in the last minute would be left out."""
+    """What was told in the last minute would be left out; nobody else's request is known."""
     outages._outages.clear()
+    logs._known.set({})
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 
+from aevon.cache import skipped_while_away
 from beep import services
 
 logger = logging.getLogger(__name__)
@@ -12,4 +13,5 @@ logger = logging.getLogger(__name__)
 @shared_task(name="beep.forget_old")
 def forget_old() -> None:
     """Delete the turns that are older than they are kept."""
-    logger.info("Old turns deleted: %s", services.forget_old_turns())
+    with skipped_while_away():
+        logger.info("Old turns deleted: %s", services.forget_old_turns())

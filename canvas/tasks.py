@@ -2,8 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from celery import shared_task
@@ -11,7 +9,7 @@ from celery.signals import worker_shutdown
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from aevon.cache import CacheUnavailable
+from aevon.cache import skipped_while_away
 from canvas import services
 
 logger = logging.getLogger(__name__)
@@ -22,8 +20,8 @@ SHARED_FROM: Final = 5_000
 
 @shared_task(name="canvas.persist")
 def persist() -> None:
-    """Run one write-behind flush; waits for the next tick while the cache is away."""
-    with _waiting_for_the_cache():
+    """Run one write-behind flush."""
+    with skipped_while_away():
         if services.unsaved().unsaved < SHARED_FROM or not _shared_out():
             logger.info("%s", services.persist_in_time())
 
@@ -31,14 +29,14 @@ def persist() -> None:
 @shared_task(name="canvas.persist_shard")
 def persist_shard(shard: int, began: float) -> None:
     """Run one part of a flush that began then (Unix seconds)."""
-    with _waiting_for_the_cache():
+    with skipped_while_away():
         logger.info("%s", services.persist_in_time(shards=[shard], began=began))
 
 
 @shared_task(name="canvas.persist_backlog")
 def persist_backlog() -> None:
     """Run a flush before its time where too much is unsaved."""
-    with _waiting_for_the_cache():
+    with skipped_while_away():
         if services.backlog_is_due():
             persist()
 
@@ -53,14 +51,6 @@ def _shared_out() -> bool:
     except OperationalError:
         return False
     return True
-
-
-@contextmanager
-def _waiting_for_the_cache() -> Iterator[None]:
-    try:
-        yield
-    except CacheUnavailable as error:
-        logger.warning("Nothing persisted, the cache is away: %s", error)
 
 
 @worker_shutdown.connect

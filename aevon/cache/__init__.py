@@ -13,7 +13,7 @@ from aevon.cache.bounded_list import BoundedList, Recent
 from aevon.cache.cached import Cached, CachedManager, CachedQuerySet, owners
 from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
 from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
-from aevon.cache.failsafe import after_commit
+from aevon.cache.failsafe import after_commit, skipped_while_away
 from aevon.cache.keyspace import (
     CANVAS,
     CANVAS_INDEX,
@@ -86,6 +86,7 @@ __all__ = [
     "rate_limit",
     "register",
     "rfc3339",
+    "skipped_while_away",
     "together",
     "triggers",
     "write_behind",

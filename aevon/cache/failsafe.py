@@ -1,17 +1,33 @@
 """What keeps trouble with the cache from becoming trouble for the caller."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+import psycopg
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 
 from aevon.cache.connection import CacheUnavailable
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 # What makes a transaction shorter than its fence (settings).
 LIMITS: Final = ("statement_timeout", "idle_in_transaction_session_timeout")
+# The pool raises the driver's own error, unwrapped.
+_DATABASE: Final = (OperationalError, InterfaceError, psycopg.OperationalError)
+# SQLSTATE: connection exception, operator intervention (shutdown, recovery). None: no connection.
+_AWAY: Final = ("08", "57P")
 
 
 def attempt(call: Callable[[], T], *, away: A) -> T | A:
@@ -20,6 +36,27 @@ def attempt(call: Callable[[], T], *, away: A) -> T | A:
         return call()
     except CacheUnavailable:
         return away
+
+
+@contextmanager
+def skipped_while_away() -> Iterator[None]:
+    """For a task whose next tick does the same: with the cache or PostgreSQL away it is left out,
+    in one line, and has not failed."""
+    try:
+        yield
+    except CacheUnavailable as error:
+        logger.warning("Skipped, the cache is away: %s", error, extra={"outage": "dragonfly"})
+    except _DATABASE as error:
+        if not _is_away(error):
+            raise
+        logger.warning("Skipped, PostgreSQL is away: %s", error, extra={"outage": "postgresql"})
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether PostgreSQL cannot be reached; not that a statement took too long, for example."""
+    driver_error = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
+    state = getattr(driver_error, "sqlstate", None)
+    return state is None or state.startswith(_AWAY)
 
 
 def in_transaction() -> bool:

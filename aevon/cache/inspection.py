@@ -345,7 +345,7 @@ def loads() -> dict[str, dict[str, int]]:
     PROMETHEUS_MULTIPROC_DIR, else of this one."""
     counted: dict[str, dict[str, int]] = defaultdict(dict)
     for sample in _load_samples():
-        if sample.name == "aevon_cache_loads_total":
+        if sample.name == "aevon_cache_loads_total" and sample.value:
             counted[sample.labels["keyspace"]][sample.labels["result"]] = int(sample.value)
     return dict(counted)
 

@@ -1,9 +1,7 @@
 """Celery tasks of the cache layer, and what its processes report."""
 
-import logging
 from typing import Any, Final
 
-import psycopg
 from celery import shared_task
 from celery.concurrency.prefork import TaskPool
 from celery.signals import (
@@ -14,45 +12,35 @@ from celery.signals import (
     worker_ready,
     worker_shutdown,
 )
-from django.db import InterfaceError, OperationalError
 
 from aevon.cache import history, inspection, processes, resources, task_metrics
-from aevon.cache.connection import CacheUnavailable
+from aevon.cache.failsafe import skipped_while_away
 from aevon.cache.spot_check import spot_check
 
 assert task_metrics  # noqa: S101  it listens to the signals
-logger = logging.getLogger(__name__)
 
 AUDIT_SAMPLE: Final = 200  # users per keyspace
-# The pool raises the driver's own error, unwrapped.
-AWAY: Final = (CacheUnavailable, OperationalError, InterfaceError, psycopg.OperationalError)
 
 
 @shared_task(name="cache.drain_outbox")
 def drain_outbox() -> None:
-    """Repair what could not be told to the cache; waits for the next beat while it is away."""
-    try:
+    """Repair what could not be told to the cache."""
+    with skipped_while_away():
         resources.repair_waiting()
-    except CacheUnavailable:
-        return
 
 
 @shared_task(name="cache.audit")
 def audit() -> None:
-    """Compare a sample with PostgreSQL, for `/metrics`; left out while one of both is away."""
-    try:
+    """Compare a sample with PostgreSQL, for `/metrics`."""
+    with skipped_while_away():
         spot_check(AUDIT_SAMPLE)
-    except AWAY as error:
-        logger.info("No audit now: %s", error)
 
 
 @shared_task(name="cache.note")
 def note() -> None:
     """Note how the cache is, for the dashboard; a gap where it is away."""
-    try:
+    with skipped_while_away():
         history.note(inspection.gauges())
-    except AWAY as error:
-        logger.info("Nothing noted now: %s", error)
 
 
 @worker_process_init.connect

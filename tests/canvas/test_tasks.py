@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from celery.signals import task_prerun
-from django.db import DatabaseError
+from django.db import DatabaseError, OperationalError
 
 from aevon.cache import processes
 from aevon.celery import app
@@ -64,6 +65,25 @@ def test_the_task_waits_while_the_cache_is_away(
     with cache_away():
         tasks.persist()
     assert "the cache is away" in caplog.text
+
+
+@pytest.mark.parametrize("sqlstate", [None, "57P01", "08006", "57014"])
+def test_the_task_waits_while_postgresql_is_away(
+    user: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sqlstate: Any
+) -> None:
+    """No connection, a shutdown, a broken one: not the task's failure. A statement that took too
+    long is."""
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("away") from psycopg.errors.lookup(sqlstate)() if sqlstate else None
+
+    monkeypatch.setattr(services.flush, "flush", away)
+    if sqlstate == "57014":
+        with pytest.raises(OperationalError):
+            tasks.persist()
+    else:
+        tasks.persist()
+        assert "PostgreSQL is away" in caplog.text
 
 
 def test_a_scheduled_flush_leaves_poison_alone_until_its_time(user: User) -> None:

@@ -62,6 +62,16 @@ class _BreakerOpen(redis.ConnectionError):
 # Answers that mean "not now" rather than "wrong"; Dragonfly says the first without a code of its
 # own. redis-py keeps the codes that it knows in `status_code` and off the text.
 _NOT_NOW: Final = ("Out of memory", "OOM ", "READONLY", "LOADING", "MASTERDOWN", "MISCONF", "BUSY ")
+# What the log says of an outage, by what the server or its driver said.
+_WORDS: Final = {
+    "Out of memory": "OOM: its memory is full",
+    "OOM": "OOM: its memory is full",
+    "READONLY": "READONLY: it is a replica",
+    "ReadOnlyError": "READONLY: it is a replica",
+    "LOADING": "LOADING: it reads its snapshot",
+    "BusyLoadingError": "LOADING: it reads its snapshot",
+    "MISCONF": "MISCONF: its snapshots fail",
+}
 # Kinds of failure that speak of the server rather than of this process.
 _SERVER_FAULTS: Final = ("connection", "timeout", "not-now")
 _A_REPLICA: Final = "READONLY The server is a replica."
@@ -213,6 +223,11 @@ class Store:
     def dragonfly(self) -> bool:
         """Whether the server is Dragonfly, the only one that has STICK, and CL.THROTTLE."""
         return self.sticky
+
+    @property
+    def life(self) -> Life:
+        """The life of the server that answers now. Raises `CacheUnavailable`."""
+        return self.exchange([("PING",)], idempotent=True).life
 
     def command(self, *args: Any, idempotent: bool = True) -> Any:
         """One command, one round trip. Reads and plain writes may be repeated."""
@@ -467,9 +482,18 @@ def _report(breaker: Breaker, error: redis.RedisError) -> str:
     FAILURES.labels(kind).inc()
     if kind in _SERVER_FAULTS:
         # Told once, and once a minute while it lasts (aevon/telemetry/outages.py).
-        logger.warning("The cache is away (%s)", kind, extra={"outage": "dragonfly"})
+        word = _word(error)
+        logger.warning("The cache is away (%s)", word or kind, extra={"outage": "dragonfly"})
         breaker.failed()
     return kind
+
+
+def _word(error: redis.RedisError) -> str:
+    """What the server said itself, in a word of its own; never more, which may name addresses."""
+    if isinstance(error, redis.AuthenticationError):
+        return "NOAUTH or WRONGPASS: the password, or the user, is refused"
+    said = f"{getattr(error, 'status_code', None) or ''} {type(error).__name__} {error}"
+    return next((meaning for sign, meaning in _WORDS.items() if sign in said), "")
 
 
 def _broke(error: redis.ConnectionError) -> bool:

@@ -4,21 +4,22 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from aevon.cache import codec
 from aevon.cache.connection import store
 from aevon.cache.fences import UNKNOWN_VERSION
 from aevon.cache.keyspace import REGISTRY
 from aevon.cache.resources import Held
 
-# state: what readers get. outlived: a state of an earlier life of the server, which nobody
-# believes. tombstone: PostgreSQL has no row. lease: a reader is about to fill the key. fence:
-# writers are in flight, and readers go to PostgreSQL.
+# state: what readers get. outlived: a state of an earlier life of the server, or one that somebody
+# wrote by hand, which nobody believes. tombstone: PostgreSQL has no row. lease: a reader is about
+# to fill the key. fence: writers are in flight, and readers go to PostgreSQL.
 Kind = Literal["nothing", "state", "outlived", "tombstone", "lease", "fence", "unreadable"]
 
 FAR_SECONDS: Final = 3600
 _WORDS: Final = {
     "nothing": "nothing",
     "state": "a state",
-    "outlived": "a state of an earlier life of the server, which nobody believes",
+    "outlived": "a state that nobody believes: this life of the server did not stamp it",
     "tombstone": "a tombstone: PostgreSQL had no row",
     "lease": "a lease: a reader is about to fill it",
     "unreadable": "nothing that the cache layer can read",
@@ -59,17 +60,18 @@ def standing(held: Held) -> Standing:
         return Standing("unreadable")
     if held.type == "list":
         return Standing("lease" if _is_lease(held.value) else "state")
-    return _document(held.value)
+    return _document(held)
 
 
-def _document(value: Any) -> Standing:
+def _document(held: Held) -> Standing:
+    value = held.value
     if not isinstance(value, dict):
         return Standing("unreadable")
     if isinstance(value.get("_fence"), dict):
         return _fence(value["_fence"], _whole(value.get("_floor")))
     if "_lease" in value:
         return Standing("lease")
-    if value.get("_incarnation") != _life():
+    if not codec.is_stamped(held.raw, store().life.incarnation):
         return Standing("outlived")
     if "_gone" in value:
         return Standing("tombstone", version=_whole(value["_gone"]))
@@ -94,7 +96,3 @@ def _fence(marks: dict[str, Any], floor: int | None) -> Standing:
     deadlines = [each / 1000 for each in marks.values() if isinstance(each, int | float)]
     live = [each for each in deadlines if now < each <= now + FAR_SECONDS]
     return Standing("fence", len(live), max(live, default=None), floor)
-
-
-def _life() -> str:
-    return store().exchange([("PING",)], idempotent=True).life.incarnation

@@ -84,6 +84,7 @@ class Rules(NamedTuple):
     carried_stamp: bool = True  # the stamp is the lease's or the mark's life, not today's
     marked: bool = True  # without a mark nothing is put in, what is older is removed
     drain_first: bool = True  # a cache that was away is trusted after a drain
+    outlived: bool = True  # an install puts nothing over an entry of another life
 
 
 class Scope(NamedTuple):
@@ -95,6 +96,7 @@ class Scope(NamedTuple):
     outages: int = 0
     restarts: int = 0  # with the key's content of an earlier moment
     cuts: int = 0  # writers who lose the cache, alone
+    hands: int = 0  # that write an entry of another life over whatever is there
     sticky: bool = False  # fences are not evicted
     drain: bool = False  # there is an outbox
 
@@ -151,7 +153,9 @@ def install(key: Key, token: int, new: Entry, rules: Rules) -> Key:
             return Fence(others, max(key.floor, new.version))
         return new if new.version >= key.floor or not rules.floor else None
     if isinstance(key, Entry):
-        return key if key.version > new.version else new
+        stays = key.version > new.version
+        replaces = key.life == new.life or not rules.outlived
+        return key if stays else new if replaces else None
     return None if rules.kill_lease else key
 
 
@@ -346,6 +350,10 @@ def spent(w: World, fault: str) -> Scope:
 
 def losses(w: World, rules: Rules) -> Iterator[Move]:
     """Of the key's content."""
+    if w.left.hands:
+        for version in range(w.version + 1):
+            after = w._replace(key=Entry(version, True, 0), left=spent(w, "hands"))
+            yield f"somebody writes {version} of another life", after, None
     if w.key is None:
         return
     if w.left.evictions:
@@ -441,10 +449,12 @@ SCOPES = {
     "restart": Scope(lease_expiries=1, crashes=1, restarts=1, drain=True),
     "outage, restart": Scope(outages=1, restarts=1, drain=True),
     "cut off, restart": Scope(cuts=1, restarts=1, drain=True),
+    "hands": Scope(evictions=1, lease_expiries=1, hands=1),
 }
 LEASES_AND_FENCES = "WWR GGR GWR SSR GGRR GWRR WWRR GGWR GWWR GSWR WDIR GDIR SDIR -WIDR"
 AND_OUTBOX = "PPR WWR GRR SRR GPR SPR WPR WDR DIR -IPR"
 MIXES = {scope: AND_OUTBOX if SCOPES[scope].drain else LEASES_AND_FENCES for scope in SCOPES}
+MIXES["hands"] = "WWR GGR GWR SSR WDR GGRR GWRR"
 MIXES["drain"] += " GSR WPRR PIDR"
 MIXES["outage"] += " GSR"
 MIXES["restart"] += " GSR"
@@ -464,12 +474,18 @@ WITNESSES = {
     "carried_stamp": ("WR", "restart"),
     "marked": ("WPR", "cut off, restart"),
     "drain_first": ("WWR", "outage"),
+    "outlived": ("WWR", "hands"),
 }
+
+
+# Another rule holds what this one holds: it shows only where both are left out.
+SECOND_LINES = {"marked": "outlived"}
 
 
 def without(rule: str) -> Result:
     mix, scope = WITNESSES[rule]
-    return explore(mix, SCOPES[scope], Rules()._replace(**{rule: False}))
+    left_out = {each: False for each in (rule, SECOND_LINES.get(rule)) if each}
+    return explore(mix, SCOPES[scope], Rules()._replace(**left_out))
 
 
 def main() -> int:

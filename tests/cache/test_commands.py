@@ -10,12 +10,21 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import DatabaseError, OperationalError, connection
 
-from aevon.cache import CacheError, flush, outbox, resources, write_behind
+from aevon.cache import (
+    CacheError,
+    cache_aside,
+    flush,
+    maintenance,
+    outbox,
+    resources,
+    write_behind,
+)
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PSYCHE
 from aevon.cache.maintenance import Audited
@@ -500,6 +509,32 @@ def test_ctrl_c_ends_a_process_with_one_line() -> None:
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors.splitlines() == ["Stopped. What was done so far is complete and consistent."]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_flush_that_is_stopped_tells_what_it_removed(
+    services: None, monkeypatch: pytest.MonkeyPatch, capsys: Any, as_json: bool
+) -> None:
+    """In the table or the object in which a whole one does."""
+    add_notes(1)
+    cache_aside.load(ledgers.NOTES, 1)
+    put("canvas:1", {"userId": 1, "text": "a", "revision": 1})
+    remove = maintenance.emptying.remove
+
+    def stopped(resource: Any, *arguments: Any, **options: Any) -> Any:
+        if resource.keyspace.name == "canvas":
+            raise KeyboardInterrupt
+        return remove(resource, *arguments, **options)
+
+    monkeypatch.setattr(maintenance.emptying, "remove", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        call_command("cache_flush", json=as_json)
+    printed = capsys.readouterr()
+    if as_json:
+        report = json.loads(printed.out)
+        assert (report["error"][:7], report["removed"]) == ("Stopped", 1)
+    else:
+        assert re.search(r"^psyche +1 +0$", printed.out, re.MULTILINE)
 
 
 @pytest.mark.django_db(transaction=True)

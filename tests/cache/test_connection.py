@@ -789,25 +789,28 @@ def reset_breaker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"),
+    ("reply", "kind", "told"),
     [
-        ("-LOADING Dragonfly is loading the dataset in memory", "not-now"),
-        ("-MASTERDOWN Link with MASTER is down", "not-now"),
-        ("-MISCONF Redis is configured to save RDB snapshots", "not-now"),
-        ("-BUSY Redis is busy running a script", "not-now"),
-        ("-ERR Out of memory", "not-now"),
-        ("-Out of memory", "not-now"),
-        ("-OOM command not allowed when used memory > 'maxmemory'.", "not-now"),
-        ("-READONLY You can't write against a read only replica.", "not-now"),
-        ("-ERR max number of clients reached", "connection"),
+        ("-LOADING Dragonfly is loading the dataset in memory", "not-now", "LOADING"),
+        ("-MASTERDOWN Link with MASTER is down", "not-now", "not-now"),
+        ("-MISCONF Redis is configured to save RDB snapshots", "not-now", "MISCONF"),
+        ("-BUSY Redis is busy running a script", "not-now", "not-now"),
+        ("-ERR Out of memory", "not-now", "OOM"),
+        ("-Out of memory", "not-now", "OOM"),
+        ("-OOM command not allowed when used memory > 'maxmemory'.", "not-now", "OOM"),
+        ("-READONLY You can't write against a read only replica.", "not-now", "READONLY"),
+        ("-ERR max number of clients reached", "connection", "connection"),
     ],
 )
-def test_answers_that_mean_not_now(reply: str, kind: str) -> None:
-    """Each is away and trips the breaker, as Dragonfly and Redis word it."""
+def test_answers_that_mean_not_now(
+    reply: str, kind: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is away and trips the breaker, as Dragonfly and Redis word it; the log says which."""
     script = "return redis.error_reply(ARGV[1])"
     with pytest.raises(CacheUnavailable, match=kind):
         store().command("EVAL", script, 1, "psyche:1", reply.removeprefix("-"))
     assert store().breaker.state == "open"
+    assert f"The cache is away ({told}" in caplog.text
 
 
 def test_pool_without_a_free_connection(settings: Any) -> None:

@@ -10,6 +10,7 @@ SMALL_MIXES = [
     *[(mix, scope) for mix in ("PPR", "WPR") for scope in ("drain", "cut off, restart")],
     *[(mix, scope) for mix in ("PPR", "SR", "DR") for scope in ("outage", "restart")],
     *[(mix, "outage, restart") for mix in ("WR", "GR", "DR")],
+    *[(mix, "hands") for mix in ("WWR", "GWR")],
 ]
 
 

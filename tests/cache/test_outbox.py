@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -99,6 +100,24 @@ def test_drain_in_batches() -> None:
     repairs = Repairs("psyche")
     assert outbox.drain(repairs, batch=1) == 3
     assert repairs.done == [("psyche", [5]), ("psyche", [3]), ("psyche", [4])]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_long_outbox_where_an_empty_one_was_expected() -> None:
+    """As after an import: PostgreSQL has looked when nothing waited, as mostly nothing does."""
+    outbox.add(PSYCHE, range(1, 20_001))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM cache_outbox")
+        cursor.execute("ANALYZE cache_outbox")
+    outbox.add(PSYCHE, range(1, 20_001))
+    rows = outbox._waiting("psyche", 0, 2**62, 500, None)
+    with connection.cursor() as cursor:
+        ids, written = [row.id for row in rows], [row.written for row in rows]
+        cursor.execute(f"EXPLAIN ANALYZE {outbox.DELETE}", [ids, written])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    # Once, and not for each row of the table: that was past the limit of a statement's time.
+    assert re.findall(r"LockRows.* loops=(\d+)", plan) == ["1"], plan
+    assert outbox.drain({"psyche": lambda _: None}) == 19_500
 
 
 def noted_version(user_id: int = 7) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from aevon.cache import fences, history, leases, processes, resources
+from aevon.cache import fences, history, leases, maintenance, processes, resources
 from aevon.cache.connection import store
 from aevon.cache.entries import EMPTY
 from aevon.cache.inspection import Day, NoSuchUser, user_of
@@ -73,6 +73,20 @@ def test_what_stands_under_a_key(value: Any, kind: str) -> None:
     held = resources.held(PSYCHE, 1)
     assert standing(held).kind == kind
     assert "secret" not in str(masked(held.value))
+
+
+def test_a_state_that_somebody_wrote_with_blanks_is_corrupt(user: User) -> None:
+    """With this life's stamp, but not as it is written here: no reader of ours believes it, but one
+    elsewhere that reads JSON would."""
+    begin([user.pk])
+    store().command("DEL", PSYCHE.key(user.pk))  # the fence of a test that never commits
+    PsycheState.cached.get(user.pk)
+    raw = store().command("GET", PSYCHE.key(user.pk))
+    store().command("SET", PSYCHE.key(user.pk), json.dumps(json.loads(raw)))
+    found = entry(user, "psyche")
+    assert (found["verdict"], found["holds"]["kind"]) == ("corrupt", "outlived")
+    maintenance.audit([resources.resource("psyche")], repair=True)
+    assert not store().command("EXISTS", PSYCHE.key(user.pk))
 
 
 def test_what_stands_in_place_of_a_list() -> None:

@@ -158,7 +158,7 @@ def test_what_the_layer_has_noted_is_explained(member: User, make_user: Any) -> 
     assert canvas.notes[0].startswith("Unsaved: revision 2, for ")
     raw = store().command("GET", PSYCHE.key(member.pk))
     store().command("SET", PSYCHE.key(member.pk), raw[:-14] + b'000000000000"}')
-    assert "of an earlier life" in keys(member)["psyche"].notes[0]
+    assert "nobody believes" in keys(member)["psyche"].notes[0]
 
 
 @pytest.mark.parametrize("moment", ["1e300", "-1e300", "true", '"x"', "null", "1e11"])

@@ -72,23 +72,24 @@ def audit(
     dry_run: bool = False,
     batch: int = BATCH,
     progress: Progress | None = None,
+    done: list[Audited] | None = None,
 ) -> list[Audited]:
     """Compare cache and PostgreSQL for every user known to either, or for `sample` of them.
 
     An entry that looks wrong is looked at again before it counts, because a write may have been
     under way between the two reads. `repair` makes wrong entries follow PostgreSQL; in a dry run
-    it only counts those that it would mend.
+    it only counts those that it would mend. `done` is added to as it goes.
     """
     watch = progress or Unwatched()
     mend = (_would_mend if dry_run else _mend) if repair else None
-    done = []
+    done = [] if done is None else done
     for resource in services:
         watch.start(resource.keyspace.name, None if sample else partial(_count, resource))
         audited = Audited(resource.keyspace.name)
+        done.append(audited)
         for user_ids in _everyone(resource, batch) if sample is None else _some(resource, sample):
             _audit_batch(resource, user_ids, audited, mend)
             watch.advance(len(user_ids))
-        done.append(audited)
     return done
 
 

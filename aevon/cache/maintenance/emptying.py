@@ -28,17 +28,19 @@ def flush(
     discard_unsaved: bool = False,
     batch: int = BATCH,
     progress: Progress | None = None,
+    done: list[Emptied] | None = None,
 ) -> list[Emptied]:
     """Remove the entries of these users, or of all, and no other key.
 
     What is unsaved is persisted first and stays where that fails, unless `discard_unsaved`. A dry
-    run takes what PostgreSQL has refused before for what would stay.
+    run takes what PostgreSQL has refused before for what would stay. `done` is added to as it goes.
     """
     watch = progress or Unwatched()
-    done = []
+    done = [] if done is None else done
     for resource in services:
         watch.start(resource.keyspace.name, None)
         emptied = Emptied(resource.keyspace.name)
+        done.append(emptied)
         for user_ids in batches(in_cache(resource.keyspace, users), batch):
             present = sorted(_present(resource.keyspace, user_ids))
             kept = (_would_stay if dry_run else remove)(
@@ -47,7 +49,6 @@ def flush(
             emptied.removed += len(present) - len(kept)
             emptied.kept += len(kept)
             watch.advance(len(user_ids))
-        done.append(emptied)
     return done
 
 

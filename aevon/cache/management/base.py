@@ -75,6 +75,10 @@ class MaintenanceCommand(BaseCommand):
 
     examples = ""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.done: list[Any] = []
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(
             prog_name,
@@ -104,6 +108,7 @@ class MaintenanceCommand(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         started = time.monotonic()
+        self.done.clear()
         try:
             with _terminable(), plain_errors():
                 report = self.run(**options)
@@ -119,8 +124,11 @@ class MaintenanceCommand(BaseCommand):
     ) -> CommandError:
         """What to say, in JSON at once; with the command that goes on, where there is one."""
         so_far = self.so_far(options, cause)
+        report = self.report(options) if self.done else Report({})
         if options["json"]:
-            self.stdout.write(json.dumps({"error": sentence, **so_far}))
+            self.stdout.write(json.dumps({"error": sentence, **report.data, **so_far}))
+        else:
+            self._print(report.lines)
         go_on = so_far.get("goOn")
         return CommandError(f"{sentence}\nTo go on from here: {go_on}" if go_on else sentence)
 
@@ -129,22 +137,30 @@ class MaintenanceCommand(BaseCommand):
         options: dict[str, Any],  # noqa: ARG002
         cause: BaseException | None,  # noqa: ARG002
     ) -> dict[str, Any]:
-        """What a run that was stopped, or has failed of that `cause`, has done, for machines;
+        """What else a run that was stopped, or has failed of that `cause`, has to tell machines;
         `goOn` is the command that goes on from there."""
         return {}
 
     def run(self, **options: Any) -> Report:
-        """Do the work."""
+        """Do the work, and report. What may be stopped in the middle adds to `done` as it goes,
+        of which `report` tells."""
+        raise NotImplementedError
+
+    def report(self, options: dict[str, Any]) -> Report:
+        """What has been done, all of it or so far."""
         raise NotImplementedError
 
     def _show(self, report: Report, seconds: float, options: dict[str, Any]) -> None:
         if options["json"]:
             self.stdout.write(json.dumps({**report.data, "seconds": round(seconds, 3)}))
         else:
-            for line in [*report.lines, f"Took {seconds:.1f} s."]:
-                self.stdout.write(self._printable(line))
+            self._print([*report.lines, f"Took {seconds:.1f} s."])
         if report.trouble:
             raise CommandError(report.trouble)
+
+    def _print(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.stdout.write(self._printable(line))
 
     def _printable(self, text: str) -> str:
         """The text with `\\u…` for what the terminal's encoding does not have."""

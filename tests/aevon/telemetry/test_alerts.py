@@ -291,6 +291,6 @@ def test_servers_that_are_away_are_told(watching: Prometheus, site: Site) -> Non
     assert eventually(lambda: not watching.firing() & away, PATIENT)
 
 
-def test_every_alert_has_fired() -> None:
+def test_every_alert_has_fired(watching: Prometheus) -> None:
     """In this file, for its own reason."""
     assert seen == {rule["alert"] for rule in RULES}

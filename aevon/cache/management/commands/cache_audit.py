@@ -47,17 +47,21 @@ class Command(MaintenanceCommand):
 
     def run(self, **options: Any) -> Report:
         with self.progress("comparing", options) as progress:
-            done = maintenance.audit(
+            maintenance.audit(
                 maintenance.chosen("all"),
                 sample=options["sample"],
                 repair=options["repair"],
                 dry_run=options["dry_run"],
                 progress=progress,
+                done=self.done,
             )
+        return self.report(options)
+
+    def report(self, options: dict[str, Any]) -> Report:
         return Report(
-            data={"dryRun": options["dry_run"], **_data(done)},
-            lines=_lines(done, dry_run=options["dry_run"]),
-            trouble=_trouble(done, options),
+            data={"dryRun": options["dry_run"], **_data(self.done)},
+            lines=_lines(self.done, dry_run=options["dry_run"]),
+            trouble=_trouble(self.done, options),
         )
 
 

@@ -44,15 +44,20 @@ class Command(MaintenanceCommand):
         )
 
     def run(self, **options: Any) -> Report:
-        users, dry_run = users_of(options), options["dry_run"]
+        users = users_of(options)
         with self.progress("flushing", options) as progress:
-            done = maintenance.flush(
+            maintenance.flush(
                 maintenance.chosen(options["service"]),
                 users,
-                dry_run=dry_run,
+                dry_run=options["dry_run"],
                 discard_unsaved=options["discard_unsaved"],
                 progress=progress,
+                done=self.done,
             )
+        return self.report(options)
+
+    def report(self, options: dict[str, Any]) -> Report:
+        done, dry_run = self.done, options["dry_run"]
         removed, kept = sum(each.removed for each in done), sum(each.kept for each in done)
         header = ("", "would be removed" if dry_run else "removed", "kept, unsaved")
         return Report(

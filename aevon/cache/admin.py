@@ -1,10 +1,11 @@
 """The cache in the admin: what waits for repair, and the cached state beside each row."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_permission_codename, get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -56,6 +57,13 @@ def may_change(request: HttpRequest, model: type[Model]) -> bool:
     options = model._meta  # noqa: SLF001  public by convention
     name = get_permission_codename("change", options)
     return request.user.has_perm(f"{options.app_label}.{name}")
+
+
+def note(request: HttpRequest, rows: Iterable[Model], what: str) -> None:
+    """Write into the rows' histories what is about to be done to their entries: what is cut short
+    is noted, too."""
+    assert request.user.pk is not None  # noqa: S101  staff are somebody
+    LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, change_message=what)
 
 
 class CachedStateAdmin(_Base):
@@ -124,7 +132,7 @@ class CachedStateAdmin(_Base):
         """Load the rows' entries, as `manage.py cache_warmup` does."""
         warmed = Warmed(self.cache_keyspace.name)
         with self._telling_when_away(request):
-            for user_ids in self._batches(queryset):
+            for user_ids in self._batches(queryset, request, "Warm the cache."):
                 maintenance.warm_batch(self._resource, user_ids, warmed)
             self.message_user(request, f"Cached: {warmed.cached} of {warmed.users} users.")
 
@@ -134,15 +142,21 @@ class CachedStateAdmin(_Base):
         first and stay where that fails."""
         done, kept = 0, 0
         with self._telling_when_away(request):
-            for user_ids in self._batches(queryset):
+            for user_ids in self._batches(queryset, request, "Flush from the cache."):
                 kept += len(maintenance.remove(self._resource, user_ids))
                 done += len(user_ids)
             told = f"Flushed: {done - kept} users; {kept} unsaved and kept."
             self.message_user(request, told, "warning" if kept else "success")
 
-    def _batches(self, queryset: QuerySet[Any]) -> Iterator[list[int]]:
-        user_ids = queryset.order_by().values_list(self.cache_user_field, flat=True).distinct()
-        return maintenance.batches(user_ids.iterator(), maintenance.BATCH)
+    def _batches(
+        self, queryset: QuerySet[Any], request: HttpRequest, what: str
+    ) -> Iterator[list[int]]:
+        """The rows' users, of whom it has been noted what is about to be done."""
+        rows, field = queryset.order_by(), self.cache_user_field
+        every = rows.values_list(field, flat=True).distinct()
+        for user_ids in maintenance.batches(every.iterator(), maintenance.BATCH):
+            note(request, rows.filter(**{f"{field}__in": user_ids}), what)
+            yield user_ids
 
     @contextlib.contextmanager
     def _telling_when_away(self, request: HttpRequest) -> Iterator[None]:
@@ -197,9 +211,10 @@ class OutboxAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     @admin.action(description="Repair now", permissions=["repair"])
     def repair_now(self, request: HttpRequest, queryset: QuerySet[Outbox]) -> None:
         """Repair the selected entries, as the beat task does every two seconds."""
-        wanted = list(queryset.values_list("pk", flat=True))
+        wanted = list(queryset)
+        note(request, wanted, "Repair now.")
         try:
-            repaired = resources.repair_waiting(only=wanted)
+            repaired = resources.repair_waiting(only=[each.pk for each in wanted])
         except CacheError as error:
             self.message_user(request, f"The cache is away: {error}", "error")
             return

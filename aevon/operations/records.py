@@ -1,4 +1,7 @@
-"""Who did what with the Reflex Arc, as rows of the admin's own log: nothing is done unnoted."""
+"""Who did what with the Reflex Arc, as rows of the admin's own log: nothing is done here unnoted.
+
+The actions of the models' lists note the same in their rows' histories (`aevon/cache/admin.py`).
+"""
 
 from dataclasses import dataclass
 from datetime import datetime

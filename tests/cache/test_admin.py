@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db.models import Model
 from django.http import HttpResponse
@@ -257,24 +258,35 @@ def test_warming_loads_the_selected_users(staff: Client, member: User) -> None:
     store().command("DEL", f"session:{member.pk}")
     page = act(staff, SessionAnchor, "warm_the_cache", member.session_anchor)
     assert "Cached: 1 of 1 users." in page
+    assert noted() == [(str(member.pk), "Warm the cache.")]
     assert store().command("EXISTS", f"session:{member.pk}") == 1
 
 
 def test_flushing_removes_the_selected_users_only(staff: Client, member: User) -> None:
     """The other user's key stays."""
     store().command("SET", "session:999999", "{}")
-    page = act(staff, Session, "flush_from_the_cache", Session.objects.get(user=member))
+    services.open_session(member)
+    rows = list(Session.objects.filter(user=member))
+    page = act(staff, Session, "flush_from_the_cache", *rows)
     assert "Flushed: 1 users; 0 unsaved and kept." in page
+    assert sorted(noted()) == sorted((str(row.pk), "Flush from the cache.") for row in rows)
+    assert "Flush from the cache." in text_of(staff, Session, "history", rows[1].pk)
     assert store().command("EXISTS", f"session:{member.pk}") == 0
     assert store().command("EXISTS", "session:999999") == 1
+
+
+def noted() -> list[tuple[Any, ...]]:
+    """Rows and what was done to their entries, as the admin's log has it."""
+    return list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message"))
 
 
 @pytest.mark.parametrize("action", ["warm_the_cache", "flush_from_the_cache"])
 def test_an_action_tells_that_the_cache_is_away(
     staff: Client, member: User, away: None, action: str
 ) -> None:
-    """Nothing is claimed that was not done."""
+    """Nothing is claimed that was not done; that it was asked for is noted."""
     assert "The cache is away" in act(staff, SessionAnchor, action, member.session_anchor)
+    assert len(noted()) == 1
 
 
 def test_a_viewer_may_not_act_without_permission(make_user: Any, member: User) -> None:
@@ -294,6 +306,7 @@ def test_repairing_from_the_outbox_now(staff: Client, member: User) -> None:
     row = Outbox.objects.get(user_id=member.pk)
     assert "Repaired: 1 entries." in act(staff, Outbox, "repair_now", row)
     assert list(Outbox.objects.values_list("user_id", flat=True)) == [999_999]
+    assert noted() == [(str(row.pk), "Repair now.")]
     assert store().command("EXISTS", f"session:{member.pk}") == 0
 
 
@@ -360,5 +373,6 @@ def test_who_may_only_look_ends_no_session_and_flushes_nothing(
     """Also with a request that no page offered."""
     act(onlooker, Session, "end_selected", Session.objects.get(user=member))
     act(onlooker, User, "flush_from_the_cache", member)
+    assert not noted()
     assert Session.objects.get(user=member).ended_at is None
     assert store().command("EXISTS", f"session:{member.pk}") == 1

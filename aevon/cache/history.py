@@ -1,7 +1,8 @@
 """The last day of the cache, kept in the cache itself: what all processes counted, and how it was.
 
-A day is 288 slots of five minutes, each one hash that ends by itself a little after a day: some
-300 KiB at most, however much is asked of the cache. Every process adds what it has counted since it
+A day is 288 slots of five minutes, each one hash that ends by itself a little after a day. An
+ordinary day takes some 300 KiB, one in which everything that can be counted is counted in every
+slot 1.2 MiB, however much is asked of the cache. Every process adds what it has counted since it
 last did (`processes.py`); a task notes once a minute how the server is. While the cache is away
 nothing is noted: what was counted meanwhile stands in the slot in which it came back, and how it
 was is a gap.

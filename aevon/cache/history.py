@@ -50,14 +50,6 @@ class Slot:
         """The counts of one counter by its labels."""
         return {series[1:]: n for series, n in self.counts.items() if series[0] == name}
 
-    @property
-    def loads(self) -> dict[str, dict[str, int]]:
-        """Loads by keyspace and result."""
-        found: dict[str, dict[str, int]] = {}
-        for (keyspace, result), count in self.counted("loads").items():
-            found.setdefault(keyspace, {})[result] = count
-        return found
-
 
 class Counted:
     """What this process has counted, and how much of it stands in the history."""
@@ -102,11 +94,11 @@ def _lasting(slot: str, calls: list[Command]) -> list[Command]:
     return [*calls, ("EXPIRE", slot, KEPT_SECONDS)] if calls else []
 
 
-def slots(*, hours: float = 24) -> list[Slot]:
-    """The slots of the last hours, a day at most, the oldest first: every one, empty ones included.
-    One round trip. Raises `CacheUnavailable`."""
+def slots() -> list[Slot]:
+    """The slots of the last day, the oldest first: every one, empty ones included. One round trip.
+    Raises `CacheUnavailable`."""
     newest = _slot(time.time())
-    wanted = range(newest - min(SLOTS, round(hours * 3600 / SLOT_SECONDS)) + 1, newest + 1)
+    wanted = range(newest - SLOTS + 1, newest + 1)
     found = store().answers([("HGETALL", HISTORY.key(n)) for n in wanted], idempotent=True)
     return [_read(n, held) for n, held in zip(wanted, found.replies, strict=True)]
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 NOTE_FLUSH: Final = Script("note_flush")
 BATCH: Final = 1_000
-KEPT: Final = 300  # flushes on record: those of a day, at the usual period
+KEPT: Final = 300  # flushes on record: those of a day, at a period of five minutes
 # How often rows that somebody holds are tried again, and after which pause.
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1

@@ -224,11 +224,18 @@ class Stats:
 @dataclass(frozen=True, slots=True)
 class Day:
     """What all processes together counted in the last 24 hours: `loads` by keyspace and result,
-    `audited` by keyspace and verdict, and the flushes by keyspace, newest first."""
+    `audited` by keyspace and verdict, and the flushes by keyspace, newest first, as far as they are
+    on record."""
 
     loads: dict[str, dict[str, int]]
     audited: dict[str, Counter[str]]
     flushes: dict[str, list[FlushRecord]]
+
+    def flushes_since(self, keyspace: str) -> float | None:
+        """Since when (Unix seconds) the flushes are on record, where that is less than the day: a
+        short period makes more of them than are kept."""
+        records = self.flushes.get(keyspace, [])
+        return records[-1].began if len(records) >= flush.KEPT else None
 
     def consistency(self, keyspace: str) -> float | None:
         """The share of the cached entries that the continuous audit found right (0 … 1)."""

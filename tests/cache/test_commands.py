@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -250,6 +251,19 @@ def test_stats_tells_of_the_last_flush(run: Run) -> None:
     text = run("cache_stats")
     assert "1 refused by PostgreSQL" in text
     assert "s ago, 1 persisted, 1 refused in 0." in text
+    assert "last day    canvas: 1 flushes, 1 persisted, 0 failed" in text
+    # More than are kept, at ten seconds from each to the next: a day is not on record any more.
+    [raw] = store().command("LRANGE", RECENT, 0, 0)
+    began = [time.time() - 10 * n for n in range(1, flush.KEPT + 1)]
+    every = [json.dumps({**json.loads(raw), "began": repr(at)}) for at in began]
+    store().pipeline([("DEL", RECENT), ("RPUSH", RECENT, *every)])
+    day = json.loads(run("cache_stats", "--json"))["day"]
+    assert day["flushes"] == {"canvas": flush.KEPT}
+    assert day["flushesSince"] == {"canvas": pytest.approx(began[-1])}
+    assert re.search(r"canvas: 300 flushes in 5\d min( \d+ s)?, as recorded, ", run("cache_stats"))
+
+
+RECENT = "canvas:flush:recent"
 
 
 def test_stats_reads_the_counters_that_processes_share(

@@ -80,6 +80,7 @@ def _day_data(day: Day) -> dict[str, Any]:
         "loads": {n: {**counts, "hitRate": hit_rate(counts)} for n, counts in day.loads.items()},
         "consistency": {name: day.consistency(name) for name in day.audited},
         "flushes": {name: len(records) for name, records in day.flushes.items()},
+        "flushesSince": {name: day.flushes_since(name) for name in day.flushes},
         "flushesFailed": {n: sum(f.failed > 0 for f in found) for n, found in day.flushes.items()},
     }
 
@@ -127,7 +128,9 @@ def _day_lines(day: Day) -> Iterator[str]:
         failed = sum(each.failed > 0 for each in records)
         persisted = sum(each.counts["persisted"] for each in records)
         done = f"{persisted:,} persisted, {failed:,} failed"
-        yield f"last day    {name}: {len(records):,} flushes, {done}"
+        since = day.flushes_since(name)
+        told = "" if since is None else f" in {duration(max(0, time.time() - since))}, as recorded"
+        yield f"last day    {name}: {len(records):,} flushes{told}, {done}"
     for name in sorted(day.audited):
         if (share := day.consistency(name)) is not None:
             yield f"last day    {name}: {_floor(share)} of the audited entries in sync"

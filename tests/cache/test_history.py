@@ -164,9 +164,10 @@ def test_a_process_reports_itself_and_what_it_counted() -> None:
 
 
 def test_a_process_tells_what_its_breaker_is() -> None:
-    """Nothing while it cannot tell."""
+    """Nothing while it cannot tell; what it counted until then is told with the next report."""
     reporter = Reporter("worker")
     reporter.worked_at = 17.5
+    LOADS.labels("convo_history", "corrupt").inc(3)
     store().breaker.failed()
     with pytest.raises(CacheUnavailable):
         reporter.report()
@@ -174,6 +175,7 @@ def test_a_process_tells_what_its_breaker_is() -> None:
     assert processes.processes() == []
     reporter.report()
     assert [(each.failures, each.worked_at) for each in processes.processes()] == [(1, 17.5)]
+    assert counted("loads", "convo_history", "corrupt") == [3]
 
 
 def test_one_that_ends_takes_its_name_off() -> None:
@@ -189,6 +191,16 @@ def test_one_that_ends_takes_its_name_off() -> None:
     reporter.end()
     assert [each.name for each in processes.processes()] == [other]
     assert counted("loads", "session", "miss")[-1] >= 3
+
+
+def test_a_forked_child_does_not_pass_for_its_parent(monkeypatch: Any) -> None:
+    """It has nobody who reports until it starts one, and takes no name off when it ends."""
+    monkeypatch.setattr(processes, "_reporter", Reporter("web"))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if processes._reporter is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert processes._reporter is not None
 
 
 def report(*, role: Any = "web", pid: int = 7, ago: float = 0) -> str:

@@ -252,6 +252,24 @@ def test_flush_keeps_a_document_that_changes_again_and_again(
     assert write_behind.load(SHEETS, 4).text == "later"
 
 
+def test_flush_removes_a_document_that_changed_once_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is tried once more, and what is removed has been persisted."""
+    edit_sheet(4, "first")
+    settle, changes = flush_module.settle, ["later"]
+
+    def settle_late(*args: Any) -> set[int]:
+        if changes:
+            edit_sheet(4, changes.pop())
+        return settle(*args)
+
+    monkeypatch.setattr(flush_module, "settle", settle_late)
+    [emptied] = flush([SHEET_RESOURCE])
+    assert (emptied.removed, emptied.kept, keys()) == (1, 0, set())
+    assert query("SELECT text FROM test_sheet") == [("later",)]
+
+
 def test_flush_without_postgresql_keeps_what_is_unsaved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -45,6 +45,8 @@ def test_notes_of_the_cache_layer_are_no_difference() -> None:
     """PostgreSQL has none of them."""
     [member] = compare({"_incarnation": "5f1c", "a": 1}, {"a": 1})[:1]
     assert (member.kind, member.differs) == ("own", False)
+    [_, member] = compare({"a": 1}, {"a": 1, "_incarnation": "5f1c"})
+    assert (member.kind, member.differs, member.cached) == ("own", False, None)
 
 
 def test_numbers_texts_and_truths_are_told_apart() -> None:

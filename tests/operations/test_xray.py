@@ -18,6 +18,7 @@ from auth_sessions.models import Session, User
 from auth_sessions.projection import SESSIONS
 from tests.cache.entry_states import got, put
 from tests.canvas.helpers import patch, window
+from tests.operations.conftest import settle
 from tests.servers import without_cache
 
 pytestmark = pytest.mark.django_db
@@ -180,12 +181,17 @@ def test_what_waits_in_the_outbox_is_said(operator: Client, member: User) -> Non
 def test_with_the_cache_away_it_shows_what_postgresql_has(
     operator: Client, member: User, settings: Any
 ) -> None:
-    """And says so, without calling it a difference."""
+    """And says so, without calling it a difference; what looks like a secret is masked here too."""
+    jwt = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+    patch(member.pk, b=window(title=f"my {jwt}"))
+    settle()
     settings.AEVON_CACHE = without_cache()
     text = page(operator, member.pk)
     assert "The cache cannot be reached" in text
     assert text.count("cache away</span>") == 4
     assert "lossStreak" in text
+    assert "my (masked)" in text
+    assert jwt not in text
     assert "only in PostgreSQL" not in text
     assert "not compared" in text
 

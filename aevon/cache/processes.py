@@ -23,6 +23,8 @@ from aevon.cache.keyspace import PROCESSES
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS: Final = 10.0
+# Of whom nothing has been heard for three reports, nothing is known.
+SILENT_SECONDS: Final = 3 * REPORT_SECONDS
 FORGET_SECONDS: Final = 600.0
 
 Role = Literal["web", "worker", "beat", "listener"]

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from aevon.cache.flush import FlushRecord
 from aevon.cache.inspection import Server, duration
+from aevon.cache.processes import SILENT_SECONDS
 from aevon.cache.shown import visible
 from aevon.operations import figures, readings, troubles
 from aevon.operations.figures import size
 from aevon.operations.readings import Readings
-from aevon.operations.troubles import SILENT_SECONDS
 
 FLUSHES_SHOWN: Final = 12
 

@@ -7,14 +7,14 @@ from typing import Final, Literal
 from django.conf import settings
 
 from aevon.cache.inspection import duration
-from aevon.cache.processes import ROLES
+from aevon.cache.processes import ROLES, SILENT_SECONDS
 from aevon.operations.figures import audited_of_late, size
 from aevon.operations.readings import Readings
 
 RUNBOOK: Final = "docs/operations.md"
-SILENT_SECONDS: Final = 30.0
-OUTBOX_SECONDS: Final = 5.0
-MEMORY_SHARE: Final = 0.9
+# Those of the alerts of the same name (deploy/prometheus/alerts.yml).
+OUTBOX_SECONDS: Final = 30
+MEMORY_SHARE: Final = 0.85
 # What each is there for.
 WITHOUT: Final = {
     "web": "nobody answers requests",

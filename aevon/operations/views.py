@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from aevon.cache import InvalidKey, canonical_user_id, resources
+from aevon.cache import InvalidKey, canonical_user_id, inspection, resources
+from aevon.cache.inspection import NoSuchUser
 from aevon.cache.resources import Resource
 from aevon.cache.shown import visible
 from aevon.operations import deeds, facts, records, xray
@@ -44,25 +44,12 @@ def state(request: HttpRequest) -> HttpResponse:
 def find(request: HttpRequest) -> HttpResponse:
     """From an id or a name to the X-ray."""
     wanted = request.GET.get("q", "").strip()
-    user_id = _user_called(wanted)
-    if user_id is None:
-        messages.warning(request, f"There is no user “{visible(wanted)[:80]}”.")
+    try:
+        user_id = inspection.user_of(wanted)
+    except NoSuchUser as error:
+        messages.warning(request, visible(str(error)))
         return redirect("reflex_arc:dashboard")
     return redirect("reflex_arc:user", user_id)
-
-
-def _user_called(wanted: str) -> int | None:
-    """By name, then by id: one who is not in PostgreSQL may still be in the cache."""
-    users = get_user_model()._default_manager  # noqa: SLF001  public by convention
-    if "\x00" in wanted:
-        return None
-    by_name = users.filter(username=wanted).values_list("pk", flat=True).first()
-    if by_name is not None:
-        return int(by_name)
-    try:
-        return canonical_user_id(wanted)
-    except InvalidKey:
-        return None
 
 
 @viewers

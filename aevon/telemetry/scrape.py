@@ -25,8 +25,6 @@ from auth_sessions import selectors as sessions
 from canvas import services as canvas
 
 PATH: Final = "/metrics"
-# Three reports of a process.
-HEARD_OF_SECONDS: Final = 3 * processes.REPORT_SECONDS
 SESSIONS_COUNTED_TO: Final = 100_000
 OTHER: Final = "other"
 
@@ -154,7 +152,7 @@ def _of_the_server() -> list[Metric]:
 
 def _of_processes() -> list[Metric]:
     now, there = time.time(), processes.processes()
-    heard_of = [each for each in there if now - each.seen_at < HEARD_OF_SECONDS]
+    heard_of = [each for each in there if now - each.seen_at <= processes.SILENT_SECONDS]
     counts = {
         role: sum(each.role == role for each in heard_of) for role in map(str, processes.ROLES)
     }

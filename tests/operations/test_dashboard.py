@@ -17,11 +17,12 @@ from aevon.cache.connection import store
 from aevon.cache.inspection import Server
 from aevon.cache.keyspace import HISTORY, PROCESSES
 from aevon.cache.models import Outbox
-from aevon.cache.processes import ROLES, Reporter
+from aevon.cache.processes import ROLES, SILENT_SECONDS, Reporter
 from aevon.operations import records, troubles
 from aevon.operations.figures import quarters
 from aevon.operations.readings import Readings, Waiting, take
 from auth_sessions.models import User
+from tests.aevon.telemetry.prometheus import RULES
 from tests.canvas.helpers import patch, window
 from tests.operations.conftest import Browser
 from tests.servers import ROOT, database_url, without_cache
@@ -252,6 +253,17 @@ def test_every_trouble_names_a_section_that_the_runbook_has() -> None:
     assert len(named) >= 8
     for section in (*named, *troubles.SECTIONS.values()):
         assert re.search(rf"^###? {section}$", runbook, re.MULTILINE), section
+
+
+def test_the_dashboard_and_the_alerts_mean_the_same() -> None:
+    """By the same numbers, which stand in the pages for people, too."""
+    told = {rule["alert"]: rule["expr"] for rule in RULES}
+    assert told["OutboxNotDrained"].endswith(f" > {troubles.OUTBOX_SECONDS}")
+    assert told["CacheMemoryHigh"].endswith(f" > {troubles.MEMORY_SHARE}")
+    text = (ROOT / "docs" / "admin.md").read_text()
+    assert f"| the first for more than {troubles.OUTBOX_SECONDS} s |" in text
+    assert f"| over {troubles.MEMORY_SHARE:.0%} of `maxmemory` |".replace("%", " %") in text
+    assert f"| none has reported for {SILENT_SECONDS:.0f} s;" in text
 
 
 def readings(**server: Any) -> Readings:

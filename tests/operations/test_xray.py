@@ -205,15 +205,18 @@ def test_a_user_who_is_gone_may_still_have_keys(operator: Client) -> None:
 
 
 def test_it_is_found_by_name_and_by_id(operator: Client, make_user: Any) -> None:
-    """By the exact name first, which may be a number; then by the number."""
-    number = make_user(username="424242")
+    """By the number, as in `cache_inspect`; else by the exact name. Of a name that is nobody's
+    those that look like it are named."""
+    named = make_user(username="pandora")
+    make_user(username="424242")
 
     def found(q: str) -> str:
         return str(operator.get(reverse("reflex_arc:find"), {"q": q})["Location"])
 
-    assert found(" 424242 ").endswith(f"/users/{number.pk}/")
-    assert found(number.username).endswith(f"/users/{number.pk}/")
-    assert found("424243").endswith("/users/424243/")
+    assert found(" pandora ").endswith(f"/users/{named.pk}/")
+    assert found("424242").endswith("/users/424242/")
+    told = operator.get(reverse("reflex_arc:find"), {"q": "pandorra"}, follow=True)
+    assert "Did you mean pandora?" in told.content.decode()
     for nobody in ("", "nobody", "0", "a\x00b", "x" * 500, "\u202e"):
         assert found(nobody).endswith("/reflex-arc/")
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Final
 
 import psycopg
-from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DjangoDatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -173,9 +172,8 @@ def _ask_for_work(role: str) -> dict[str, Any]:
 def _ask_for_unsaved() -> dict[str, Any]:
     exposure = canvas.unsaved()
     age = exposure.oldest_seconds()
-    late = age is not None and age > 2 * settings.CANVAS_PERSIST_SECONDS
     shown = {"unsaved": exposure.unsaved, "oldestSeconds": age, "refused": exposure.refused}
-    return {"status": "degraded", **shown} if late else shown
+    return {"status": "degraded", **shown} if canvas.is_late(age) else shown
 
 
 PROBES: Final[dict[str, Callable[..., HttpResponseBase]]] = {

@@ -116,6 +116,12 @@ def unsaved() -> Exposure:
     return CANVAS_BUFFER.index.exposure()
 
 
+def is_late(oldest_seconds: float | None) -> bool:
+    """Whether the first of them has waited for more than two periods: the flush does not keep up,
+    or does not run."""
+    return (oldest_seconds or 0) > 2 * settings.CANVAS_PERSIST_SECONDS
+
+
 def last_flush() -> FlushRecord | None:
     """The record of the last flush, whichever process ran it. Raises `CacheUnavailable`."""
     return flush.last_flush(CANVAS_BUFFER)

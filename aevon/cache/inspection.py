@@ -176,6 +176,15 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
 
 
+def size(count: float) -> str:
+    """Bytes: `512 B`, `1.5 KiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """The cache server. Bytes; `memory_limit` 0 means none; hits and misses since its start."""
@@ -239,10 +248,7 @@ class Day:
 
     def consistency(self, keyspace: str) -> float | None:
         """The share of the cached entries that the continuous audit found right (0 … 1)."""
-        counts = self.audited.get(keyspace, Counter())
-        cached = counts.total() - sum(counts[each] for each in maintenance.NOT_CACHED)
-        wrong = sum(counts[each] for each in maintenance.WRONG)
-        return 1 - wrong / cached if cached else None
+        return maintenance.tally(self.audited.get(keyspace, {})).consistency
 
 
 def stats(*, count_entries: bool = False) -> Stats:
@@ -270,12 +276,8 @@ def _day() -> Day:
             for (keyspace, result), count in slot.counted(name).items():
                 found[keyspace][result] += count
     since = time.time() - DAY_SECONDS
-    flushes = {
-        each.keyspace.name: [f for f in flush.flushes(each.buffer) if f.began >= since]
-        for each in resources.resources()
-        if isinstance(each, BufferResource)
-    }
-    return Day({name: dict(counts) for name, counts in loads.items()}, dict(audited), flushes)
+    late = {name: [f for f in every if f.began >= since] for name, every in flushes().items()}
+    return Day({name: dict(counts) for name, counts in loads.items()}, dict(audited), late)
 
 
 def _unless_away(ask: Callable[[], T]) -> T | None:
@@ -302,6 +304,16 @@ def server() -> Server:
         hits=int(info.get("keyspace_hits", 0)),
         misses=int(info.get("keyspace_misses", 0)),
     )
+
+
+def flushes() -> dict[str, list[FlushRecord]]:
+    """Those on record of each write-behind keyspace, the newest first. Raises
+    `CacheUnavailable`."""
+    return {
+        each.keyspace.name: flush.flushes(each.buffer)
+        for each in resources.resources()
+        if isinstance(each, BufferResource)
+    }
 
 
 def unsaved() -> dict[str, Unsaved]:
@@ -333,9 +345,10 @@ def gauges() -> dict[str, float]:
         "refused": sum(each.refused for each in buffers),
     }
     with contextlib.suppress(DatabaseError, psycopg.Error):
+        waiting = outbox.backlog()
         found |= {
-            "outbox": outbox.depth(),
-            "outbox_oldest_seconds": outbox.oldest_seconds(),
+            "outbox": waiting.entries,
+            "outbox_oldest_seconds": waiting.oldest_seconds,
         }
     return found
 

@@ -62,11 +62,27 @@ def _noted() -> None:
     store().breaker.noted()
 
 
+class Backlog(NamedTuple):
+    """How many entries wait for repair, and for how long the one that was noted first."""
+
+    entries: int
+    oldest_seconds: float
+
+
+def backlog() -> Backlog:
+    """What waits now; 0 seconds where nothing does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(added_at)), 0)"
+            " FROM cache_outbox"
+        )
+        entries, seconds = cursor.fetchone()
+    return Backlog(int(entries), max(0.0, float(seconds)))
+
+
 def depth() -> int:
     """How many entries wait for repair."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM cache_outbox")
-        return int(cursor.fetchone()[0])
+    return backlog().entries
 
 
 def waiting() -> dict[str, int]:
@@ -74,16 +90,6 @@ def waiting() -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT keyspace, count(*) FROM cache_outbox GROUP BY 1 ORDER BY 1")
         return dict(cursor.fetchall())
-
-
-def oldest_seconds() -> float:
-    """For how long the entry that was noted first has waited; 0 when none does."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(added_at)), 0)"
-            " FROM cache_outbox"
-        )
-        return max(0.0, float(cursor.fetchone()[0]))
 
 
 def drain(

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aevon.cache.flush import FlushRecord
-from aevon.cache.inspection import Server, duration
+from aevon.cache.inspection import Server, duration, size
 from aevon.cache.processes import SILENT_SECONDS
 from aevon.cache.shown import visible
 from aevon.operations import figures, readings, troubles
-from aevon.operations.figures import size
 from aevon.operations.readings import Readings
 
 FLUSHES_SHOWN: Final = 12
@@ -64,8 +63,7 @@ def _right(found: Readings) -> list[tuple[str, str]]:
     """What the audit of the last hour says of each keyspace."""
     late = figures.audited_of_late(found.slots or [])
     return [
-        (name, f"{1 - wrong / cached:.2%} right of {cached:,}")
-        for name, (cached, wrong) in late.items()
+        (name, f"{each.consistency:.2%} right of {each.cached:,}") for name, each in late.items()
     ]
 
 

@@ -3,14 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from aevon.cache.flush import FlushRecord
 from aevon.cache.history import SLOT_SECONDS, Slot
 from aevon.cache.inspection import hit_rate
 from aevon.cache.keyspace import REGISTRY
-from aevon.cache.maintenance import NOT_CACHED, WRONG
+from aevon.cache.maintenance import Tally, tally
 from aevon.operations.charts import Chart, Series
 
 SLOTS_TOGETHER: Final = 3
@@ -22,17 +21,10 @@ COUNT_MAX: Final = 2**53
 MIB: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Quarter:
+class Quarter(Slot):
     """Some slots as one: counts added up, and of each gauge the highest."""
 
-    at: float
-    counts: Counter[tuple[str, ...]]
-    gauges: dict[str, float]
-
-    def counted(self, name: str) -> dict[tuple[str, ...], int]:
-        """The counts of one counter by its labels."""
-        return {series[1:]: n for series, n in self.counts.items() if series[0] == name}
+    __slots__ = ()
 
 
 def quarters(slots: Sequence[Slot]) -> list[Quarter]:
@@ -133,27 +125,24 @@ def _refused(found: Sequence[Quarter]) -> Callable[[Quarter, str], float | None]
 
 
 def _right(quarter: Quarter, keyspace: str) -> float | None:
-    cached, wrong = _audited([quarter], keyspace)
-    return 100 * (1 - wrong / cached) if cached else None
+    share = _audited([quarter], keyspace).consistency
+    return None if share is None else 100 * share
 
 
-def _audited(found: Iterable[Slot | Quarter], keyspace: str) -> tuple[int, int]:
-    """How many cached entries an audit looked at, and how many of them were wrong."""
+def _audited(found: Iterable[Slot], keyspace: str) -> Tally:
     verdicts: Counter[str] = Counter()
     for each in found:
         for labels, count in each.counted("audited").items():
             if len(labels) == 2 and labels[0] == keyspace:
                 verdicts[labels[1]] += count
-    cached = sum(count for verdict, count in verdicts.items() if verdict not in NOT_CACHED)
-    return cached, sum(verdicts[verdict] for verdict in WRONG)
+    return tally(verdicts)
 
 
-def audited_of_late(slots: Sequence[Slot]) -> dict[str, tuple[int, int]]:
-    """Of the last hour, by keyspace: how many cached entries were audited, and how many of them
-    were wrong."""
+def audited_of_late(slots: Sequence[Slot]) -> dict[str, Tally]:
+    """What the audit found in the last hour, by keyspace, where anything was cached."""
     late = slots[-HOUR_OF_SLOTS:]
     found = {space: _audited(late, space) for space in REGISTRY}
-    return {space: counts for space, counts in found.items() if counts[0]}
+    return {space: counts for space, counts in found.items() if counts.cached}
 
 
 def _of_gauge(
@@ -192,12 +181,3 @@ def _flush_chart(found: Sequence[Quarter], flushes: Sequence[FlushRecord]) -> Ch
 def went_wrong(flush: FlushRecord) -> int:
     """Documents refused by PostgreSQL or lost by the cache, and parts ended by an outage."""
     return flush.failed + flush.counts["refused"] + flush.counts["lost"]
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"

@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
-from aevon.cache import flush, history, inspection, processes, resources
+from aevon.cache import history, inspection, outbox, processes
 from aevon.cache.connection import CacheError, store
 from aevon.cache.flush import FlushRecord
 from aevon.cache.history import Slot
 from aevon.cache.inspection import Server, Unsaved
+from aevon.cache.outbox import Backlog
 from aevon.cache.processes import Process
-from aevon.cache.resources import BufferResource
 from aevon.operations import records
 from aevon.operations.records import Record
 
@@ -25,14 +25,6 @@ POSSIBLE_MAX: Final = 2**53
 SLOW: Final = (DatabaseError, InterfaceError, psycopg.Error)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The outbox: how many entries, and for how long the first."""
-
-    entries: int
-    oldest_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +37,7 @@ class Readings:
     slots: list[Slot] | None = None
     flushes: list[FlushRecord] | None = None
     processes: list[Process] | None = None
-    outbox: Waiting | None = None
+    outbox: Backlog | None = None
     records: list[Record] | None = None
     breaker: str = "closed"
 
@@ -63,7 +55,7 @@ def take() -> Readings:
         slots=_of_cache(history.slots),
         flushes=_of_cache(_flushes),
         processes=_of_cache(processes.processes),
-        outbox=_of_postgresql(_outbox),
+        outbox=_of_postgresql(outbox.backlog),
         records=_of_postgresql(lambda: records.latest(10)),
         breaker=store().breaker.state,
         at=time.time(),
@@ -72,8 +64,7 @@ def take() -> Readings:
 
 def _flushes() -> list[FlushRecord]:
     """Of all buffers, the newest first."""
-    buffers = [each.buffer for each in resources.resources() if isinstance(each, BufferResource)]
-    found = [record for buffer in buffers for record in flush.flushes(buffer)]
+    found = [record for records in inspection.flushes().values() for record in records]
     return sorted(filter(_is_possible, found), key=lambda record: record.began, reverse=True)
 
 
@@ -104,13 +95,3 @@ def _in_time() -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = {POSTGRESQL_SECONDS * 1000:.0f}")
         yield
-
-
-def _outbox() -> Waiting:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(added_at)), 0)"
-            " FROM cache_outbox"
-        )
-        entries, seconds = cursor.fetchone()
-    return Waiting(int(entries), max(0.0, float(seconds)))

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from django.conf import settings
-
-from aevon.cache.inspection import duration
+from aevon.cache.inspection import duration, size
 from aevon.cache.processes import ROLES, SILENT_SECONDS
-from aevon.operations.figures import audited_of_late, size
+from aevon.operations.figures import audited_of_late
 from aevon.operations.readings import Readings
+from canvas import services as canvas
 
 RUNBOOK: Final = "docs/operations.md"
 # Those of the alerts of the same name (deploy/prometheus/alerts.yml).
@@ -73,8 +72,7 @@ def _server(found: Readings) -> Iterator[Trouble]:
 
 def _unsaved(found: Readings) -> Iterator[Trouble]:
     for name, each in (found.unsaved or {}).items():
-        late = (each.oldest_seconds or 0) > 2 * settings.CANVAS_PERSIST_SECONDS
-        if late:
+        if canvas.is_late(each.oldest_seconds):
             text = (
                 f"{each.documents:,} documents of {name} are unsaved, the oldest for"
                 f" {duration(each.oldest_seconds or 0)}: the flush does not run, or not keep up."

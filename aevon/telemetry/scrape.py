@@ -125,10 +125,10 @@ def _by(label: str, values: Mapping[str, float], name: str, text: str) -> Metric
 
 
 def _of_the_outbox() -> list[Metric]:
-    name = "aevon_cache_outbox"
+    name, waiting = "aevon_cache_outbox", outbox.backlog()
     return [
-        _gauge(f"{name}_depth", outbox.depth(), "Entries that wait to be looked at."),
-        _gauge(f"{name}_oldest_seconds", outbox.oldest_seconds(), "For how long the first."),
+        _gauge(f"{name}_depth", waiting.entries, "Entries that wait to be looked at."),
+        _gauge(f"{name}_oldest_seconds", waiting.oldest_seconds, "For how long the first."),
     ]
 
 

@@ -215,13 +215,15 @@ def test_keyspaces_that_cannot_be_repaired_are_logged_once_a_minute(
 
 def test_age_of_the_oldest() -> None:
     """Since it was first noted, however often it has been noted again."""
-    assert outbox.oldest_seconds() == 0
+    assert outbox.backlog() == (0, 0)
     write(7, "a", 1)
     Outbox.objects.update(added_at=timezone.now() - timedelta(seconds=60))
     write(8, "b", 1)
     write(7, "c", 2)
     outbox.add(PSYCHE, [7, 8])
-    assert 60 <= outbox.oldest_seconds() < 70
+    waiting = outbox.backlog()
+    assert waiting.entries == 2
+    assert 60 <= waiting.oldest_seconds < 70
 
 
 def test_rows_of_a_keyspace_that_nobody_knows() -> None:

@@ -17,10 +17,11 @@ from aevon.cache.connection import store
 from aevon.cache.inspection import Server
 from aevon.cache.keyspace import HISTORY, PROCESSES
 from aevon.cache.models import Outbox
+from aevon.cache.outbox import Backlog
 from aevon.cache.processes import ROLES, SILENT_SECONDS, Reporter
 from aevon.operations import records, troubles
 from aevon.operations.figures import quarters
-from aevon.operations.readings import Readings, Waiting, take
+from aevon.operations.readings import Readings, take
 from auth_sessions.models import User
 from tests.aevon.telemetry.prometheus import RULES
 from tests.canvas.helpers import patch, window
@@ -273,7 +274,7 @@ def readings(**server: Any) -> Readings:
         "memory_peak": 1, "memory_limit": 0, "clients": 1, "role": "master", "keys": 1,
         "hits": 1, "misses": 1,
     }  # fmt: skip
-    return Readings(at=0, server=Server(**{**facts, **server}), outbox=Waiting(0, 0))
+    return Readings(at=0, server=Server(**{**facts, **server}), outbox=Backlog(0, 0))
 
 
 def test_a_server_that_takes_no_writes_is_wrong() -> None:

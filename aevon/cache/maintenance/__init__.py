@@ -6,7 +6,16 @@ never KEYS, and a key that is not exactly `name:{userId}` is never touched. All 
 `CacheUnavailable`, and what PostgreSQL raises when it is away.
 """
 
-from aevon.cache.maintenance.auditing import NOT_CACHED, WRONG, Audited, audit, consistency, judge
+from aevon.cache.maintenance.auditing import (
+    NOT_CACHED,
+    WRONG,
+    Audited,
+    Tally,
+    audit,
+    consistency,
+    judge,
+    tally,
+)
 from aevon.cache.maintenance.emptying import Emptied, flush, remove
 from aevon.cache.maintenance.walking import BATCH, Progress, Unwatched, batches, chosen
 from aevon.cache.maintenance.warming import Place, Restarted, Warmed, place, warm_batch, warm_up
@@ -20,6 +29,7 @@ __all__ = [
     "Place",
     "Progress",
     "Restarted",
+    "Tally",
     "Unwatched",
     "Warmed",
     "audit",
@@ -30,6 +40,7 @@ __all__ = [
     "judge",
     "place",
     "remove",
+    "tally",
     "warm_batch",
     "warm_up",
 ]

@@ -4,11 +4,11 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from django.contrib.auth import get_user_model
 from django.db.models import Max
@@ -48,20 +48,39 @@ class Audited:
     @property
     def cached(self) -> int:
         """Entries in the cache that were looked at."""
-        return sum(n for verdict, n in self.counts.items() if verdict not in NOT_CACHED)
+        return tally(self.counts).cached
 
     @property
     def wrong(self) -> int:
         """Stale or corrupt entries as found."""
-        return sum(self.counts[verdict] for verdict in WRONG)
+        return tally(self.counts).wrong
+
+
+class Tally(NamedTuple):
+    """How many entries in the cache were looked at, and how many of them were wrong."""
+
+    cached: int
+    wrong: int
+
+    @property
+    def consistency(self) -> float | None:
+        """The share of those that are in sync or newer than PostgreSQL (0 … 1); None of none."""
+        return 1.0 - self.wrong / self.cached if self.cached else None
+
+
+def tally(verdicts: Mapping[Any, int]) -> Tally:
+    """Of so many of each verdict."""
+    cached = sum(n for verdict, n in verdicts.items() if verdict not in NOT_CACHED)
+    return Tally(cached, sum(verdicts.get(verdict, 0) for verdict in WRONG))
 
 
 def consistency(audited: Iterable[Audited]) -> float:
-    """The share of the cached entries that are in sync or newer than PostgreSQL (0 … 1); 1 when
-    nothing is cached."""
-    together = list(audited)
-    cached = sum(each.cached for each in together)
-    return 1.0 - sum(each.wrong for each in together) / cached if cached else 1.0
+    """That of all of them together; 1 when nothing is cached."""
+    together: Counter[Verdict] = Counter()
+    for each in audited:
+        together.update(each.counts)
+    share = tally(together).consistency
+    return 1.0 if share is None else share
 
 
 def audit(

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from aevon.cache import inspection
 from aevon.cache.flush import FlushRecord
-from aevon.cache.inspection import Day, Server, Stats, Unsaved, duration, hit_rate
+from aevon.cache.inspection import Day, Server, Stats, Unsaved, duration, hit_rate, size
 from aevon.cache.management.base import MaintenanceCommand, Report
 from aevon.cache.processes import Process
 
@@ -152,11 +152,11 @@ def _server_lines(server: Server | None) -> Iterator[str]:
     if server is None:
         yield f"server      {AWAY}"
         return
-    limit = _size(server.memory_limit) if server.memory_limit else "no limit"
+    limit = size(server.memory_limit) if server.memory_limit else "no limit"
     yield f"server      {server.software} {server.version}, up {duration(server.uptime_seconds)}"
     yield (
-        f"memory      {_size(server.memory_used)} of {limit}, "
-        f"at most {_size(server.memory_peak)} so far"
+        f"memory      {size(server.memory_used)} of {limit}, "
+        f"at most {size(server.memory_peak)} so far"
     )
     yield f"clients     {server.clients:,} connections"
     yield f"keys        {server.keys:,}, Celery's and Django's included"
@@ -186,13 +186,3 @@ def _last_flush(last: FlushRecord | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "no" if share is None else f"{share:.1%}"
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.1f} {unit}" if unit != "B" else f"{count} B"
-        value /= 1024
-    return f"{value:.1f} TiB"

@@ -5,7 +5,6 @@ is away nothing can be known, and restarting would help nobody: that counts as a
 """
 
 import os
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -21,13 +20,14 @@ SILENT_SECONDS: Final = 60.0
 def main(role: str) -> int:
     """The exit code: 1 if no such process of this host has been heard of for a minute."""
     from aevon.cache import CacheError, processes  # noqa: PLC0415  the settings are named first
+    from aevon.cache.shared_metrics import host  # noqa: PLC0415
 
     try:
         there = [each for each in processes.processes() if each.role == role]
     except CacheError as error:
         print(f"The cache does not tell: {error}")
         return 0
-    ages = [time.time() - _last(each) for each in there if each.host == socket.gethostname()]
+    ages = [time.time() - _last(each) for each in there if each.host == host()]
     print(f"{role}: {min(ages):.0f} s ago" if ages else f"{role}: not heard of on this host")
     return 0 if ages and min(ages) < SILENT_SECONDS else 1
 

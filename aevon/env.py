@@ -17,12 +17,19 @@ from django.core.exceptions import ImproperlyConfigured
 WEAK_SECRETS = frozenset({"secret", "changeme", "change-me", "insecure", "password"})
 PATH = r"(?!(api|health|metrics|static)(/|$))[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*"
 SECRET_MIN_BYTES = 32
+LOG_FORMATS = ("console", "json")
 PEM_MARK = "-----BEGIN"
 
 
 def text(name: str, default: str = "") -> str:
     """Value of `name`, or `default` when unset or empty."""
     return os.environ.get(name, "").strip() or default
+
+
+def log_format() -> str:
+    """`AEVON_LOG_FORMAT`. Objects in production, where programs read."""
+    development = text("AEVON_ENV", "development") == "development"
+    return choice("AEVON_LOG_FORMAT", "console" if development else "json", LOG_FORMATS)
 
 
 def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
 from aevon.telemetry.outages import DRAGONFLY, over
+from aevon.telemetry.routes import LIVE, READY
 from canvas import services as canvas
 
 # PostgreSQL decides, so it is given time. The others must not make a probe that gives up after a
@@ -177,6 +178,6 @@ def _ask_for_unsaved() -> dict[str, Any]:
 
 
 PROBES: Final[dict[str, Callable[..., HttpResponseBase]]] = {
-    "/health/live": live,
-    "/health/ready": ready,
+    LIVE: live,
+    READY: ready,
 }

@@ -347,9 +347,7 @@ CANVAS_BACKLOG = env.integer("CANVAS_BACKLOG", 20_000, minimum=1, maximum=100_00
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_LEVEL = env.choice("AEVON_LOG_LEVEL", "INFO", LOG_LEVELS)
-LOG_FORMAT = env.choice(
-    "AEVON_LOG_FORMAT", "console" if DEVELOPMENT else "json", ("console", "json")
-)
+LOG_FORMAT = env.log_format()
 ACCESS_LOG = env.choice("AEVON_ACCESS_LOG", "off" if DEVELOPMENT else "on", ("on", "off"))
 LOGGING = {
     "version": 1,

@@ -7,8 +7,6 @@ that ends well takes its name off; one that was killed is shown as silent for te
 
 import logging
 import os
-import re
-import socket
 import threading
 import time
 from multiprocessing.util import Finalize
@@ -19,6 +17,7 @@ from aevon.cache.codec import CorruptValue, Document
 from aevon.cache.connection import CacheError, Command, WrongType, store
 from aevon.cache.history import Counted
 from aevon.cache.keyspace import PROCESSES
+from aevon.cache.shared_metrics import host
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ class Reporter:
         breaker = store().breaker
         return Process(
             role=self.role,
-            host=_host(),
+            host=host(),
             pid=os.getpid(),
             started_at=self._started_at,
             seen_at=time.time(),
@@ -101,7 +100,7 @@ class Reporter:
 
     @property
     def _field(self) -> str:
-        return f"{self.role} {os.getpid()}@{_host()}"
+        return f"{self.role} {os.getpid()}@{host()}"
 
     def end(self) -> None:
         """Report no more, and leave no name behind."""
@@ -111,10 +110,6 @@ class Reporter:
             store().command("HDEL", PROCESSES.key("seen"), self._field)
         except CacheError as error:
             logger.debug("This process stays on the list: %s", error)
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64]
 
 
 _reporter: Reporter | None = None

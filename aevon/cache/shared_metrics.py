@@ -44,6 +44,12 @@ def folder() -> Path | None:
     return Path(name) if name else None
 
 
+def host() -> str:
+    """This host's name, as processes tell it: nothing in it separates anything, where the names of
+    files have _ between their parts."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64]
+
+
 def identity() -> str:
     """This process, in the names of its files and as the label `pid`."""
     return _identity
@@ -139,9 +145,7 @@ def _put_to(file: Path, others: Path) -> None:
 def _begin() -> None:
     """In a new process, and in a forked child: a name and a lock of its own."""
     global _identity, _alive  # noqa: PLW0603  one per process is the point
-    # The names of files have _ between their parts.
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
-    _identity = f"{host}-{os.getpid()}"
+    _identity = f"{host()}-{os.getpid()}"
     if _alive >= 0:
         os.close(_alive)  # the parent's, which keeps it
         _alive = -1

@@ -27,7 +27,6 @@ from aevon.telemetry.routes import route
 
 Facts = Mapping[str, Any]
 
-FORMATS: Final = ("console", "json")
 _COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
 _PLAIN: Final = "\x1b[0m"
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -52,15 +51,9 @@ def known(name: str) -> Any:
     return _known.get().get(name)
 
 
-def default_format() -> str:
-    """`AEVON_LOG_FORMAT`. Objects in production, where programs read."""
-    development = env.text("AEVON_ENV", "development") == "development"
-    return env.choice("AEVON_LOG_FORMAT", "console" if development else "json", FORMATS)
-
-
 def formatter(form: str = "") -> ProcessorFormatter:
-    """For `LOGGING`; `form` is one of `FORMATS`."""
-    render = _as_object if (form or default_format()) == "json" else _as_line
+    """For `LOGGING`; `form` is one of `env.LOG_FORMATS`."""
+    render = _as_object if (form or env.log_format()) == "json" else _as_line
     return ProcessorFormatter(processors=[_told, redact, render])
 
 

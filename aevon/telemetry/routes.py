@@ -9,8 +9,11 @@ from django.urls import Resolver404, resolve
 METHODS: Final = frozenset(
     ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 )
+LIVE: Final = "/health/live"
+READY: Final = "/health/ready"
+METRICS: Final = "/metrics"
 # They come every few seconds and say nothing.
-PROBES: Final = ("/health/live", "/health/ready", "/metrics")
+PROBES: Final = (LIVE, READY, METRICS)
 
 
 def method(request: HttpRequest) -> str:

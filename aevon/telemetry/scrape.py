@@ -24,7 +24,6 @@ from aevon.telemetry import routes
 from auth_sessions import selectors as sessions
 from canvas import services as canvas
 
-PATH: Final = "/metrics"
 SESSIONS_COUNTED_TO: Final = 100_000
 OTHER: Final = "other"
 
@@ -45,7 +44,7 @@ class MetricsMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """The metrics, or the site's response."""
-        if request.path_info == PATH:
+        if request.path_info == routes.METRICS:
             answer: HttpResponse = metrics(request)
             return answer
         began = time.perf_counter()

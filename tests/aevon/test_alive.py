@@ -1,13 +1,12 @@
 """What a container's health check is told of a worker, beat or listener."""
 
-import socket
 import time
 from typing import Any
 
 import pytest
 
 from aevon import alive
-from aevon.cache import codec, processes
+from aevon.cache import codec, processes, shared_metrics
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PROCESSES
 
@@ -19,7 +18,7 @@ def reported(role: Any, *, host: str = "", ago: float = 0, worked: float | None 
     now = time.time()
     process = processes.Process(
         role=role,
-        host=host or socket.gethostname(),
+        host=host or shared_metrics.host(),
         pid=1,
         started_at=now - 3600,
         seen_at=now - ago,
@@ -48,6 +47,13 @@ def test_a_process_that_reports(role: str, report: Any, expected: int) -> None:
     """By what it has done, where it always has something to do."""
     reported(role, **report)
     assert alive.main(role) == expected
+
+
+def test_a_host_with_an_odd_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written as the process writes it."""
+    monkeypatch.setattr("socket.gethostname", lambda: "box_1 of " + 60 * "x")
+    processes.Reporter("worker").report()
+    assert alive.main("worker") == 0
 
 
 def test_nobody() -> None:

@@ -11,6 +11,7 @@ from aevon.cache.connection import CacheUnavailable, store
 from aevon.cache.history import SLOTS, Counted, slots
 from aevon.cache.metrics import AUDITED, LOADS
 from aevon.cache.processes import Process, Reporter
+from aevon.cache.shared_metrics import host
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,7 +186,7 @@ def test_one_that_ends_takes_its_name_off() -> None:
     reporter.report()
     assert [each.name for each in processes.processes()] == [
         other,
-        f"listener {os.getpid()}@{processes._host()}",
+        f"listener {os.getpid()}@{host()}",
     ]
     LOADS.labels("session", "miss").inc(3)
     reporter.end()

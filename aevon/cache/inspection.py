@@ -160,9 +160,15 @@ def _mark(resource: Resource, user_id: int) -> UnsavedMark | None:
 
 def lifetime(held: Held) -> str:
     """`1 h 5 min left`, `without end`, `no key`."""
-    if held.ttl_seconds is not None:
-        return f"{duration(held.ttl_seconds)} left"
-    return "no key" if held.type == "none" else "without end"
+    told = remaining(held.type, held.ttl_seconds)
+    return told if held.ttl_seconds is None else f"{told} left"
+
+
+def remaining(type_: str, ttl_seconds: float | None) -> str:
+    """The same of a key's type and time to live, without `left`."""
+    if ttl_seconds is not None:
+        return duration(ttl_seconds)
+    return "no key" if type_ == "none" else "without end"
 
 
 def duration(seconds: float) -> str:

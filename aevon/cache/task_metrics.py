@@ -45,7 +45,7 @@ def revoked(request: Any, expired: bool = False, **_: Any) -> None:
     TASKS.labels(request.task, "expired" if expired else "revoked").inc()
 
 
-class Counted:
+class WorkerCounts:
     """What the worker and its children have counted."""
 
     def collect(self) -> Any:
@@ -66,5 +66,5 @@ def serve(**_: Any) -> None:
     """A worker on a machine of its own shares no folder with web: it is scraped by itself."""
     if settings.AEVON_WORKER_METRICS_PORT:
         registry = CollectorRegistry()
-        registry.register(Counted())
+        registry.register(WorkerCounts())
         start_http_server(settings.AEVON_WORKER_METRICS_PORT, registry=registry)

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 
 from aevon.cache import inspection, resources
 from aevon.cache.connection import CacheError
-from aevon.cache.inspection import Inspected, duration
+from aevon.cache.inspection import Inspected, remaining
 from aevon.cache.resources import Resource
 from aevon.cache.shown import masked, visible
 from aevon.operations import differences
@@ -68,9 +68,7 @@ class Key:
     @property
     def lifetime(self) -> str:
         """`4 min 10 s`, `without end`, `no key`."""
-        if self.ttl_seconds is not None:
-            return duration(self.ttl_seconds)
-        return "no key" if self.type == "none" else "without end"
+        return remaining(self.type, self.ttl_seconds)
 
     @property
     def is_there(self) -> bool:

@@ -10,7 +10,9 @@ import os
 import threading
 import time
 from multiprocessing.util import Finalize
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
+
+import msgspec
 
 from aevon.cache import codec
 from aevon.cache.codec import CorruptValue, Document
@@ -25,6 +27,7 @@ REPORT_SECONDS: Final = 10.0
 # Of whom nothing has been heard for three reports, nothing is known.
 SILENT_SECONDS: Final = 3 * REPORT_SECONDS
 FORGET_SECONDS: Final = 600.0
+MOST: Final = 1_000
 
 Role = Literal["web", "worker", "beat", "listener"]
 ROLES: Final = get_args(Role)
@@ -36,12 +39,12 @@ class Process(Document, frozen=True):
     `failures`: calls that the cache failed since the process started."""
 
     role: Role
-    host: str
+    host: Annotated[str, msgspec.Meta(max_length=64)]
     pid: int
     started_at: float
     seen_at: float
     worked_at: float | None
-    breaker: str
+    breaker: Annotated[str, msgspec.Meta(max_length=16)]
     failures: int
 
     @property
@@ -149,8 +152,8 @@ os.register_at_fork(after_in_child=_start_afresh)
 
 
 def processes() -> list[Process]:
-    """Those heard of in the last ten minutes, by role and name. Others are taken off the list.
-    Raises `CacheUnavailable`."""
+    """Those heard of in the last ten minutes, by role and name; a thousand at most. Others are
+    taken off the list. Raises `CacheUnavailable`."""
     key = PROCESSES.key("seen")
     try:
         held = store().command("HGETALL", key)
@@ -159,11 +162,11 @@ def processes() -> list[Process]:
         return []
     found = {field: _understood(raw) for field, raw in held.items()}
     since = time.time() - FORGET_SECONDS
-    gone = [field for field, each in found.items() if each is None or each.seen_at < since]
-    if gone:
+    there = {f: each for f, each in found.items() if each is not None and each.seen_at >= since}
+    if gone := found.keys() - there.keys():
         store().command("HDEL", key, *gone)
-    there = [each for field, each in found.items() if each is not None and field not in gone]
-    return sorted(there, key=lambda each: (ROLES.index(each.role), each.name))
+    latest = sorted(there.values(), key=lambda each: -each.seen_at)[:MOST]
+    return sorted(latest, key=lambda each: (ROLES.index(each.role), each.name))
 
 
 def _understood(raw: bytes) -> Process | None:

@@ -224,6 +224,15 @@ def test_silent_processes_are_forgotten_after_a_while() -> None:
     assert store().command("HLEN", SEEN) == 1
 
 
+def test_a_list_that_somebody_filled_is_cut(monkeypatch: Any) -> None:
+    """Who hears it shows it; and no name is longer than a host's."""
+    monkeypatch.setattr(processes, "MOST", 3)
+    names = [report(pid=pid, ago=pid) for pid in range(5, 0, -1)]
+    long = '{"role":"web","host":"%s","pid":1,"startedAt":1,"seenAt":9e9,"breaker":"closed"}'
+    store().command("HSET", SEEN, "long", long % ("x" * 65))
+    assert [each.name for each in processes.processes()] == sorted(names)[:3]
+
+
 def test_a_list_that_somebody_replaced_is_made_anew() -> None:
     """By the next report."""
     store().command("SET", SEEN, "x")

@@ -19,6 +19,8 @@ SILENT_SECONDS: Final = 60.0
 
 def main(role: str) -> int:
     """The exit code: 1 if no such process of this host has been heard of for a minute."""
+    # A check counts nothing. Each would leave files behind, in a folder that has an end.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     from aevon.cache import CacheError, processes  # noqa: PLC0415  the settings are named first
     from aevon.cache.shared_metrics import host  # noqa: PLC0415
 

@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,11 +81,15 @@ def _made(place: Path, pattern: str) -> list[Path]:
 def _reading(place: Path) -> Iterator[None]:
     """The dead are buried by one reader at a time, while no other reads. Who has waited in vain
     reads what is there: a scrape must not hang where another does."""
+    _bury_alone(place)
+    with _locked(place / "reading", fcntl.LOCK_SH, patience=PATIENCE_SECONDS):
+        yield
+
+
+def _bury_alone(place: Path) -> None:
     with _locked(place / "reading", fcntl.LOCK_EX) as alone:
         if alone:
             bury_the_dead(place)
-    with _locked(place / "reading", fcntl.LOCK_SH, patience=PATIENCE_SECONDS):
-        yield
 
 
 @contextmanager
@@ -174,5 +178,8 @@ def _shared() -> Any:
 disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and none where processes count together
 _begin()
 os.register_at_fork(after_in_child=_begin)
-if folder() is not None:
+if (_place := folder()) is not None:
     values.ValueClass = _shared()
+    # Not at a scrape alone: where nobody scrapes, commands would fill the folder.
+    with suppress(*_TORN):
+        _bury_alone(_place)

@@ -1,6 +1,10 @@
 """What a container's health check is told of a worker, beat or listener."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +13,7 @@ from aevon import alive
 from aevon.cache import codec, processes, shared_metrics
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PROCESSES
+from tests.servers import ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -67,3 +72,16 @@ def test_a_cache_that_is_away(cache_away: Any, capsys: Any) -> None:
     with cache_away():
         assert alive.main("worker") == 0
     assert "does not tell" in capsys.readouterr().out
+
+
+def test_the_program_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It runs once a minute beside the worker, and counts nothing in the folder of its counters."""
+    reported("worker")
+    shared = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "aevon.alive", "worker"]
+    run = subprocess.run(
+        command, cwd=ROOT, env=shared, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("worker: ")
+    assert list(tmp_path.iterdir()) == []

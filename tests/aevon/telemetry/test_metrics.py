@@ -364,20 +364,22 @@ def test_a_forked_child_stands_for_itself(together: Together) -> None:
 
 
 def test_many_dead_are_put_together(together: Together) -> None:
-    """What thirty processes have counted fits in the files of one, and is told as before."""
-    process = together.start(DYING)
-    assert process.stdout is not None
-    process.stdout.readline()
-    assert len(list(together.folder.glob("counter_*.db"))) == 31
+    """What thirty processes have counted fits in the files of one, and is told as before: once
+    another process begins, and at a scrape."""
+    for files in (31, 1 + 1 + 31):  # the second has found thirty dead
+        process = together.start(DYING)
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(list(together.folder.glob("counter_*.db"))) == files
     for _ in range(2):
         samples = together.scrape()
-        assert samples["aevon_cache_loads_total", "convo_history", "hit"] == 61
-        assert samples["aevon_cache_round_trip_seconds_count", "command"] == 30
+        assert samples["aevon_cache_loads_total", "convo_history", "hit"] == 122
+        assert samples["aevon_cache_round_trip_seconds_count", "command"] == 60
         assert samples["aevon_cache_round_trip_seconds_bucket", "command", "0.001"] == 0
-        assert samples["aevon_cache_round_trip_seconds_bucket", "command", "0.0025"] == 30
+        assert samples["aevon_cache_round_trip_seconds_bucket", "command", "0.0025"] == 60
         assert samples["aevon_cache_consistency_ratio", "convo_history"] == pytest.approx(29 / 30)
-    assert len(list(together.folder.glob("counter_*.db"))) == 2
-    assert len(list(together.folder.glob("*.alive"))) == 1
+    assert len(list(together.folder.glob("counter_*.db"))) == 3
+    assert len(list(together.folder.glob("*.alive"))) == 2
 
 
 def test_a_scrape_does_not_wait_for_one_that_hangs(together: Together) -> None:

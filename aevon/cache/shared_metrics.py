@@ -178,7 +178,11 @@ def _shared() -> Any:
 disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, and none where processes count together
 _begin()
 os.register_at_fork(after_in_child=_begin)
-if (_place := folder()) is not None:
+if (_place := folder()) is None:
+    # Where the variable is set and empty, prometheus_client would count in the current folder.
+    os.environ.pop(VARIABLE, None)
+    values.ValueClass = values.MutexValue
+else:
     values.ValueClass = _shared()
     # Not at a scrape alone: where nobody scrapes, commands would fill the folder.
     with suppress(*_TORN):

@@ -392,6 +392,15 @@ def test_a_scrape_does_not_wait_for_one_that_hangs(together: Together) -> None:
         assert together.scrape()["aevon_cache_loads_total", "convo_history", "hit"] == 2
 
 
+def test_a_folder_without_a_name_is_none(tmp_path: Path) -> None:
+    """Set and empty: each process counts for itself, and not where it happens to stand."""
+    variables = {"DJANGO_SETTINGS_MODULE": "aevon.settings", "PYTHONPATH": str(ROOT)}
+    alone = {**os.environ, **variables, shared_metrics.VARIABLE: ""}
+    code = 'from aevon.cache.metrics import FAILURES; FAILURES.labels("timeout").inc()'
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=alone, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dashboard_is_what_grafana_takes() -> None:
     """Panels with numbers of their own, that do not lie over each other, for one data source."""
     dashboard = json.loads(DASHBOARD)

@@ -55,6 +55,7 @@ def listen(stop: threading.Event) -> None:
             if not away:
                 logger.warning("The listener waits for PostgreSQL: %s", _first_line(error))
             away = True
+            processes.worked()  # to wait for PostgreSQL is what it is there for, too
             stop.wait(RETRY_SECONDS)
 
 

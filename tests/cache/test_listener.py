@@ -285,13 +285,16 @@ def test_it_ends_when_it_is_told(start: Any, patient: None) -> None:
 
 
 def test_it_ends_while_postgresql_is_away(monkeypatch: Any, caplog: Any) -> None:
-    """Between two attempts."""
+    """Between two attempts; until then it is at work, or its health check would have it restarted."""
+    reporter = processes.Reporter("listener")
+    monkeypatch.setattr(processes, "_reporter", reporter)
     monkeypatch.setattr(listener, "RETRY_SECONDS", 60)
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
     stop = threading.Event()
     thread = threading.Thread(target=in_thread(lambda: listener.listen(stop)))
     thread.start()
     assert eventually(lambda: WAITS in caplog.text)
+    assert eventually(lambda: reporter.worked_at)
     stop.set()
     thread.join(20)
     assert not thread.is_alive()

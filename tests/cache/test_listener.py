@@ -285,7 +285,7 @@ def test_it_ends_when_it_is_told(start: Any, patient: None) -> None:
 
 
 def test_it_ends_while_postgresql_is_away(monkeypatch: Any, caplog: Any) -> None:
-    """Between two attempts; until then it is at work, or its health check would have it restarted."""
+    """Between two attempts. Until then it is at work: a restart would help nobody."""
     reporter = processes.Reporter("listener")
     monkeypatch.setattr(processes, "_reporter", reporter)
     monkeypatch.setattr(listener, "RETRY_SECONDS", 60)
@@ -293,10 +293,12 @@ def test_it_ends_while_postgresql_is_away(monkeypatch: Any, caplog: Any) -> None
     stop = threading.Event()
     thread = threading.Thread(target=in_thread(lambda: listener.listen(stop)))
     thread.start()
-    assert eventually(lambda: WAITS in caplog.text)
-    assert eventually(lambda: reporter.worked_at)
-    stop.set()
-    thread.join(20)
+    try:
+        assert eventually(lambda: WAITS in caplog.text)
+        assert eventually(lambda: reporter.worked_at)
+    finally:
+        stop.set()
+        thread.join(20)
     assert not thread.is_alive()
 
 

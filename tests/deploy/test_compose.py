@@ -127,7 +127,7 @@ def test_the_file_of_users_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_counters_are_a_containers_own() -> None:
-    """Two containers with process 12 each would write one file."""
+    """Each is asked for its own, wherever it runs; and they are in memory, and have an end."""
     for name in ("web", "worker"):
         assert SERVICES[name]["environment"]["PROMETHEUS_MULTIPROC_DIR"] == "/metrics"
         assert [each for each in SERVICES[name]["tmpfs"] if each.startswith("/metrics:")]

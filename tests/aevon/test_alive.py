@@ -79,9 +79,7 @@ def test_the_program_leaves_nothing_behind(tmp_path: Path) -> None:
     reported("worker")
     shared = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "aevon.alive", "worker"]
-    run = subprocess.run(
-        command, cwd=ROOT, env=shared, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run(command, cwd=ROOT, env=shared, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.startswith("worker: ")
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Liveness, readiness and metrics, with real servers that are there, away or frozen."""
 
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,11 +15,15 @@ from django.db import connection
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
-from aevon import deadline
-from aevon.cache import CANVAS_INDEX, CONVO_HISTORY, add_to_outbox
+from aevon import deadline, health
+from aevon.cache import CANVAS_INDEX, CONVO_HISTORY, CacheUnavailable, add_to_outbox
 from aevon.cache.connection import store
+from aevon.cache.keyspace import PROCESSES
 from aevon.cache.processes import Reporter
 from aevon.celery import app
+from aevon.deadline import started
+from aevon.telemetry import scrape
+from aevon.telemetry.outages import DRAGONFLY
 from auth_sessions.models import User
 from canvas import services as canvas
 from tests import servers
@@ -25,6 +31,7 @@ from tests.canvas.helpers import patch, poison, window
 from tests.servers import ROOT
 
 NOWHERE = "redis://:secret-word@127.0.0.1:1/0"
+LAST_WORKED = "aevon_processes_last_worked_timestamp_seconds"
 PATHS = ("/health/live", "/health/ready", "/metrics")
 
 
@@ -183,6 +190,51 @@ def test_without_the_cache_it_is_degraded(cache_away: None) -> None:
     found = {name: each["status"] for name, each in response.json()["dependencies"].items()}
     assert (found["dragonfly"], found["postgresql"]) == ("down", "ok")
     assert (found["beat"], found["worker"]) == ("unknown", "unknown")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cache_that_answers_is_back_once_the_breaker_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Until then it may answer and be of no use. What is away is told aloud."""
+    told: list[str] = []
+    monkeypatch.setattr(health, "over", told.append)
+    answering = started("answer", lambda: {"status": "ok"})
+    store().breaker.failed()
+    health._entry(DRAGONFLY, answering, time.monotonic() + 30)
+    assert told == []
+    away = started("none", _cache_away)
+    assert health._entry("beat", away, time.monotonic() + 30)["status"] == "unknown"
+    [record] = [each for each in caplog.records if "beat is away" in each.getMessage()]
+    assert (record.levelname, record.outage, told) == ("WARNING", DRAGONFLY, [])
+    health._entry("postgresql", answering, time.monotonic() + 30)
+    assert told == ["postgresql"]
+
+
+def _cache_away() -> None:
+    raise CacheUnavailable("away")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_workers_the_last_to_work_counts(celery_at_work: None) -> None:
+    """One that has nothing to do makes nobody late."""
+    _of_another_process("worker", ago=100)
+    assert health._ask_for_work("worker") == {
+        "processes": 2,
+        "secondsAgo": pytest.approx(0, abs=50),
+    }
+    assert "status" not in health._ask_for_work("worker")
+
+
+def _of_another_process(role: Any, *, ago: float) -> bytes:
+    """What a process of this role would report that last worked so long ago; its field."""
+    key = PROCESSES.key("seen")
+    told = store().command("HGETALL", key)
+    [own] = [each for each in told if each.startswith(role.encode())]
+    process = json.loads(told[own]) | {"pid": 1, "workedAt": time.time() - ago}
+    field = own.replace(str(os.getpid()).encode(), b"1")
+    store().command("HSET", key, field, json.dumps(process, separators=(",", ":")))
+    return field
 
 
 @pytest.mark.django_db(transaction=True)
@@ -354,3 +406,21 @@ def test_metrics_tell_the_state_of_the_breaker(cache_away: None) -> None:
     for _ in range(3):
         store().breaker.failed()
     assert breaker_states() == {"closed": 0, "half-open": 0, "open": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_silent_is_not_counted() -> None:
+    """Heard of half a minute ago at the longest; when it last worked is told all the same."""
+    report("worker", ago=100)
+    key = PROCESSES.key("seen")
+    told = store().command("HGETALL", key)
+    [field] = [each for each in told if each.startswith(b"worker")]
+    process = json.loads(told[field])
+    for seen, count in ((time.time() + 60, 1), (time.time() - 40, 0)):
+        process["seenAt"] = seen
+        store().command("HSET", key, field, json.dumps(process, separators=(",", ":")))
+        families = {family.name: family for family in scrape._of_processes()}
+        counts = {s.labels["role"]: s.value for s in families["aevon_processes"].samples}
+        assert counts["worker"] == count
+        [worked] = [s.value for s in families[LAST_WORKED].samples if s.labels["role"] == "worker"]
+        assert worked == process["workedAt"]

@@ -12,6 +12,7 @@ from aevon.cache.history import SLOTS, Counted, slots
 from aevon.cache.metrics import AUDITED, LOADS
 from aevon.cache.processes import Process, Reporter
 from aevon.cache.shared_metrics import host
+from tests.servers import without_cache
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,6 +65,19 @@ def test_what_was_not_told_is_told_later() -> None:
     reporter.told(now)
     assert reporter.calls()[0] == []
     assert counted("loads", "canvas", "miss") == [5]
+
+
+def test_what_a_report_could_not_tell_is_told_by_the_next(settings: Any) -> None:
+    """A report that failed has told nothing."""
+    reporter = Reporter("web")
+    LOADS.labels("canvas", "hit").inc(7)
+    there = settings.AEVON_CACHE
+    settings.AEVON_CACHE = without_cache()
+    with pytest.raises(CacheUnavailable):
+        reporter.report()
+    settings.AEVON_CACHE = there
+    reporter.report()
+    assert counted("loads", "canvas", "hit") == [7]
 
 
 def test_a_day_has_its_slots_in_order(clock: Any) -> None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from aevon import __version__
-from aevon.cache import shared_metrics
+from aevon.cache import metrics, shared_metrics
 from aevon.cache.connection import store
 from aevon.cache.metrics import CONFLICTS
 from aevon.celery import app
@@ -163,6 +163,9 @@ def test_sessions_are_counted_by_an_index_and_up_to_a_limit(
     past = timezone.now() - timezone.timedelta(days=1)
     Session.objects.filter(pk=old.pk).update(access_expires_at=past, refresh_expires_at=past)
     assert value("aevon_sessions_live") == 3
+    assert scrape.SESSIONS_COUNTED_TO == 100_000
+    monkeypatch.setattr(scrape, "SESSIONS_COUNTED_TO", 2)
+    assert (value("aevon_sessions_live") or 0) <= 2
     assert selectors.live_count(at_most=2) <= 2
     with connection.cursor() as cursor, connection.execute_wrapper(_explained):
         cursor.execute("SET enable_seqscan = off")
@@ -196,6 +199,24 @@ def test_a_play_from_a_state_that_was_none_is_counted(user: User) -> None:
     klepsydra.play(user.pk, "spinforge", 1)
     assert child._value.get() == before + 1
     assert held.loss_streak == 0
+
+
+def test_what_alerts_wait_for_begins_with_zero() -> None:
+    """A series that begins with its first event has not risen."""
+    metrics.begin("tests", buffered=True)
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for counter in (metrics.AUDITED, metrics.FLUSHED, metrics.LOADS)
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.labels["keyspace"] == "tests"
+    }
+    names = {(name.removeprefix("aevon_cache_"), label) for name, _, label in samples}
+    assert names == {
+        ("audited_total", "stale"), ("audited_total", "corrupt"), ("loads_total", "corrupt"),
+        ("flushed_total", "lost"), ("flushed_total", "refused"),
+    }  # fmt: skip
+    assert set(samples.values()) == {0}
 
 
 def test_tasks_are_counted_by_what_they_come_to() -> None:

@@ -1,6 +1,8 @@
 """An outage in the log: when it begins, once a minute, and when it ends."""
 
 import logging
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -150,3 +152,18 @@ def test_an_error_that_looks_alike_is_no_outage(told: list[str]) -> None:
     for _ in range(2):
         fail(bug)
     assert told == ["ERROR failed"] * 2
+
+
+def test_a_forked_child_has_told_nothing(told: list[str]) -> None:
+    """Its parent's outage is told by it, too, though the parent's lock was held as it began."""
+    fail()
+    with outages._lock:
+        child = os.fork()
+        if not child:
+            lines = len(told)
+            signal.alarm(20)  # who waits for the lock waits for ever
+            try:
+                fail()
+            finally:
+                os._exit(len(told) - lines)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

@@ -105,6 +105,20 @@ def test_recovery_that_succeeds(breaker: Breaker, clock: Clock, recovery: Recove
     assert breaker.allows()
 
 
+def test_every_state_is_told(clock: Clock, recovery: Recovery) -> None:
+    """In the order in which they come: for the metrics."""
+    told: list[str] = []
+    breaker = Breaker(open_seconds=10, recover=recovery, clock=clock, changed=told.append)
+    recovery.gate.clear()
+    breaker.failed()
+    clock.now = 10
+    assert not breaker.allows()
+    assert told == ["open", "half-open"]
+    recovery.gate.set()
+    finish()
+    assert told == ["open", "half-open", "closed"]
+
+
 def test_recovery_under_way(breaker: Breaker, clock: Clock, recovery: Recovery) -> None:
     """It closes only after the repairs: until then nobody gets through."""
     recovery.gate.clear()

@@ -16,11 +16,14 @@ from celery.app.trace import build_tracer
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 from kombu.exceptions import OperationalError as BrokerError
 
 from aevon.celery import app
 from aevon.deadline import started
 from aevon.telemetry import logs, outages
+from aevon.telemetry.request_id import RequestIdMiddleware
 
 
 @pytest.fixture(autouse=True)
@@ -216,3 +219,22 @@ def test_a_task_carries_the_request_behind_it() -> None:
         del app.tasks["tests.known"]
     assert known == ["r1", "tests.known", "t1"]
     assert logs.known("task") is None
+
+
+def test_a_request_leaves_no_id_behind() -> None:
+    """Nor one that failed: the thread's next line is of something else."""
+    seen: list[Any] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        seen.append(logs.known("requestId"))
+        if len(seen) > 1:
+            raise ValueError("a bug")
+        return HttpResponse()
+
+    middleware = RequestIdMiddleware(answer)
+    request = RequestFactory().get("/", headers={"X-Request-ID": "r1"})
+    middleware(request)
+    assert logs.known("requestId") is None
+    with pytest.raises(ValueError, match="a bug"):
+        middleware(request)
+    assert (seen, logs.known("requestId")) == (["r1", "r1"], None)

@@ -52,6 +52,41 @@ def test_a_collector_that_is_away() -> None:
     assert len(lines) == 1, told.stderr
 
 
+FAILING = """
+from django.http import HttpResponse
+from django.test import RequestFactory
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from psycopg import sql
+from aevon.telemetry import tracing
+kept = InMemorySpanExporter()
+tracing.provider.add_span_processor(SimpleSpanProcessor(kept))
+composed = sql.SQL("SELECT {}").format(sql.Literal("marked"))
+plain = "SELECT %s"
+def answer(request):
+    for statement, params in ((composed, None), (plain, ["marked"])):
+        tracing._statement(lambda *_: None, statement, params, False, {})
+    return HttpResponse(status=int(request.GET["status"]))
+for status in ("200", "499", "500"):
+    tracing.TracingMiddleware(answer)(RequestFactory().get("/", {"status": status}))
+spans = kept.get_finished_spans()
+told = [s for s in spans if s.kind.name == "SERVER"]
+print([(s.attributes["http.response.status_code"], s.status.status_code.name) for s in told])
+print(sorted({s.attributes["db.query.text"] for s in spans if s.kind.name == "CLIENT"}))
+print(any("marked" in s.to_json() for s in spans))
+"""
+
+
+def test_a_span_tells_a_failure_and_no_value() -> None:
+    """An answer of 500 and more is one. What psycopg composed has its values in it."""
+    told = asked(NOBODY, after=FAILING).stdout.splitlines()[2:]
+    assert told == [
+        "[(200, 'UNSET'), (499, 'UNSET'), (500, 'ERROR')]",
+        "['', 'SELECT %s']",
+        "False",
+    ]
+
+
 def test_missing_packages_are_named() -> None:
     """With the file that has them."""
     told = asked(NOBODY, before=WITHOUT_PACKAGES)

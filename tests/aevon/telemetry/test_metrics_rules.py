@@ -103,7 +103,7 @@ CASES = {
         0, _of_canvases("last_flush_seconds", "241x100"),
         _of_canvases("last_flush_seconds", "240x100"),
     ),
-    "EntriesStale": _gauge(f"aevon_cache_consistency_ratio{{{_KEYSPACE}}}", "0.995", "1"),
+    "EntriesStale": _counter(f'aevon_cache_audited_total{{{_KEYSPACE},verdict="stale"}}'),
     "EntriesCorrupt": _counter(f'aevon_cache_loads_total{{{_KEYSPACE},result="corrupt"}}'),
     "CacheMemoryHigh": Case(0, _memory(86), _memory(85)),
     "RequestsFailing": Case(15, _requests(21), _requests(20)),
@@ -128,6 +128,25 @@ PATIENCE = {
     120: ["ListenerAway"],
     300: ["CacheDistrusted", "CanvasesRefused", "CacheMemoryHigh", "RequestsFailing"],
     600: ["FlushSlow", "RequestsSlow"],
+}
+
+
+def _stops(steps: int, *series: str) -> tuple[int, Series]:
+    """They rise so many times, and no more; when they last did."""
+    values = f"0+100x{steps} {steps * 100}x100"
+    return steps * STEP_SECONDS, dict.fromkeys(series, values)
+
+
+_FAILED = 'aevon_http_request_seconds_count{job="aevon",instance="w",status="5xx"}'
+_SLOW = 'aevon_http_request_seconds_bucket{job="aevon",instance="w",le="%s"}'
+# For how long, in seconds, an alert looks back: after what has made it fire last.
+RANGES: dict[str, tuple[int, tuple[int, Series]]] = {
+    "TasksFailing": (900, (60, CASES["TasksFailing"].true)),
+    "CanvasesLost": (900, (60, CASES["CanvasesLost"].true)),
+    "EntriesStale": (180, (60, CASES["EntriesStale"].true)),
+    "EntriesCorrupt": (900, (60, CASES["EntriesCorrupt"].true)),
+    "RequestsFailing": (300, _stops(30, _FAILED)),
+    "RequestsSlow": (300, _stops(60, _SLOW % "2.5", _SLOW % "+Inf")),
 }
 
 
@@ -158,6 +177,22 @@ def test_each_alert_fires_after_its_time_and_not_before(tmp_path: Path) -> None:
             checks.insert(0, _expects(name, fires - STEP_SECONDS, 0))
         tests.append(_test(case.true, checks))
         tests.append(_test(case.false, [_expects(name, at, 0) for at in (fires, 1485)]))
+    file = tmp_path / "tests.yml"
+    rules = [str(DEPLOYED / "alerts.yml")]
+    told = {"rule_files": rules, "evaluation_interval": f"{STEP_SECONDS}s", "tests": tests}
+    file.write_text(yaml.safe_dump(told))
+    assert "SUCCESS" in promtool("test", "rules", str(file))
+
+
+def test_an_alert_looks_back_so_far_and_no_farther(tmp_path: Path) -> None:
+    """Who looks a quarter of an hour later finds what is lost; what is over ends."""
+    ranged = {rule["alert"] for rule in RULES if re.search(r"\[\d+\w\]", rule["expr"])}
+    assert RANGES.keys() == ranged
+    tests = []
+    for name, (seconds, (last, series)) in RANGES.items():
+        ends = last + seconds
+        checks = [_expects(name, ends - 2 * STEP_SECONDS, 1), _expects(name, ends, 0)]
+        tests.append(_test(series, checks))
     file = tmp_path / "tests.yml"
     rules = [str(DEPLOYED / "alerts.yml")]
     told = {"rule_files": rules, "evaluation_interval": f"{STEP_SECONDS}s", "tests": tests}

@@ -140,3 +140,43 @@ def test_nothing_is_published_but_to_this_host() -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
     assert COMPOSE["networks"]["data"]["internal"]
     assert SERVICES["dragonfly"]["networks"] == SERVICES["postgres"]["networks"] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "program", "words"),
+    [
+        ("grafana", "GF_SECURITY_ADMIN_PASSWORD", "/run.sh", "GRAFANA_PASSWORD is not set."),
+        ("alertmanager", "WEBHOOK", "/bin/alertmanager", "ALERTS_WEBHOOK is not set"),
+    ],
+)
+def test_what_watches_is_told_what_it_needs(
+    tmp_path: Path, name: str, variable: str, program: str, words: str
+) -> None:
+    """It does not begin with a password that everybody knows, or with nobody to tell."""
+    service = SERVICES[name]
+    [script] = service["command"]
+    for inside, here in (("$$", "$"), (program, "/bin/echo begins"), ("/tmp", str(tmp_path))):
+        script = script.replace(inside, here)
+    for given, code in (("", 1), ("given", 0)):
+        environment = {"PATH": os.environ["PATH"], variable: given}
+        run = subprocess.run(
+            [*service["entrypoint"], script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.returncode, run.stdout.startswith("begins")) == (code, not code)
+        assert (words in run.stderr) is bool(code)
+
+
+def test_prometheus_tells_somebody() -> None:
+    """The service that its configuration names, which has a receiver."""
+    told = yaml.safe_load((FOLDER / "prometheus" / "prometheus.yml").read_text())["alerting"]
+    [[target]] = [each["targets"] for each in told["alertmanagers"][0]["static_configs"]]
+    assert target.partition(":")[0] in SERVICES
+    kept = yaml.safe_load((FOLDER / "prometheus" / "alertmanager.yml").read_text())
+    [receiver] = kept["receivers"]
+    assert receiver["name"] == kept["route"]["receiver"]
+    assert receiver["webhook_configs"][0]["url_file"] == "/tmp/webhook"
+    assert "> /tmp/webhook\n" in SERVICES["alertmanager"]["command"][0]

@@ -188,3 +188,18 @@ def test_the_operators_resource() -> None:
     assert url.startswith("rediss://aevon:PASSWORD@dragonfly:6379/0?ssl_ca_certs=")
     mounts = {each["mountPath"] for each in PODS["web"]["spec"]["containers"][0]["volumeMounts"]}
     assert str(Path(url.partition("ssl_ca_certs=")[2]).parent) in mounts
+
+
+def test_prometheus_asks_each_pod_that_counts() -> None:
+    """By the labels and the names of ports that the pods have."""
+    told = yaml.safe_load((ROOT / "deploy" / "prometheus" / "kubernetes.yml").read_text())
+    for job in told["scrape_configs"]:
+        [keep] = job["relabel_configs"]
+        component, port = keep["regex"].split(";")
+        template = ALL["Deployment", component]["spec"]["template"]
+        assert template["metadata"]["labels"]["app.kubernetes.io/component"] == component
+        [container] = template["spec"]["containers"]
+        assert port in [each["name"] for each in container["ports"]]
+        [found] = job["kubernetes_sd_configs"]
+        assert (keep["action"], found["role"]) == ("keep", "pod")
+        assert found["namespaces"]["names"] == [ALL["Namespace", "aevon"]["metadata"]["name"]]

@@ -253,12 +253,3 @@ def test_a_list_that_somebody_replaced_is_made_anew() -> None:
     assert processes.processes() == []
     name = report()
     assert [each.name for each in processes.processes()] == [name]
-
-
-def test_a_forked_child_does_not_report_in_its_parents_name(monkeypatch: Any) -> None:
-    """The thread is the parent's, and what a child has done is no work of it."""
-    monkeypatch.setattr(processes, "_reporter", Reporter("worker"))
-    child = os.fork()
-    if not child:
-        os._exit(processes._reporter is not None)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

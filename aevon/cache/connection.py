@@ -479,12 +479,13 @@ def _report(breaker: Breaker, error: redis.RedisError) -> str:
     kind = _kind(error)
     if kind == "refused":
         return kind
-    FAILURES.labels(kind).inc()
     if kind in _SERVER_FAULTS:
+        # At once: whoever calls before it is open waits as well.
+        breaker.failed()
         # Told once, and once a minute while it lasts (aevon/telemetry/outages.py).
         word = _word(error)
         logger.warning("The cache is away (%s)", word or kind, extra={"outage": "dragonfly"})
-        breaker.failed()
+    FAILURES.labels(kind).inc()
     return kind
 
 

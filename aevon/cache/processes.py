@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 REPORT_SECONDS: Final = 10.0
 # Of whom nothing has been heard for three reports, nothing is known.
 SILENT_SECONDS: Final = 3 * REPORT_SECONDS
+END_SECONDS: Final = 1.0
 FORGET_SECONDS: Final = 600.0
 MOST: Final = 1_000
 
@@ -62,10 +63,12 @@ class Reporter:
         self._started_at = time.time()
         self._counted = Counted()
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Report now and then on, until `end`."""
-        threading.Thread(target=self._run, name="cache-reporter", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="cache-reporter", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -108,6 +111,8 @@ class Reporter:
     def end(self) -> None:
         """Report no more, and leave no name behind."""
         self._stop.set()
+        if self._thread is not None:
+            self._thread.join(END_SECONDS)  # or a report under way would put the name back
         try:
             self.report()
             store().command("HDEL", PROCESSES.key("seen"), self._field)

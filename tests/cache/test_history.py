@@ -1,6 +1,7 @@
 """The last day of the cache, and the processes that there are."""
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -206,6 +207,27 @@ def test_one_that_ends_takes_its_name_off() -> None:
     reporter.end()
     assert [each.name for each in processes.processes()] == [other]
     assert counted("loads", "session", "miss")[-1] >= 3
+
+
+class Slow(Reporter):
+    """One whose thread takes its time with the report that is under way when it ends."""
+
+    def report(self) -> None:
+        if threading.current_thread() is self._thread:
+            self._stop.wait(30)
+            time.sleep(0.2)
+        super().report()
+
+
+def test_one_that_ends_while_it_reports_leaves_no_name() -> None:
+    """The report under way would put it back."""
+    reporter = Slow("web")
+    reporter.start()
+    thread = reporter._thread
+    assert thread is not None
+    reporter.end()
+    thread.join()
+    assert processes.processes() == []
 
 
 def test_a_forked_child_does_not_pass_for_its_parent(monkeypatch: Any) -> None:

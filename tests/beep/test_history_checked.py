@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
+from django.db import connection
 
 from aevon.cache import bounded_list, codec
 from aevon.cache.connection import Script, store
@@ -29,6 +30,13 @@ CROWDS: Final = 10
 ENOUGH: Final = 50
 EVICTION_SECONDS: Final = 0.005
 RULE: Final = "if newest > 0 and newest == seq - 1 then"
+
+
+@pytest.fixture(autouse=True)
+def _patient_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More threads than connections, which no server of the project has: here they queue for them,
+    on a slow machine for longer than a request may."""
+    monkeypatch.setattr(connection.pool, "timeout", 60)  # type: ignore[attr-defined]
 
 
 @dataclass

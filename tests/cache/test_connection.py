@@ -29,14 +29,13 @@ from aevon.cache import (
     CacheUnavailable,
     WrongType,
     conf,
-    connection,
     fences,
     leases,
     rate_limit,
     write_behind,
 )
 from aevon.cache.codec import encode
-from aevon.cache.connection import Life, Script, Store, reset, store
+from aevon.cache.connection import Life, Script, Store, manager, reset, store
 from aevon.cache.entries import EMPTY
 from aevon.cache.leases import Lease
 from aevon.cache.metrics import FAILURES
@@ -569,7 +568,7 @@ def test_server_that_comes_back(server: Any) -> None:
 @pytest.fixture
 def repairs(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
     """What is done before the cache is trusted again: nothing, unless a test adds something."""
-    monkeypatch.setattr(connection, "_repairs", done := [])
+    monkeypatch.setattr(manager, "_repairs", done := [])
     return done
 
 
@@ -933,7 +932,7 @@ def test_primary_that_becomes_a_replica_under_an_open_connection(
     beside = redis.Redis.from_url(conf.current().url, protocol=2)
     beside.execute_command("REPLICAOF", "127.0.0.1", 1)
     try:
-        monkeypatch.setattr(connection, "ROLE_SECONDS", 0)
+        monkeypatch.setattr(manager, "ROLE_SECONDS", 0)
         with pytest.raises(CacheUnavailable, match="replica"):
             store().command("GET", "a")
         assert store().breaker.state == "open"

@@ -26,8 +26,7 @@ from aevon.cache import (
     resources,
     write_through,
 )
-from aevon.cache import connection as cache_connection
-from aevon.cache.connection import store
+from aevon.cache.connection import manager, store
 from aevon.cache.keyspace import CANVAS, PSYCHE
 from aevon.cache.models import Outbox
 from aevon.cache.outbox import Repair
@@ -281,7 +280,7 @@ def held_up(server: Any, brief: None, monkeypatch: pytest.MonkeyPatch) -> Iterat
             repaired.set()
             assert go_on.wait(10)
 
-    monkeypatch.setattr(cache_connection, "_repairs", [resources.repair_waiting, pause])
+    monkeypatch.setattr(manager, "_repairs", [resources.repair_waiting, pause])
     server.pause()
     assert cache_aside.load(NOTES, 99) is None
     server.resume()

@@ -1,9 +1,8 @@
-"""The connection manager (protocol 4.2): pools, credentials, TLS, time-outs, breaker.
+"""The pool, and the one `Store` of this process on top of it.
 
-With `backend.py`, which Django's cache API needs, all that imports redis. One `Store` per process,
-made on first use and made anew in a forked child. Every call goes through the breaker, and every
-driver error comes out as one of the three exceptions below. A call is re-sent once, only when the
-connection broke (never after a time-out) and only when repeating it is harmless.
+Made on first use and made anew in a forked child. Every call goes through the breaker. A call is
+re-sent once, only when the connection broke (never after a time-out) and only when repeating it is
+harmless.
 
 Each connection learns, before anything else is sent on it, which life of the server it speaks to:
 a restart breaks every connection, so what comes over one is of one life.
@@ -16,9 +15,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -32,48 +28,21 @@ from redis.retry import Retry
 
 from aevon.cache import conf
 from aevon.cache.breaker import Breaker
+from aevon.cache.connection.errors import (
+    BreakerOpen,
+    CacheError,
+    CacheUnavailable,
+    PoolExhausted,
+    WrongType,
+    broke,
+    report,
+)
+from aevon.cache.connection.scripts import Command, ScriptCall
 from aevon.cache.keyspace import PROBE
-from aevon.cache.metrics import FAILURES, breaker_became, breaker_is, round_trips_of
+from aevon.cache.metrics import breaker_became, breaker_is, round_trips_of
 
 logger = logging.getLogger(__name__)
 
-
-class CacheError(Exception):
-    """The cache server refused a call as wrong: a bug here, or a key of a foreign type."""
-
-
-class WrongType(CacheError):
-    """The key holds another data type than the keyspace says."""
-
-
-class CacheUnavailable(CacheError):
-    """The cache cannot serve now: unreachable, too slow, full, read-only, loading or no free
-    connection. The caller goes on with PostgreSQL."""
-
-
-class _PoolExhausted(redis.ConnectionError):
-    """No connection came free within the wait. Says nothing about the server."""
-
-
-class _BreakerOpen(redis.ConnectionError):
-    """The breaker is open: the server is not asked."""
-
-
-# Answers that mean "not now" rather than "wrong"; Dragonfly says the first without a code of its
-# own. redis-py keeps the codes that it knows in `status_code` and off the text.
-_NOT_NOW: Final = ("Out of memory", "OOM ", "READONLY", "LOADING", "MASTERDOWN", "MISCONF", "BUSY ")
-# What the log says of an outage, by what the server or its driver said.
-_WORDS: Final = {
-    "Out of memory": "OOM: its memory is full",
-    "OOM": "OOM: its memory is full",
-    "READONLY": "READONLY: it is a replica",
-    "ReadOnlyError": "READONLY: it is a replica",
-    "LOADING": "LOADING: it reads its snapshot",
-    "BusyLoadingError": "LOADING: it reads its snapshot",
-    "MISCONF": "MISCONF: its snapshots fail",
-}
-# Kinds of failure that speak of the server rather than of this process.
-_SERVER_FAULTS: Final = ("connection", "timeout", "not-now")
 _A_REPLICA: Final = "READONLY The server is a replica."
 # How long a connection believes that its server is a primary.
 ROLE_SECONDS: Final = 1.0
@@ -98,55 +67,6 @@ class Exchange(NamedTuple):
     life: Life
 
 
-@dataclass(frozen=True)
-class Script:
-    """A Lua script of `lua/`: one key, declared (Dragonfly refuses undeclared ones).
-
-    `uses` names a file of functions that stand in front of it.
-    """
-
-    name: str
-    uses: str = ""
-
-    @cached_property
-    def source(self) -> str:
-        """The text that EVAL sends."""
-        folder = Path(__file__).parent / "lua"
-        names = [self.uses, self.name] if self.uses else [self.name]
-        return "".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
-
-    @cached_property
-    def sha(self) -> str:
-        """The name that EVALSHA sends."""
-        return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    def on(self, key: str, *args: Any) -> "ScriptCall":
-        """This script on `key`, for `Store.script` and `Store.pipeline`."""
-        return ScriptCall(self, key, args)
-
-
-@dataclass(frozen=True, slots=True)
-class ScriptCall:
-    """A script with its one key and its arguments."""
-
-    script: Script
-    key: str
-    args: tuple[Any, ...]
-
-    @property
-    def evalsha(self) -> tuple[Any, ...]:
-        """The short form, which a server that was restarted does not know."""
-        return ("EVALSHA", self.script.sha, 1, self.key, *self.args)
-
-    @property
-    def eval(self) -> tuple[Any, ...]:
-        """The long form, which every server knows."""
-        return ("EVAL", self.script.source, 1, self.key, *self.args)
-
-
-Command = tuple[Any, ...] | ScriptCall
-
-
 class Pool(redis.BlockingConnectionPool):
     """A blocking pool that does not touch the server while the breaker is open.
 
@@ -158,12 +78,12 @@ class Pool(redis.BlockingConnectionPool):
 
     def get_connection(self, *args: Any, telling: bool = False, **options: Any) -> Any:
         if not self.breaker.allows(telling=telling):
-            raise _BreakerOpen("The circuit breaker is open.")
+            raise BreakerOpen("The circuit breaker is open.")
         try:
             return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             if str(error) == "No connection available.":
-                raise _PoolExhausted(str(error)) from None
+                raise PoolExhausted(str(error)) from None
             raise
 
 
@@ -176,7 +96,7 @@ class ReportingClient(redis.Redis):
         try:
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except redis.RedisError as error:
-            _report(self.breaker, error)
+            report(self.breaker, error)
             raise
 
 
@@ -276,7 +196,7 @@ class Store:
             try:
                 return self._exchange(commands, telling)
             except redis.ConnectionError as error:
-                if not idempotent or not _broke(error):
+                if not idempotent or not broke(error):
                     raise
                 return self._exchange(commands, telling)
         except redis.RedisError as error:
@@ -341,7 +261,7 @@ class Store:
         return dict(self.command("INFO"))
 
     def _translated(self, error: redis.RedisError) -> CacheError:
-        kind = _report(self.breaker, error)
+        kind = report(self.breaker, error)
         if kind == "refused":
             wrong = WrongType if str(error).startswith("WRONGTYPE") else CacheError
             return wrong(str(error))
@@ -399,72 +319,6 @@ def _introduce(connection: Any) -> None:
     connection.asked_at = time.monotonic()
 
 
-class Statement(NamedTuple):
-    """What a server says of itself.
-
-    `settings`: those of CONFIG GET that it knows and this user may ask for; `refused` the others.
-    `open`: it serves who gives no password.
-    """
-
-    info: dict[str, Any]
-    settings: dict[str, str]
-    refused: list[str]
-    open: bool
-
-
-# Redis' and Dragonfly's; what is another's has no answer.
-_QUESTIONS: Final = (
-    "save", "stop-writes-on-bgsave-error", "dbfilename", "snapshot_cron", "default_lua_flags",
-)  # fmt: skip
-
-
-def statement() -> Statement:
-    """Ask the server in force, over a connection of its own: a replica answers, too.
-
-    Raises `CacheUnavailable`.
-    """
-    url = conf.current().url
-    pool = redis.ConnectionPool.from_url(
-        url,
-        socket_connect_timeout=2,
-        socket_timeout=2,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        driver_info=None,
-    )
-    try:
-        with redis.Redis.from_pool(pool) as client:
-            info = dict(client.info())
-            settings, refused = _settings_of(client, bool(info.get("dragonfly_version")))
-        anonymous = {**pool.connection_kwargs, "username": None, "password": None}
-        return Statement(info, settings, refused, _serves(anonymous, pool.connection_class))
-    except redis.RedisError as error:
-        raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
-
-
-def _settings_of(client: redis.Redis, dragonfly: bool) -> tuple[dict[str, str], list[str]]:
-    settings: dict[str, str] = {}
-    refused = []
-    for name in _QUESTIONS[2:] if dragonfly else _QUESTIONS[:2]:
-        try:
-            settings |= {str(k): str(v or "") for k, v in client.config_get(name).items()}
-        except ResponseError:
-            refused.append(name)
-    return settings, refused
-
-
-def _serves(options: dict[str, Any], connection_class: type[Any]) -> bool:
-    connection = connection_class(**options)
-    try:
-        connection.connect()
-        connection.send_command("PING", check_health=False)
-        return bool(connection.read_response())
-    except (ResponseError, redis.AuthenticationError):
-        return False
-    finally:
-        connection.disconnect()
-
-
 _repairs: list[Callable[[], object]] = []
 
 
@@ -472,57 +326,6 @@ def before_trusting(repair: Callable[[], object]) -> None:
     """Have `repair()` called before a cache that was away is trusted again. It may raise
     `CacheError` and database errors: the cache then stays untrusted for a while."""
     _repairs.append(repair)
-
-
-def _report(breaker: Breaker, error: redis.RedisError) -> str:
-    """Tell the breaker and the metrics what an error means; its kind."""
-    kind = _kind(error)
-    if kind == "refused":
-        return kind
-    if kind in _SERVER_FAULTS:
-        # At once: whoever calls before it is open waits as well.
-        breaker.failed()
-        # Told once, and once a minute while it lasts (aevon/telemetry/outages.py).
-        word = _word(error)
-        logger.warning("The cache is away (%s)", word or kind, extra={"outage": "dragonfly"})
-    FAILURES.labels(kind).inc()
-    return kind
-
-
-def _word(error: redis.RedisError) -> str:
-    """What the server said itself, in a word of its own; never more, which may name addresses."""
-    if isinstance(error, redis.AuthenticationError):
-        return "NOAUTH or WRONGPASS: the password, or the user, is refused"
-    said = f"{getattr(error, 'status_code', None) or ''} {type(error).__name__} {error}"
-    return next((meaning for sign, meaning in _WORDS.items() if sign in said), "")
-
-
-def _broke(error: redis.ConnectionError) -> bool:
-    """Whether the connection broke under the call, so that a fresh one may do."""
-    own = (_PoolExhausted, _BreakerOpen, redis.AuthenticationError, redis.BusyLoadingError)
-    return not isinstance(error, own)
-
-
-def _means_not_now(error: ResponseError) -> bool:
-    code, text = getattr(error, "status_code", None), str(error)
-    # Redis 6 and Dragonfly wrap what a command inside a script was answered.
-    if text.startswith("Error running script"):
-        return any(sign in text for sign in _NOT_NOW)
-    return text.startswith(_NOT_NOW) or f"{code} ".startswith(_NOT_NOW)
-
-
-def _kind(error: redis.RedisError) -> str:
-    if isinstance(error, _BreakerOpen):
-        return "breaker-open"
-    if isinstance(error, _PoolExhausted):
-        return "pool-exhausted"
-    if isinstance(error, redis.BusyLoadingError) or (
-        isinstance(error, ResponseError) and _means_not_now(error)
-    ):
-        return "not-now"
-    if isinstance(error, redis.TimeoutError):
-        return "timeout"
-    return "connection" if isinstance(error, redis.ConnectionError) else "refused"
 
 
 _lock = threading.Lock()

@@ -1,0 +1,36 @@
+"""The connection manager (protocol 4.2): pools, credentials, TLS, time-outs, breaker.
+
+With `backend.py`, which Django's cache API needs, all that imports redis: every driver error comes
+out of it as one of the three exceptions of `errors.py`.
+"""
+
+from aevon.cache.connection.errors import CacheError, CacheUnavailable, WrongType
+from aevon.cache.connection.manager import (
+    Exchange,
+    Life,
+    Store,
+    around_round_trips,
+    before_trusting,
+    reset,
+    store,
+)
+from aevon.cache.connection.scripts import Command, Script, ScriptCall
+from aevon.cache.connection.server import Statement, statement
+
+__all__ = [
+    "CacheError",
+    "CacheUnavailable",
+    "Command",
+    "Exchange",
+    "Life",
+    "Script",
+    "ScriptCall",
+    "Statement",
+    "Store",
+    "WrongType",
+    "around_round_trips",
+    "before_trusting",
+    "reset",
+    "statement",
+    "store",
+]

@@ -1,4 +1,5 @@
-"""What people may see of a value: no token, no hash, and no character that hides another."""
+"""What people may see of a value: no token, no hash, and no character that hides another; and how
+durations and sizes are written for them."""
 
 import json
 import re
@@ -71,3 +72,30 @@ def pretty(value: Any) -> str:
     if value is None:
         return "nothing"
     return visible(json.dumps(masked(value), ensure_ascii=False, indent=2), keep="\n")
+
+
+def remaining(type_: str, ttl_seconds: float | None) -> str:
+    """Of a key with this type and time to live: `1 h 5 min`, `without end`, `no key`."""
+    if ttl_seconds is not None:
+        return duration(ttl_seconds)
+    return "no key" if type_ == "none" else "without end"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: `3 d 4 h`, `5 min 6 s`."""
+    # A score that somebody has put into the index can be without end.
+    minutes, left = divmod(int(min(seconds, 1e11)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    first = next((i for i, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
+
+
+def size(count: float) -> str:
+    """Bytes: `512 B`, `1.5 KiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} B" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"

@@ -13,7 +13,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from aevon.cache import history, inspection, processes, resources, task_metrics
+from aevon.cache import history, processes, resources, stats, task_metrics
 from aevon.cache.failsafe import skipped_while_away
 from aevon.cache.spot_check import spot_check
 
@@ -40,7 +40,7 @@ def audit() -> None:
 def note() -> None:
     """Note how the cache is, for the dashboard; a gap where it is away."""
     with skipped_while_away():
-        history.note(inspection.gauges())
+        history.note(stats.gauges())
 
 
 @worker_process_init.connect

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aevon.cache.flush import FlushRecord
-from aevon.cache.inspection import Server, duration, size
 from aevon.cache.processes import SILENT_SECONDS
-from aevon.cache.shown import visible
+from aevon.cache.shown import duration, size, visible
+from aevon.cache.stats import Server
 from aevon.operations import figures, readings, troubles
 from aevon.operations.readings import Readings
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from aevon.cache.flush import FlushRecord
 from aevon.cache.history import SLOT_SECONDS, Slot
-from aevon.cache.inspection import hit_rate
 from aevon.cache.keyspace import REGISTRY
 from aevon.cache.maintenance import Tally, tally
+from aevon.cache.stats import hit_rate
 from aevon.operations.charts import Chart, Series
 
 SLOTS_TOGETHER: Final = 3

@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 import psycopg
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
-from aevon.cache import history, inspection, outbox, processes
+from aevon.cache import history, outbox, processes, stats
 from aevon.cache.connection import CacheError, store
 from aevon.cache.flush import FlushRecord
 from aevon.cache.history import Slot
-from aevon.cache.inspection import Server, Unsaved
 from aevon.cache.outbox import Backlog
 from aevon.cache.processes import Process
+from aevon.cache.stats import Server, Unsaved
 from aevon.operations import records
 from aevon.operations.records import Record
 
@@ -50,8 +50,8 @@ class Readings:
 def take() -> Readings:
     """Ask the cache, which costs a round trip for each thing, and PostgreSQL."""
     return Readings(
-        server=_of_cache(inspection.server),
-        unsaved=_of_cache(inspection.unsaved),
+        server=_of_cache(stats.server),
+        unsaved=_of_cache(stats.unsaved),
         slots=_of_cache(history.slots),
         flushes=_of_cache(_flushes),
         processes=_of_cache(processes.processes),
@@ -64,7 +64,7 @@ def take() -> Readings:
 
 def _flushes() -> list[FlushRecord]:
     """Of all buffers, the newest first."""
-    found = [record for records in inspection.flushes().values() for record in records]
+    found = [record for records in stats.flushes().values() for record in records]
     return sorted(filter(_is_possible, found), key=lambda record: record.began, reverse=True)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from aevon.cache.inspection import duration, size
 from aevon.cache.processes import ROLES, SILENT_SECONDS
+from aevon.cache.shown import duration, size
 from aevon.operations.figures import audited_of_late
 from aevon.operations.readings import Readings
 from canvas import services as canvas

@@ -10,9 +10,9 @@ from django.contrib.auth import get_user_model
 
 from aevon.cache import inspection, resources
 from aevon.cache.connection import CacheError
-from aevon.cache.inspection import Inspected, remaining
+from aevon.cache.inspection import Inspected
 from aevon.cache.resources import Resource
-from aevon.cache.shown import masked, visible
+from aevon.cache.shown import masked, remaining, visible
 from aevon.operations import differences
 from aevon.operations.differences import Member
 from auth_sessions import selectors

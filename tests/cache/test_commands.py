@@ -287,7 +287,7 @@ def test_stats_without_shared_counters_says_where_to_look(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No made-up hit rate."""
-    monkeypatch.setattr("aevon.cache.inspection.loads", dict)
+    monkeypatch.setattr("aevon.cache.stats.loads", dict)
     assert json.loads(run("cache_stats", "--json"))["loads"] is None
     assert "see /metrics" in run("cache_stats")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aevon.cache import history, inspection, processes
+from aevon.cache import history, processes, stats
 from aevon.cache.connection import CacheUnavailable, store
 from aevon.cache.history import SLOTS, Counted, slots
 from aevon.cache.metrics import AUDITED, LOADS
@@ -117,7 +117,7 @@ def test_a_full_day_has_a_bounded_size(clock: Any) -> None:
         key = f"cache:history:{int(NOW // 300) - number}"
         store().pipeline([("HINCRBY", key, ":".join(each), 123_456) for each in series])
         clock(NOW - number * 300)
-        history.note(dict.fromkeys(inspection.gauges(), 123_456_789.25))
+        history.note(dict.fromkeys(stats.gauges(), 123_456_789.25))
         assert 89_000 < store().command("TTL", key) <= 90_000
     sizes = [store().command("MEMORY", "USAGE", key) for key in store().scan("cache:history:*")]
     assert len(sizes) == SLOTS
@@ -160,7 +160,7 @@ def test_a_slot_that_somebody_replaced_tells_nothing(clock: Any, rubbish: Any) -
 
 def test_gauges_tell_how_it_is() -> None:
     """Of the server, the unsaved and the outbox."""
-    told = inspection.gauges()
+    told = stats.gauges()
     assert told["memory"] > 100_000
     assert told["clients"] >= 1
     assert (told["unsaved"], told["outbox"], told["refused"]) == (0, 0, 0)

@@ -11,7 +11,7 @@ import pytest
 from django.db import OperationalError, connection
 
 import aevon.cache.flush as flush_module
-from aevon.cache import CacheUnavailable, cache_aside, inspection, write_behind
+from aevon.cache import CacheUnavailable, cache_aside, stats, write_behind
 from aevon.cache.codec import encode, stamped
 from aevon.cache.connection import store
 from aevon.cache.keyspace import PSYCHE
@@ -542,7 +542,7 @@ def test_maintenance_is_not_counted_as_traffic() -> None:
     """Hit rates tell about readers, not about audits."""
     add_notes(1, 2)
     warm_up([NOTE_RESOURCE])
-    before = inspection.loads().get("psyche", {}).copy()
+    before = stats.loads().get("psyche", {}).copy()
     audit([NOTE_RESOURCE])
     flush([NOTE_RESOURCE])
-    assert inspection.loads().get("psyche", {}) == before
+    assert stats.loads().get("psyche", {}) == before

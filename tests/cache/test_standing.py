@@ -12,11 +12,12 @@ from django.core.management import CommandError, call_command
 from aevon.cache import fences, history, leases, maintenance, processes, resources
 from aevon.cache.connection import store
 from aevon.cache.entries import EMPTY
-from aevon.cache.inspection import Day, NoSuchUser, user_of
+from aevon.cache.inspection import NoSuchUser, user_of
 from aevon.cache.keyspace import CANVAS, CONVO_HISTORY, PSYCHE
 from aevon.cache.metrics import LOADS
 from aevon.cache.shown import masked
 from aevon.cache.standing import Standing, standing
+from aevon.cache.stats import Day
 from auth_sessions.models import User
 from canvas import services
 from klepsydra.models import PsycheState

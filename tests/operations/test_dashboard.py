@@ -14,11 +14,11 @@ from django.urls import reverse
 
 from aevon.cache import PSYCHE, history, outbox
 from aevon.cache.connection import store
-from aevon.cache.inspection import Server
 from aevon.cache.keyspace import HISTORY, PROCESSES
 from aevon.cache.models import Outbox
 from aevon.cache.outbox import Backlog
 from aevon.cache.processes import ROLES, SILENT_SECONDS, Reporter
+from aevon.cache.stats import Server
 from aevon.operations import records, troubles
 from aevon.operations.figures import quarters
 from aevon.operations.readings import Readings, take

@@ -34,9 +34,9 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from aevon.cache.connection import CacheError, CacheUnavailable
-from aevon.cache.inspection import duration
 from aevon.cache.keyspace import REGISTRY, InvalidKey
 from aevon.cache.maintenance import Progress, Unwatched
+from aevon.cache.shown import duration
 from aevon.cache.user_ranges import UserRanges, parse_users
 
 INTERRUPTED: Final = 130

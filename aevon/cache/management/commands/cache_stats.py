@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from aevon.cache import inspection
 from aevon.cache.flush import FlushRecord
-from aevon.cache.inspection import Day, Server, Stats, Unsaved, duration, hit_rate, size
 from aevon.cache.management.base import MaintenanceCommand, Report
 from aevon.cache.processes import Process
+from aevon.cache.shown import duration, size
+from aevon.cache.stats import Day, Server, Stats, Unsaved, gather, hit_rate
 
 AWAY = "not reachable"
 
@@ -34,7 +34,7 @@ class Command(MaintenanceCommand):
         parser.add_argument("--keys", action="store_true", help="count the entries by service")
 
     def run(self, **options: Any) -> Report:
-        stats = inspection.stats(count_entries=options["keys"])
+        stats = gather(count_entries=options["keys"])
         return Report(data=_data(stats), lines=list(_lines(stats)), trouble=_trouble(stats))
 
 

@@ -126,8 +126,12 @@ def _outage_of(record: logging.LogRecord) -> str | None:
         return REFUSED_HOSTS
     if record.name.startswith("opentelemetry."):
         return COLLECTOR
-    of_celery = record.name.startswith(("celery", "kombu"))
+    of_celery = _is_of_celery(record)
     return next(filter(None, (_named(error, of_celery) for error in _errors(record))), None)
+
+
+def _is_of_celery(record: logging.LogRecord) -> bool:
+    return record.name.startswith(("celery", "kombu"))
 
 
 def _errors(record: logging.LogRecord) -> Iterator[BaseException]:
@@ -162,15 +166,16 @@ def _is_database_away(error: BaseException) -> bool:
 
 
 def _shorten(record: logging.LogRecord) -> None:
-    """One line where that says all: of an outage, and of a foreign Host header. Every other
-    failure keeps its traceback."""
+    """One line where that says all: of an outage, of a foreign Host header, and where Celery has
+    more of them but no error, as of a task that a lost connection ends. Every other failure keeps
+    its traceback."""
     raised = record.exc_info[1] if record.exc_info else None
     known = next((error for error in _chain(raised) if _is_known(error)), None)
     if known is not None and isinstance(record.msg, str):
         record.exc_info = record.exc_text = None
         record.msg = f"{_first_line(record.getMessage())} ({_first_line(str(known))})"
         record.args = ()
-    elif known is None and raised is None and _outage_of(record) is not None:
+    elif raised is None and (_is_of_celery(record) or _outage_of(record) is not None):
         record.msg, record.args = " ".join(str(record.getMessage()).split()), ()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery.beat import SchedulingError
+from celery.worker.consumer.consumer import TERMINATING_TASK_ON_RESTART_AFTER_A_CONNECTION_LOSS
 from django.db import OperationalError, connection
 from django.db.backends.signals import connection_created
 from kombu.exceptions import OperationalError as BrokerError
@@ -115,6 +116,16 @@ def test_the_broker_of_celery(told: list[str], make: Callable[[], BaseException]
     fail(make(), "celery.beat", "Message Error\nand the stack")
     logging.getLogger("celery.worker.consumer").warning("lost\n(%r)", BrokerError("no broker"))
     assert [line.splitlines() for line in told] == [[told[0]]]
+
+
+def test_a_task_that_a_lost_connection_ends(told: list[str]) -> None:
+    """Celery's page of it is a line."""
+    logger = logging.getLogger("celery.worker.consumer.consumer")
+    logger.warning(TERMINATING_TASK_ON_RESTART_AFTER_A_CONNECTION_LOSS, "aevon.cache.drain[1]")
+    (line,) = told
+    assert line.startswith("WARNING Task aevon.cache.drain[1] cannot be acknowledged")
+    assert line.endswith("Terminating it instead.")
+    assert "\n" not in line
 
 
 def test_the_error_of_somebody_elses_connection_is_no_outage(told: list[str]) -> None:

@@ -9,15 +9,11 @@ import os
 
 from celery import Celery
 from django.conf import settings
-from kombu.transport import redis
 
+from aevon import broker  # noqa: F401  its channel
 from aevon.telemetry import task_logs  # noqa: F401  its receivers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "aevon.settings")
-
-# What is unacknowledged when the broker goes away is delivered again after the visibility time-out.
-# Giving it back while the connection closes takes that connection, and ends the worker (kombu 5.7).
-redis.Channel.do_restore = False
 
 if settings.AEVON_OTLP_ENDPOINT:
     from aevon.telemetry import tracing  # noqa: F401  its receivers

@@ -13,8 +13,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from aevon import env
-from aevon.cache import conf, connection, outbox, resources
-from aevon.cache.connection import store
+from aevon.cache import conf, outbox, resources
+from aevon.cache.connection import Store, manager, store
 from aevon.cache.metrics import FAILURES, PUBLISHES
 from aevon.cache.tasks import drain_outbox
 from aevon.celery import app as celery
@@ -79,14 +79,14 @@ def test_live_node_that_becomes_a_replica(
 
 
 @contextlib.contextmanager
-def as_process(other: connection.Store) -> Iterator[None]:
+def as_process(other: Store) -> Iterator[None]:
     """What is done here is done by a process with that store."""
     mine = store()
-    connection._store = other
+    manager._store = other
     try:
         yield
     finally:
-        connection._store = mine
+        manager._store = mine
 
 
 def test_process_that_only_reads_from_a_live_node_that_becomes_a_replica(
@@ -96,12 +96,12 @@ def test_process_that_only_reads_from_a_live_node_that_becomes_a_replica(
     is, as it does every second (fault 9)."""
     (player,) = make_players(1)
     witness.play(player)
-    reader = connection.Store(conf.current())
+    reader = Store(conf.current())
     with as_process(reader):
         witness.read(player)
     demote(server)
     witness.play(player)
-    time.sleep(connection.ROLE_SECONDS)
+    time.sleep(manager.ROLE_SECONDS)
     with as_process(reader):
         witness.read(player)
     reader.pool.disconnect()

@@ -15,7 +15,7 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test beep-eval browser screenshots soak coverage bench bench-warmup check docs format clean
+.PHONY: help run demo test test-faults beep-eval browser screenshots soak coverage bench bench-warmup check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,9 @@ demo: ## tell the story against the running site (USERS=1000 for a crowd)
 
 test: ## the whole suite, on servers of its own
 	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time)
+
+test-faults: ## the whole site while things break: the table of docs/reliability.md
+	@$(tools) && exec $(bin)/python -m pytest -m 'faults and not soak' tests/faults/bench
 
 beep-eval: ## how well BEEP understands: accuracy per phenomenon, confusion, every failure
 	@$(tools) && exec $(bin)/python -m pytest -s -q tests/beep/test_dialogues.py

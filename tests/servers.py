@@ -1,9 +1,10 @@
 """Servers of the tests' own: a pytest plugin, loaded before pytest-django reads the settings.
 
 `-p tests.servers` (pyproject.toml) starts an embedded PostgreSQL and cache server in a temporary
-folder and points the environment at them. Whatever the environment named before is dropped:
-tests must not touch anybody's data. AEVON_TEST_DATABASE_URL and AEVON_TEST_DRAGONFLY_URL name
-servers that may be used, and filled, instead, by one process alone.
+folder and points the environment at them. What else the environment says of the project is dropped.
+DATABASE_URL and DRAGONFLY_URL name servers that are used instead, by one process alone. Tests touch
+nobody's data there: they make a database of their own, and refuse a cache that is not empty.
+AEVON_TEST_REDIS_SERVER is the path of the `redis-server` that is started instead of the wheel's.
 """
 
 import atexit
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.conf import settings
 from django.db import connection
 
@@ -34,6 +36,7 @@ POSTGRES: PostgresServer | None = None
 CACHE: CacheServer | None = None
 
 ROOT = Path(__file__).resolve().parents[1]
+REDIS_SERVER = "AEVON_TEST_REDIS_SERVER"
 FOLDER_PREFIX = "aevon-tests-"
 YOUNG_SECONDS = 60
 PROJECT_PREFIXES = (
@@ -120,8 +123,10 @@ def _prepare_for_workers(options: Any) -> None:
     """
     if not isinstance(options.numprocesses, int):
         raise pytest.UsageError("Say how many processes: -n 2.")
-    if {"AEVON_TEST_DATABASE_URL", "AEVON_TEST_DRAGONFLY_URL"} & os.environ.keys():
-        raise pytest.UsageError("One process alone can use the servers of AEVON_TEST_*: -n 0.")
+    if any(os.environ.get(name) for name in ("DATABASE_URL", "DRAGONFLY_URL")):
+        raise pytest.UsageError(
+            "One process alone can use the servers of DATABASE_URL and DRAGONFLY_URL: -n 0."
+        )
     if os.geteuid() == 0:
         ensure_account(POSTGRES_ACCOUNT)
     _clear_environment()
@@ -131,24 +136,48 @@ def _start() -> None:
     global CACHE, POSTGRES  # tests reach the servers by these names
     # A worker whose parent has been killed ends without unconfigure.
     atexit.register(_running.close)
-    postgres = os.environ.get("AEVON_TEST_DATABASE_URL")
-    cache = os.environ.get("AEVON_TEST_DRAGONFLY_URL")
+    postgres, cache = os.environ.get("DATABASE_URL"), os.environ.get("DRAGONFLY_URL")
+    if cache:
+        _claim(cache)
+    _clear_environment()
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     _running.callback(shutil.rmtree, folder, ignore_errors=True)
     endpoints = _running.enter_context(
         embedded_servers(folder, postgres=not postgres, cache=not cache, durable=False)
     )
     POSTGRES, CACHE = endpoints.postgres, endpoints.cache
-    _clear_environment()
     os.environ["DATABASE_URL"] = postgres or endpoints.database_url or ""
     os.environ["DRAGONFLY_URL"] = cache or endpoints.dragonfly_url or ""
     os.environ["AEVON_DATA_DIR"] = str(folder)
     os.environ.update(PATIENCE)
 
 
+def _claim(url: str) -> None:
+    """Tests empty the cache again and again, and in the end: nobody may keep anything in it."""
+    try:
+        with redis.Redis.from_url(url, protocol=2, socket_timeout=5) as client:
+            keys = client.dbsize()
+    except (redis.RedisError, ValueError) as error:
+        raise pytest.UsageError(f"DRAGONFLY_URL cannot be used: {error}") from None
+    if keys:
+        raise pytest.UsageError(
+            f"The cache at DRAGONFLY_URL holds {keys} keys, and tests empty it: name one that is "
+            "empty, or another database of the same server (…/15)."
+        )
+    _running.callback(_empty, url)
+
+
+def _empty(url: str) -> None:
+    with redis.Redis.from_url(url, protocol=2, socket_timeout=5) as client:
+        client.flushdb()
+
+
 def _clear_environment() -> None:
+    if binary := os.environ.get(REDIS_SERVER):
+        CacheServer.binary = Path(binary)
+    kept = ("DJANGO_SETTINGS_MODULE", REDIS_SERVER)  # the latter for the processes of `-n 2`
     for name in list(os.environ):
-        if name.startswith(PROJECT_PREFIXES) and name != "DJANGO_SETTINGS_MODULE":
+        if name.startswith(PROJECT_PREFIXES) and name not in kept:
             del os.environ[name]
 
 

@@ -525,6 +525,34 @@ def test_ctrl_c_ends_a_process_with_one_line() -> None:
     assert errors.splitlines() == ["Stopped. What was done so far is complete and consistent."]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_sigterm_that_comes_when_the_work_is_over_takes_no_report_away() -> None:
+    """It is told whole, and the exit code is that of the work."""
+    script = (
+        "import os, signal\n"
+        "from aevon.cache.management.base import MaintenanceCommand\n"
+        "show = MaintenanceCommand._show\n"
+        "def killed(*told):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    show(*told)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "MaintenanceCommand._show = killed\n"
+        "from django.core.management import execute_from_command_line\n"
+        "execute_from_command_line(['manage.py', 'cache_warmup', '--json'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{script}"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": database_url()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["users"] == 0
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_a_flush_that_is_stopped_tells_what_it_removed(
     services: None, monkeypatch: pytest.MonkeyPatch, capsys: Any, as_json: bool

@@ -109,15 +109,19 @@ class MaintenanceCommand(BaseCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         started = time.monotonic()
         self.done.clear()
-        try:
-            with _terminable(), plain_errors():
-                report = self.run(**options)
-        except CommandError as error:
-            raise self._failed(str(error), options, error.__cause__) from error
-        except KeyboardInterrupt as end:
-            self.stderr.write(str(self._failed(STOPPED, options, end)))
-            sys.exit(TERMINATED if isinstance(end, Terminated) else INTERRUPTED)
-        self._show(report, time.monotonic() - started, options)
+        with _sigterm() as is_over:
+            try:
+                with plain_errors():
+                    report = self.run(**options)
+                is_over()
+            except CommandError as error:
+                is_over()
+                raise self._failed(str(error), options, error.__cause__) from error
+            except KeyboardInterrupt as end:
+                is_over()
+                self.stderr.write(str(self._failed(STOPPED, options, end)))
+                sys.exit(TERMINATED if isinstance(end, Terminated) else INTERRUPTED)
+            self._show(report, time.monotonic() - started, options)
 
     def _failed(
         self, sentence: str, options: dict[str, Any], cause: BaseException | None
@@ -245,19 +249,22 @@ class _Lines:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does."""
+def _sigterm() -> Iterator[Callable[[], object]]:
+    """SIGTERM ends the block as Ctrl-C does, but not once the work is over, which the block tells
+    by a call: a report that is cut off in the middle, or never written, is none."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: None
         return
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
+        yield lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
+        sys.stdout.flush()
         signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Terminated
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from aevon.cache import VERSION_MAX, Document, rfc3339
+from canvas import recency
 from canvas.layout import Change, InvalidLayout, Layout, apply, empty_layout, problems, touched
 
 
@@ -14,6 +15,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     """A user's live layout.
 
     `revision` rises with every change. `updated_at` is None on a canvas that was never changed.
+    `changed_at` says when what is unsaved was changed (`recency`); only a replay looks at it.
     `persisted_revision` is the highest that is known to be in PostgreSQL, since `persisted_at`
     (RFC 3339; None: never). `dirty_since`, in Unix seconds, is there while the document holds
     something that PostgreSQL does not. `incarnation` is the life of the server that holds it, None
@@ -24,6 +26,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     layout: Layout
     revision: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
     updated_at: str | None
+    changed_at: recency.Times = msgspec.field(default_factory=dict, name="_changedAt")
     persisted_revision: int = msgspec.field(default=0, name="_persistedRevision")
     persisted_at: str | None = msgspec.field(default=None, name="_persistedAt")
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")
@@ -47,8 +50,20 @@ def changed(document: CanvasDocument, change: Change) -> CanvasDocument:
     layout = apply(document.layout, change)
     if found := problems(layout, touched(change)):
         raise InvalidLayout(found)
-    now = rfc3339(datetime.now(UTC))
-    return msgspec.structs.replace(document, layout=layout, updated_at=now)
+    now = datetime.now(UTC)
+    # Whatever changes past the cache from now on comes after all that is saved by now.
+    times = {} if document.dirty_since is None else document.changed_at
+    return msgspec.structs.replace(
+        document,
+        layout=layout,
+        updated_at=rfc3339(now),
+        changed_at=recency.noted(times, change, layout, recency.microseconds(now)),
+    )
+
+
+def content(document: CanvasDocument) -> CanvasDocument:
+    """The document as it compares with its row."""
+    return msgspec.structs.replace(document, changed_at={})
 
 
 def public(document: CanvasDocument) -> dict[str, Any]:

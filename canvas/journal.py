@@ -22,7 +22,7 @@ from aevon.cache import (
     rfc3339,
     write_behind,
 )
-from canvas import selectors
+from canvas import recency, selectors
 from canvas.documents import CanvasDocument, Plan, changed
 from canvas.layout import Layout, apply, problems, touched
 from canvas.models import AwayEdit, Canvas
@@ -108,10 +108,13 @@ def _moment(document: CanvasDocument, row: Canvas) -> datetime:
 
 
 def _repeated(live: CanvasDocument, row: Canvas, edits: list[AwayEdit]) -> CanvasDocument:
-    """The live document with the edits."""
+    """The live document with the edits, but for what was changed on it after them: by a process
+    that had the cache again, or has never been without."""
     layout = live.layout
     for edit in edits:
+        since = recency.microseconds(edit.created_at)
         layout = apply(layout, edit.change)
+        layout = recency.newer_kept(layout, live.layout, live.changed_at, since)
     ids = {app_id for edit in edits for app_id in touched(edit.change) or ()}
     newest = max(live.updated_at or "", rfc3339(row.updated_at))
     layout = _completed(layout, ids, row.layout)

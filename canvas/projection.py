@@ -19,7 +19,7 @@ from aevon.cache import (
     write_behind,
 )
 from canvas import journal, selectors
-from canvas.documents import CanvasDocument, empty
+from canvas.documents import CanvasDocument, content, empty
 from canvas.persistence import locked, save
 
 CANVASES: Final = Projection(
@@ -28,6 +28,7 @@ CANVASES: Final = Projection(
     read=selectors.read_documents,
     user_ids=selectors.user_ids,
     version=lambda document: document.revision,
+    current=content,
     anchor="canvas_canvas",
 )
 CANVAS_BUFFER: Final = WriteBehind(

@@ -28,9 +28,9 @@ from aevon.cache.write_behind import (
     discard,
     made,
     noted,
-    plain,
     read,
     revived,
+    same,
     sound,
     sticky,
     taken_over,
@@ -256,8 +256,8 @@ def _save(buffer: WriteBehind[D], batch: Batch[D], rows: Mapping[int, LockedRow 
     stored = buffer.projection.documents([d.user_id for d in equal]) if equal else {}
     for document in equal:
         row = stored[document.user_id]
-        same = plain(row) == plain(document)
-        batch.rows[document.user_id] = InRow(row.revision, same, row.persisted_at)
+        is_same = same(buffer, row, document)
+        batch.rows[document.user_id] = InRow(row.revision, is_same, row.persisted_at)
 
 
 def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:

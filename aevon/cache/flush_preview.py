@@ -12,7 +12,7 @@ from aevon.cache.dirty_index import SHARDS, Refusal
 from aevon.cache.entries import Found
 from aevon.cache.flush import Flushed
 from aevon.cache.projection import Gone
-from aevon.cache.write_behind import LockedRow, WriteBehind, plain
+from aevon.cache.write_behind import LockedRow, WriteBehind, same
 
 BATCH: Final = 500
 
@@ -56,7 +56,7 @@ def _verdicts(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Iterator[str]:
             yield "refused"
         else:
             document = _document(buffer, live[user_id], stored.get(user_id))
-            yield _verdict(document, mark, rows[user_id], stored.get(user_id))
+            yield _verdict(buffer, document, mark, rows[user_id], stored.get(user_id))
 
 
 def _is_refused(refusal: Refusal | None, mark: int) -> bool:
@@ -73,7 +73,9 @@ def _document(buffer: WriteBehind[D], live: Any, stored: Any) -> Any:
     return None if isinstance(live, Found | Gone) else live
 
 
-def _verdict(document: Any, mark: int, row: LockedRow | None, stored: Any) -> str:
+def _verdict(
+    buffer: WriteBehind[D], document: Any, mark: int, row: LockedRow | None, stored: Any
+) -> str:
     if row is None or row.before_away is not None:
         return "unchanged"  # there is no such user, or changes made past the cache come first
     revision = row.revision if document is None else document.revision
@@ -81,6 +83,6 @@ def _verdict(document: Any, mark: int, row: LockedRow | None, stored: Any) -> st
         return "lost"
     if document is None:
         return "unchanged"
-    same = revision == row.revision and stored is not None and plain(stored) == plain(document)
-    unsaved = document.dirty_since is not None and not same
+    saved = revision == row.revision and stored is not None and same(buffer, stored, document)
+    unsaved = document.dirty_since is not None and not saved
     return "persisted" if revision > row.revision or unsaved else "unchanged"

@@ -40,8 +40,9 @@ class Projection(Generic[D]):
     `version(document)` rises with every change, also across a deletion. `expires_at(document)`, in
     Unix seconds, where the document itself says when it ends; otherwise the keyspace's lifetime
     counts. `current(document)` is the document without the parts that have ended since it was read,
-    so that a comparison with the row does not take the passing of time for a difference. `anchor`
-    is the table whose triggers tell the outbox of every change; the checks look for them (W006).
+    so that a comparison with the row does not take the passing of time for a difference, and
+    without those that no row has. `anchor` is the table whose triggers tell the outbox of every
+    change; the checks look for them (W006).
     """
 
     keyspace: Keyspace

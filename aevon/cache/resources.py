@@ -33,7 +33,7 @@ from aevon.cache.entries import Found
 from aevon.cache.keyspace import Keyspace
 from aevon.cache.leases import Warmth
 from aevon.cache.projection import Gone, Projection
-from aevon.cache.write_behind import WriteBehind, plain
+from aevon.cache.write_behind import WriteBehind
 
 logger = logging.getLogger(__name__)
 
@@ -239,8 +239,8 @@ class BufferResource(EntryResource[D]):
         if held.revision > saved:
             # Newer, and nobody is going to persist it: PostgreSQL was set back.
             return "unsaved" if held.dirty_since else "stale"
-        same = plain(held) == plain(row or self.buffer.empty(held.user_id))
-        return "in sync" if same else "stale"
+        row = row or self.buffer.empty(held.user_id)
+        return "in sync" if write_behind.same(self.buffer, held, row) else "stale"
 
 
 @dataclass(frozen=True, slots=True)

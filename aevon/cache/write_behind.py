@@ -125,6 +125,12 @@ def made(document: Any) -> Held:
     return Held(document, codec.encode(plain(document))[:-1])
 
 
+def same(buffer: WriteBehind[D], one: D, other: D) -> bool:
+    """Whether two documents hold the same, whatever is noted in them."""
+    content = buffer.projection.current
+    return bool(content(plain(one)) == content(plain(other)))
+
+
 # Members of the layer's own at the end of a document, in their order (lua/told.lua).
 _NOTED: Final = re.compile(
     rb'(?:,"_persistedRevision":\d+)?(?:,"_persistedAt":"[\d.:TZ-]+")?(?:,"_dirtySince":[\d.eE+-]+)?'

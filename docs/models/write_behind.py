@@ -52,8 +52,9 @@ Not promised, and left out of the checks:
 
 Not modelled: `dirtySince`, lifetimes, several users, documents that PostgreSQL refuses (nor a
 replay that it refuses), rows that are passed over because somebody holds or deletes them, what a
-patch means. To add an element twice is harmless. A patch that is repeated, because its replay died
-before it committed, puts its own members back over what came after it.
+patch means. To add an element twice is harmless. That a patch which is repeated on the document, be
+it once more because its replay died before it committed, puts nothing back over what came after it
+is for canvas/recency.py, and checked in tests/canvas/test_recency.py.
 
 Steps are merged where that loses no violation: a lock with the read and the lease after it, a last
 step with the acknowledgement, the away edit's transaction. Like processes begin in order. A command

@@ -28,6 +28,14 @@ def test_the_bytes_are_as_they_have_always_been() -> None:
     assert decode(GOLDEN, CanvasDocument) == DOCUMENT
 
 
+def test_the_times_of_changes_stand_before_what_the_layer_notes() -> None:
+    """They belong to what compare-and-set compares."""
+    changed = msgspec.structs.replace(DOCUMENT, changed_at={"notes": {"zIndex": 1764000000000000}})
+    noted = b',"_changedAt":{"notes":{"zIndex":1764000000000000}},"_dirtySince"'
+    assert encode(changed) == GOLDEN.replace(b',"_dirtySince"', noted)
+    assert decode(encode(changed), CanvasDocument) == changed
+
+
 def test_a_saved_document_does_not_say_that_it_is_unsaved() -> None:
     """`_dirtySince` is left out, not null."""
     assert encode(empty(7)) == GOLDEN_EMPTY

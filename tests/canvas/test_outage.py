@@ -135,6 +135,39 @@ def test_the_same_revision_on_both_sides_is_not_taken_for_the_same(
     assert in_row(user.pk) == {"a", "b", "c", "d"}
 
 
+def test_a_change_that_came_after_one_past_the_cache_stays(user: User, cache_away: Any) -> None:
+    """It was acknowledged by a process that had the cache again before the first one had."""
+    patch(user.pk, a=window(), b=window(), c=window())
+    services.persist_now()
+    with cache_away():
+        patch(user.pk, a={"zIndex": 2, "title": "away"}, b={"zIndex": 2}, c={"zIndex": 2})
+        patch(user.pk, d=window(), e=window())
+    patch(user.pk, a={"zIndex": 3}, b=None, d=window(zIndex=3))
+    assert journal.replay(CANVAS_BUFFER, [user.pk]) == [user.pk]
+    apps = services.live(user.pk).layout["microApps"]
+    assert apps == {
+        "a": window(zIndex=3, title="away"),
+        "c": window(zIndex=2),
+        "d": window(zIndex=3),
+        "e": window(),
+    }
+    assert Canvas.objects.get(user=user).layout["microApps"] == apps
+
+
+def test_a_change_past_the_cache_comes_after_what_was_live_before(
+    user: User, cache_away: Any
+) -> None:
+    """Saved or not, and however often it was changed there."""
+    patch(user.pk, a=window(), b=window())
+    services.persist_now()
+    patch(user.pk, a={"zIndex": 2})
+    with cache_away():
+        patch(user.pk, a={"zIndex": 3}, b={"zIndex": 3})
+    drain_outbox()
+    apps = services.live(user.pk).layout["microApps"]
+    assert apps == {"a": window(zIndex=3), "b": window(zIndex=3)}
+
+
 def test_a_row_that_has_counted_further_does_not_swallow_the_live_document(
     user: User, cache_away: Any
 ) -> None:

@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import psutil
 from django.conf import settings
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from aevon.ports import free_port
@@ -34,7 +35,8 @@ FORWARDED: Final = {"X-Forwarded-Proto": "https"}
 class Production:
     """`with Production(folder, database_url, cache_url) as site:` a site that is ready.
 
-    `variables` are settings of its environment. Every process is killed at the end.
+    `variables` are settings of its environment. `ready_as`: what it tells once it is ready, of a
+    site that lacks something. Every process is killed at the end.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Production:
     cache_url: str
     variables: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ("web", "worker", "beat", "listener")
+    ready_as: str = "ok"
     port: int = field(default_factory=free_port)
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
@@ -136,7 +139,7 @@ class Production:
     def _is_ready(self) -> bool:
         for name, process in self.processes.items():
             assert process.poll() is None, f"{name} has ended.\n{self.told()}"
-        return self.ready().get("status") == "ok"
+        return self.ready().get("status") == self.ready_as
 
     def _is_trusting(self) -> bool:
         states = ("open", "half-open")
@@ -148,6 +151,16 @@ class Production:
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def counted_by(self, pid: int, name: str, **labels: str) -> float:
+        """As `metric`, by one process, and whether or not anybody answers."""
+        files = [str(file) for file in (self.folder / "metrics").glob(f"*_*{pid}.db")]
+        return sum(
+            sample.value
+            for family in MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )

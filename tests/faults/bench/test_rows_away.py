@@ -1,32 +1,169 @@
-"""The cache is down, frozen, slow or out of reach: nobody notices (faults 1 to 9, 22, 23, 25)."""
+"""The cache is down, frozen, slow, half out of reach, cut off, or back (faults 1 to 6, and 23).
 
+Where a figure is compared with PostgreSQL alone, a second site that has never had a cache is under
+the same load at the same time: whatever else the machine does troubles both.
+"""
+
+import asyncio
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
 
+import pytest
+
+from aevon.cache import outbox
 from aevon.embedded import CacheServer
 from canvas import services as canvas
+from tests.servers import database_url
+from tests.waiting import eventually
 
 from . import report
 from .check import check
-from .production import Production
-from .visitors import make_people, under_load
+from .production import FORWARDED, Production
+from .proxy import Proxy
+from .visitors import Log, Operation, Person, make_people, under_load
 
-REQUESTS = 1_000
+NOBODY_LISTENS: Final = "redis://127.0.0.1:1/0"
+REQUESTS: Final = 1_000
+TRIES: Final = 3
+SLOW_SECONDS: Final = 0.25  # nearly the time-out, which is 0.3
+FREEZE_SECONDS: Final = 20.0
+READS: Final = 100_000
 
 
-def test_row_01_cache_down(site: Production, server: CacheServer) -> None:
-    """PostgreSQL serves every request."""
-    people = make_people(8)
-    with under_load(site, people) as log:
+@pytest.fixture
+def alone(transactional_db: None, tmp_path: Path) -> Iterator[Production]:
+    """A site that has only PostgreSQL, and has never had a cache."""
+    folder, names = tmp_path / "alone", ("web",)
+    site = Production(folder, database_url(), NOBODY_LISTENS, {}, names, ready_as="degraded")
+    with site as ready:
+        yield ready
+
+
+def p99(operations: Sequence[Operation]) -> float:
+    """The seconds that one in a hundred takes longer than."""
+    seconds = sorted(each.seconds for each in operations)
+    return seconds[int(0.99 * len(seconds))]
+
+
+def middle(operations: Sequence[Operation]) -> float:
+    """The median of their seconds."""
+    return median(each.seconds for each in operations)
+
+
+def everybody_has_noticed(site: Production) -> int:
+    """Wait until no web worker trusts the cache; that moment."""
+    opened = "aevon_cache_breaker_transitions_total"
+    workers = [each.pid for each in site.web_workers()]
+    assert eventually(
+        lambda: all(site.counted_by(pid, opened, state="open") for pid in workers), 20
+    ), site.told()
+    return time.monotonic_ns()
+
+
+def is_at_rest(log: Log, people: Sequence[Person], **faults: Any) -> None:
+    """What they were told may be, and none of them was refused."""
+    assert log.refused() == []
+    assert check(log.operations, people, **faults).violations == []
+
+
+def test_row_01_cache_down(site: Production, alone: Production, server: CacheServer) -> None:
+    """PostgreSQL serves every request, about as fast as where there never was a cache."""
+    people, others = make_people(8), make_people(8)
+    with under_load(site, people, visitors=8) as log:
         log.wait_for(300)
         flushed = time.monotonic_ns()
         canvas.persist_now()
         server.kill()
         lost = (flushed, time.monotonic_ns())
-        log.wait_for(REQUESTS)
+        with under_load(alone, others, visitors=8) as control:
+            since = everybody_has_noticed(site)
+            control.wait_for(2 * REQUESTS)
+            log.wait_for(REQUESTS)
+            until = time.monotonic_ns()
         server.start()
         outage = (flushed, site.recovers())
         log.wait_for(300)
-    assert log.refused() == []
-    verdict = check(log.operations, people, outages=[outage], lost_memory=[lost])
-    assert verdict.violations == []
-    report.measured(1, f"0 5xx in {len(log.operations):,} requests")
+    served, compared = log.begun_in(since, until), control.begun_in(since, until)
+    ratio = p99(served) / p99(compared)
+    is_at_rest(log, people, outages=[outage], lost_memory=[lost])
+    assert min(len(served), len(compared)) >= REQUESTS
+    assert ratio <= 1.5, f"{p99(served):.3f} s for {p99(compared):.3f} s"
+    report.measured(1, f"0 5xx in {len(served):,} requests; p99 {ratio:.2f} × PostgreSQL-only")
+
+
+def slow_calls(site: Production, pid: int) -> float:
+    """How many of a worker's calls ran into the time-out; without those of a recovery, for which
+    nobody waits, and of which those that do not close the breaker ran into it."""
+
+    def counted(name: str, **labels: str) -> float:
+        return site.counted_by(pid, f"aevon_cache_{name}_total", **labels)
+
+    tried = counted("breaker_transitions", state="half-open")
+    recovered = counted("breaker_transitions", state="closed")
+    return counted("failures", kind="timeout") - (tried - recovered)
+
+
+def test_row_02_cache_frozen(site: Production, alone: Production, server: CacheServer) -> None:
+    """A time-out for who calls first; the others notice nothing."""
+    people, others = make_people(8), make_people(8)
+    with (
+        under_load(site, people, visitors=8, pause_seconds=0.05) as log,
+        under_load(alone, others, visitors=8, pause_seconds=0.05) as control,
+    ):
+        log.wait_for(200)
+        server.pause()
+        frozen = time.monotonic_ns()
+        since = everybody_has_noticed(site)
+        time.sleep(FREEZE_SECONDS)
+        server.resume()
+        until = time.monotonic_ns()
+        outage = (frozen, site.recovers())
+        log.wait_for(200)
+    met = [each for each in log.operations if each.start < since and each.end > frozen]
+    first = middle([each for each in met if each.seconds > SLOW_SECONDS])
+    slow = [slow_calls(site, each.pid) for each in site.web_workers()]
+    overhead = middle(log.begun_in(since, until)) - middle(control.begun_in(since, until))
+    is_at_rest(log, people, outages=[outage])
+    assert first <= 0.4
+    assert 1 <= max(slow) <= 5
+    assert overhead <= 0.005
+    report.measured(
+        2,
+        f"first call {first:.2f} s; {max(slow):.0f} slow calls at most per process; "
+        f"then {max(0.0, overhead * 1000):.1f} ms overhead",
+    )
+
+
+def test_row_03_cache_slow(start: Callable[..., Production], proxy: Proxy) -> None:
+    """Everything is served by the cache, slowly."""
+    site = start(through=proxy)
+    people = make_people(8)
+    with proxy.doing(delay=(0.15, 0.25)), under_load(site, people, visitors=4) as log:
+        log.wait_for(400)
+    is_at_rest(log, people)
+    assert site.metric("aevon_cache_breaker_transitions_total", state="open") == 0
+    report.measured(3, f"0 errors in {len(log.operations):,} requests, every breaker stayed closed")
+
+
+def test_row_04_half_open_link(start: Callable[..., Production], proxy: Proxy) -> None:
+    """One time-out, and nobody waits for a connection."""
+    site, people = start(through=proxy), make_people(8)
+    outages, slowest = [], []
+    with under_load(site, people, visitors=8, pause_seconds=0.05) as log:
+        for _ in range(TRIES):
+            log.wait_for(100)
+            begun = time.monotonic_ns()
+            with proxy.doing(swallow=True):
+                log.wait_for(100)
+                time.sleep(3)
+            outages.append((begun, site.recovers()))
+            slowest.append(max(each.seconds for each in log.begun_in(*outages[-1])))
+    is_at_rest(log, people, outages=outages)
+    assert site.metric("aevon_cache_failures_total", kind="timeout") >= TRIES
+    assert site.metric("aevon_cache_failures_total", kind="pool-exhausted") == 0
+    assert median(slowest) <= 0.5, slowest
+    report.measured(4, f"slowest request {median(slowest):.2f} s; no wait for the pool")

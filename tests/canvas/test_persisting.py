@@ -62,7 +62,7 @@ def test_a_flush_brings_the_layout_into_postgresql(user: User) -> None:
     row = Canvas.objects.get(user=user)
     assert (row.layout, row.revision) == (acknowledged.layout, 1)
     assert (held(user.pk) or {}).keys() == {
-        *("userId", "layout", "revision", "updatedAt"),
+        *("userId", "layout", "revision", "updatedAt", "_changedAt"),
         *("_persistedRevision", "_persistedAt", "_incarnation"),
     }
     assert mark(user.pk) is None

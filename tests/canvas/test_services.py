@@ -81,6 +81,7 @@ def test_a_change_is_acknowledged_with_the_next_revision(user: User) -> None:
         "layout": {"microApps": {"a": window(position={"x": 99, "y": 20})}},
         "revision": 2,
         "updatedAt": second.updated_at,
+        "_changedAt": second.changed_at,
         "_dirtySince": first.dirty_since,
         "_incarnation": first.incarnation,
     }

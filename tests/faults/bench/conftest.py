@@ -20,12 +20,16 @@ def start(
     server: CacheServer, transactional_db: None, tmp_path: Path
 ) -> Iterator[Callable[..., Production]]:
     """`start()`: a site on the test's database and on `server`, this process's cache too.
-    `through` is a proxy before the cache; what else is given are settings in its environment, and
-    `names` of its processes."""
+    `through` is a proxy before the cache; what else is given are settings in its environment,
+    `names` of its processes, and what it is `ready_as` without the others."""
     with ExitStack() as stack:
 
         def make(
-            *, through: Proxy | None = None, names: tuple[str, ...] = (), **variables: str
+            *,
+            through: Proxy | None = None,
+            names: tuple[str, ...] = (),
+            ready_as: str = "ok",
+            **variables: str,
         ) -> Production:
             url = server.url
             if through is not None:
@@ -33,6 +37,7 @@ def start(
             site = Production(tmp_path / "site", database_url(), url, variables)
             if names:
                 site.names = names
+            site.ready_as = ready_as
             return stack.enter_context(site)
 
         yield make

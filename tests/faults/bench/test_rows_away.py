@@ -5,6 +5,8 @@ the same load at the same time: whatever else the machine does troubles both.
 """
 
 import asyncio
+import json
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,7 @@ from tests.waiting import eventually
 
 from . import report
 from .check import check
-from .production import FORWARDED, Production
+from .production import Production
 from .proxy import Proxy
 from .visitors import Log, Operation, Person, make_people, under_load
 
@@ -32,6 +34,9 @@ TRIES: Final = 3
 SLOW_SECONDS: Final = 0.25  # nearly the time-out, which is 0.3
 FREEZE_SECONDS: Final = 20.0
 READS: Final = 100_000
+READERS: Final = 10
+CUT: Final = 0.01
+READING: Final = {"validate": 3, "psyche": 3, "canvas": 1, "history": 1}
 
 
 @pytest.fixture
@@ -167,3 +172,113 @@ def test_row_04_half_open_link(start: Callable[..., Production], proxy: Proxy) -
     assert site.metric("aevon_cache_failures_total", kind="pool-exhausted") == 0
     assert median(slowest) <= 0.5, slowest
     report.measured(4, f"slowest request {median(slowest):.2f} s; no wait for the pool")
+
+
+class Reader:
+    """One who reads the PsycheState of one person over one connection, as fast as it is told."""
+
+    def __init__(self, site: Production, person: Person) -> None:
+        lines = {"Host": "127.0.0.1", **person.headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._request = f"GET /api/v1/klepsydra/psyche/ HTTP/1.1\r\n{head}\r\n".encode()
+        self._port, self._user_id = site.port, person.user_id
+
+    async def read(self, count: int) -> Counter[bytes]:
+        """The answers to so many requests, and how often each came."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        told: Counter[bytes] = Counter()
+        for _ in range(count):
+            writer.write(self._request)
+            told[await self._answer(reader)] += 1
+        writer.close()
+        return told
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        return head[:12] + b" " + await reader.readexactly(length)
+
+    async def wrong(self, count: int) -> list[bytes]:
+        """What it is told that is not what it was told at first, or not about this person."""
+        (first,) = await self.read(1)
+        assert first.startswith(b"http/1.1 200"), first
+        about = json.loads(first[13:])["userId"]
+        assert about == self._user_id
+        told = await self.read(count)
+        assert told.total() == count
+        return [answer for answer in told if answer != first]
+
+
+def test_row_05_reset_in_mid_reply(start: Callable[..., Production], proxy: Proxy) -> None:
+    """Each answer is whole, and the answer to this question."""
+    site, people = start(through=proxy), make_people(8)
+    readers = [Reader(site, person) for person in make_people(READERS)]
+
+    async def everybody() -> list[list[bytes]]:
+        return await asyncio.gather(*(each.wrong(READS // READERS) for each in readers))
+
+    with under_load(site, people, visitors=2, pause_seconds=0.05) as log:
+        begun = time.monotonic_ns()
+        with proxy.doing(cut=CUT):
+            mismatched = [answer for wrong in asyncio.run(everybody()) for answer in wrong]
+        cut = proxy.counts()["cut"]
+        outage = (begun, site.recovers())
+        log.wait_for(50)
+    is_at_rest(log, people, outages=[outage])
+    assert mismatched == []
+    assert cut >= READS * CUT / 10, "hardly anything was cut"
+    report.measured(5, f"0 mismatched bodies in {READS:,}, with {cut:,} replies cut")
+
+
+def hits(site: Production) -> list[float]:
+    """How many loads each web worker has had from the cache."""
+    name = "aevon_cache_loads_total"
+    return [site.counted_by(each.pid, name, result="hit") for each in site.web_workers()]
+
+
+def test_row_06_recovery(start: Callable[..., Production], server: CacheServer) -> None:
+    """What was written meanwhile is told before anything is believed. Nobody else could have told
+    it: web is the only process."""
+    site, people = start(names=("web",), ready_as="degraded"), make_people(8)
+    with under_load(site, people, visitors=8) as log:
+        log.wait_for(300)
+        flushed = time.monotonic_ns()
+        canvas.persist_now()
+        server.kill()
+        lost = (flushed, time.monotonic_ns())
+        log.wait_for(300)
+    assert outbox.depth() > 0
+    before = hits(site)
+    with under_load(site, people, weights=READING, visitors=8) as reads:
+        server.start()
+        back = time.monotonic_ns()
+        assert eventually(lambda: hits(site) != before), "nobody reads from the cache"
+        undrained = outbox.depth()
+        assert eventually(lambda: all(map(operator.gt, hits(site), before)), 30)
+        seconds = (time.monotonic_ns() - back) / 1e9
+        outage = (flushed, site.recovers())
+        reads.wait_for(300)
+    log.operations += reads.operations
+    is_at_rest(log, people, outages=[outage], lost_memory=[lost])
+    assert undrained == 0
+    assert seconds <= 5
+    report.measured(6, f"every process has hits {seconds:.1f} s after the restart; 0 stale")
+
+
+def test_row_23_pool_exhausted(
+    start: Callable[..., Production], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of a hundred threads: who gets no connection in time goes to PostgreSQL."""
+    monkeypatch.setattr("aevon.run.WEB_THREADS", 100)
+    site = start(through=proxy, AEVON_CACHE_POOL_SIZE="20")
+    people = make_people(50)
+    with proxy.doing(delay=(0.1, 0.15)), under_load(site, people, visitors=200) as log:
+        log.wait_for(2 * REQUESTS)
+    waited = site.metric("aevon_cache_failures_total", kind="pool-exhausted")
+    outage = (log.operations[0].start, site.recovers())
+    is_at_rest(log, people, outages=[outage])
+    assert waited > 0
+    report.measured(
+        23,
+        f"0 5xx in {len(log.operations):,} requests; {waited:,.0f} waits for a connection in vain",
+    )

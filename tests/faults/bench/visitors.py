@@ -261,10 +261,10 @@ class Log:
 
 
 def http(connections: int) -> aiohttp.ClientSession:
-    """A client that keeps so many connections, each request ten seconds at the most."""
+    """A client that keeps so many connections, each request half a minute at the most."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
-        timeout=aiohttp.ClientTimeout(total=10),
+        timeout=aiohttp.ClientTimeout(total=30),
     )
 
 

@@ -166,9 +166,10 @@ def _kept(noted: list[Operation], lost_memory: Sequence[Span], away: _Away) -> l
 
 
 def _canvas(verdict: Verdict, user: int, noted: list[Operation], due: list[Due]) -> None:
-    """Of each window at least the number acknowledged before."""
+    """Of each window at least the number acknowledged before. Who cannot reach the cache is shown
+    the layout as last persisted."""
     for operation, floor in _with_floors(noted, due):
-        if operation.told is None:
+        if operation.told is None or operation.away:
             continue
         shown = operation.told[1]
         missing = {n: k for n, k in floor.items() if shown.get(n, 0) < k}

@@ -270,8 +270,9 @@ def test_row_23_pool_exhausted(
 ) -> None:
     """Two processes of a hundred threads: who gets no connection in time goes to PostgreSQL."""
     monkeypatch.setattr("aevon.run.WEB_THREADS", 100)
-    site = start(through=proxy, AEVON_CACHE_POOL_SIZE="20")
-    people = make_people(50)
+    # A site of so many threads gives PostgreSQL more than the default of twenty connections.
+    site = start(through=proxy, AEVON_CACHE_POOL_SIZE="20", AEVON_DATABASE_POOL_SIZE="80")
+    people = make_people(100)
     with proxy.doing(delay=(0.1, 0.15)), under_load(site, people, visitors=200) as log:
         log.wait_for(2 * REQUESTS)
     waited = site.metric("aevon_cache_failures_total", kind="pool-exhausted")

@@ -84,7 +84,8 @@ class Operation(NamedTuple):
     | forget | | |
     | logout | sid | |
 
-    `foreign`: the answer was another user's.
+    `foreign`: the answer was another user's. `sid`: the session that asked. `away`: the answer says
+    that the cache is. `content`: of the state that was shown, equal for equal ones.
     """
 
     kind: str
@@ -95,6 +96,14 @@ class Operation(NamedTuple):
     asked: Any = None
     told: Any = None
     foreign: bool = False
+    sid: str = ""
+    away: bool = False
+    content: int = 0
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether it was answered with success."""
+        return 200 <= self.status < 300
 
     @property
     def seconds(self) -> float:
@@ -172,7 +181,8 @@ class Visitor:
         asked: Any = None,
     ) -> Operation:
         user = self.person.user_id
-        start, status, told, foreign = time.monotonic_ns(), NOBODY, None, False
+        start, status, told = time.monotonic_ns(), NOBODY, None
+        foreign = away = False
         headers = {**self.person.headers, **(headers or {})}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with self._http.request(
@@ -180,11 +190,13 @@ class Visitor:
             ) as answer:
                 content = await answer.read()
                 status = answer.status
+                away = "detail=away" in answer.headers.get("Cache-Status", "")
                 if status < 300:
                     told, whose = _told(kind, answer, json.loads(content or b"null"))
                     foreign = whose not in (None, user)
         end = time.monotonic_ns()
-        operation = Operation(kind, user, start, end, status, asked, told, foreign)
+        sid = self.person.sid
+        operation = Operation(kind, user, start, end, status, asked, told, foreign, sid, away)
         self._log.append(operation)
         return operation
 

@@ -7,9 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DjangoDatabaseError
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -19,6 +17,7 @@ from aevon.cache import CacheError, processes
 from aevon.cache.connection import store
 from aevon.celery import app
 from aevon.deadline import Call, Overdue, started
+from aevon.postgresql import watch
 from aevon.telemetry.outages import DRAGONFLY, over
 from aevon.telemetry.routes import LIVE, READY
 from canvas import services as canvas
@@ -130,21 +129,8 @@ def _entry(name: str, call: Call, deadline: float) -> dict[str, Any]:
 
 def ask_postgresql() -> dict[str, Any]:
     """A connection of its own: a busy pool is no outage, and a broken one no delay."""
-    connection = _unpooled()
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    finally:
-        connection.close()
+    watch.ask()
     return {}
-
-
-def _unpooled() -> BaseDatabaseWrapper:
-    connection = connections[DEFAULT_DB_ALIAS].copy()
-    options = connection.settings_dict["OPTIONS"]
-    options.pop("pool", None)
-    options["connect_timeout"] = 2
-    return connection
 
 
 def ask_dragonfly() -> dict[str, Any]:

@@ -143,11 +143,21 @@ DATABASES = {
     "default": dj_database_url.parse(
         # Nothing listens on this port: a command that needs PostgreSQL says so in one line.
         DATABASE_URL or "postgres://aevon@127.0.0.1:1/aevon",
+        engine="aevon.postgresql",  # Django's, for a server that may freeze
         conn_health_checks=True,
     )
 }
 DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"]["connect_timeout"] = 3
+# A server that vanished from the network is noticed by the kernel within ten seconds; one that hangs,
+# or is behind a proxy, by aevon/postgresql/watch.py.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    **DATABASES["default"]["OPTIONS"],
+}
 # A writer's fence lasts longer than its transaction can. The triggers tell these connections from
 # others by the last option.
 AEVON_FENCE_SECONDS = env.number("AEVON_FENCE_SECONDS", 5, minimum=1, maximum=60)

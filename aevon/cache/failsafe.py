@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
+import psycopg_pool
 from django.db import (
     DEFAULT_DB_ALIAS,
     InterfaceError,
@@ -57,6 +58,11 @@ def _is_away(error: BaseException) -> bool:
     driver_error = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
     state = getattr(driver_error, "sqlstate", None)
     return state is None or state.startswith(_AWAY)
+
+
+def never_asked(error: BaseException) -> bool:
+    """Whether PostgreSQL cannot have done anything: there was no connection to ask it by."""
+    return isinstance(error.__cause__ or error, psycopg_pool.PoolTimeout)
 
 
 def in_transaction() -> bool:

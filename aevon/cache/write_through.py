@@ -20,7 +20,7 @@ from django.db.models.signals import (
 )
 
 from aevon.cache import fences
-from aevon.cache.failsafe import after_commit, commits_at_once
+from aevon.cache.failsafe import after_commit, commits_at_once, never_asked
 from aevon.cache.fences import Mark
 from aevon.cache.keyspace import canonical_user_id
 from aevon.cache.metrics import CONFLICTS
@@ -149,8 +149,8 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     with `UPDATE … WHERE version = …` and whatever else it is computed from, then
     `write.publish(document)`: the second and last round trip. Leaving the block without publishing
     says that nothing was written; an exception does not, because it may have come after the commit:
-    then the fence runs out, unless `write.abandon()` was called. Not inside a transaction: raises
-    `RuntimeError` (use `publish_on_commit`).
+    then the fence runs out, unless `write.abandon()` was called, or PostgreSQL was never reached. Not
+    inside a transaction: raises `RuntimeError` (use `publish_on_commit`).
     """
     if not commits_at_once():
         raise RuntimeError("A guarded write commits before it is published: not in a transaction.")
@@ -159,7 +159,10 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     guard: Guard[D] = Guard(projection, user_id, None if isinstance(held, Gone) else held, mark)
     try:
         yield guard
-    except BaseException:
+    except BaseException as error:
+        # While PostgreSQL is away, what was cached is read on, however often a write is tried.
+        if never_asked(error):
+            guard.abandon()
         guard.leave()
         raise
     guard.abandon()

@@ -49,7 +49,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool.setdefault("connection_class", Connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """From the pool. Raises `Frozen` at once while PostgreSQL is away."""
+        """From the pool. Raises `PoolTimeout`, soon while PostgreSQL is away."""
         watch.admit()
         try:
             return super().get_new_connection(conn_params)

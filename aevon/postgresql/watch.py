@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg_pool import PoolTimeout
 
 # Without an answer to anything in this process, until PostgreSQL is asked.
 SILENT_SECONDS: Final = 0.5
@@ -37,7 +38,9 @@ class _Asking(psycopg.Connection[Any]):
 def ask() -> None:
     """`SELECT 1`, on a connection of its own: a busy pool is no outage. Raises `psycopg.Error`."""
     parameters = connections[DEFAULT_DB_ALIAS].get_connection_params()
-    asking = _Asking.connect(**parameters | {"connect_timeout": CONNECT_SECONDS, "autocommit": True})
+    asking = _Asking.connect(
+        **parameters | {"connect_timeout": CONNECT_SECONDS, "autocommit": True}
+    )
     try:
         asking.execute("SELECT 1")
     except psycopg.errors._WaitTimeout:  # noqa: SLF001  what wait() documents
@@ -75,11 +78,11 @@ class Watch:
             raise Frozen("PostgreSQL does not answer")
 
     def admit(self) -> None:
-        """For who wants a connection. Raises `Frozen` while PostgreSQL is away."""
+        """For who wants a connection. Raises `PoolTimeout` while PostgreSQL is away."""
         if self._asked is None or self._answered.wait(ADMIT_SECONDS):
             return
         if self._is_silent_for(ADMIT_SECONDS):
-            raise Frozen("PostgreSQL does not answer")
+            raise PoolTimeout("PostgreSQL does not answer")
 
     def suspect(self) -> None:
         """Ask PostgreSQL, in a thread, until it answers."""

@@ -1,14 +1,19 @@
 """Those who draw on canvases, and what has become of what was acknowledged to them."""
 
+import json
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+import pytest
 from django.db import connection
 
-from aevon.cache import CANVAS, entries
+from aevon.cache import CANVAS, CANVAS_INDEX, entries, flush
 from aevon.cache.connection import store
+from aevon.cache.dirty_index import SHARDS, DirtyIndex
 from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.models import Canvas
@@ -141,3 +146,46 @@ def evict(user_id: int) -> bool:
     """Remove the user's document as a server short of memory does, which spares what has no
     expiry; whether there was one to remove."""
     return bool(store().command("EVAL", EVICT, 1, CANVAS.key(user_id)))
+
+
+def flush_by_hand(
+    user_ids: Sequence[int], before: str, act: Callable[[], None], patched: pytest.MonkeyPatch
+) -> None:
+    """One flush of these users, and what happens before one of its steps."""
+
+    def reached(step: str) -> None:
+        if step == before and not taking_place:
+            taking_place.append(True)
+            act()
+
+    def save(documents: Sequence[CanvasDocument]) -> Mapping[int, str]:
+        reached("save")
+        return CANVAS_BUFFER.save(documents)
+
+    def clear(*args: Any) -> set[int]:
+        reached("clear")
+        return clear_marks(*args)
+
+    taking_place: list[bool] = []
+    clear_marks = DirtyIndex.clear
+    at = time.time()
+    marks = CANVAS_BUFFER.index.marks_of(user_ids)
+    reached("read")
+    batch = flush.persist(replace(CANVAS_BUFFER, save=save), marks, at=at)
+    reached("settle")
+    with patched.context() as patch:
+        patch.setattr(DirtyIndex, "clear", clear)
+        flush.settle(CANVAS_BUFFER, batch)
+
+
+def let_time_pass(user_id: int, seconds: float) -> None:
+    """The user's document was refused so much longer ago."""
+    key = CANVAS_INDEX.refused.key(user_id % SHARDS)
+    noted = json.loads(store().command("HGET", key, user_id))
+    earlier = {name: noted[name] - seconds for name in ("firstAt", "retryAt")}
+    store().command("HSET", key, user_id, json.dumps(noted | earlier))
+
+
+def waits_seconds(user_id: int) -> float:
+    """How long the user's document is left alone from now on."""
+    return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()

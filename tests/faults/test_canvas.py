@@ -2,17 +2,15 @@
 that are killed, with too many of them, and beside poison (faults 17, 19-21, 27)."""
 
 import itertools
-import json
 import math
 import random
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from io import StringIO
 from typing import Any, Final
 
@@ -23,15 +21,13 @@ from django.db import OperationalError, connection, connections
 from django.test import Client
 from rest_framework.test import APIClient
 
-from aevon.cache import CANVAS, CANVAS_INDEX, flush
+from aevon.cache import CANVAS
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
-from aevon.cache.dirty_index import SHARDS, DirtyIndex
 from aevon.cache.flush import Flushed
 from aevon.cache.metrics import FLUSHED, FLUSHES
 from aevon.embedded import CacheServer, PostgresServer
 from canvas import services
-from canvas.documents import CanvasDocument
 from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER
 from canvas.tasks import persist as persist_task
@@ -39,7 +35,17 @@ from tests import servers
 from tests.cache.conftest import counted
 from tests.canvas.helpers import held, patch, window
 from tests.faults import drawings
-from tests.faults.drawings import Drawings, Written, evict, lifetimes_ms, not_clean, sql
+from tests.faults.drawings import (
+    Drawings,
+    Written,
+    evict,
+    flush_by_hand,
+    let_time_pass,
+    lifetimes_ms,
+    not_clean,
+    sql,
+    waits_seconds,
+)
 from tests.faults.witness import busy, forget_connections
 from tests.klepsydra.rows import SLUG
 from tests.servers import ROOT, environment
@@ -292,36 +298,6 @@ SCHEDULES: Final = 10_000
 MOMENTS: Final = ("read", "save", "settle", "clear")
 
 
-def flush_by_hand(
-    user_ids: Sequence[int], before: str, act: Callable[[], None], patched: pytest.MonkeyPatch
-) -> None:
-    """One flush of these users, and what happens before one of its steps."""
-
-    def reached(step: str) -> None:
-        if step == before and not taking_place:
-            taking_place.append(True)
-            act()
-
-    def save(documents: Sequence[CanvasDocument]) -> Mapping[int, str]:
-        reached("save")
-        return CANVAS_BUFFER.save(documents)
-
-    def clear(*args: Any) -> set[int]:
-        reached("clear")
-        return clear_marks(*args)
-
-    taking_place: list[bool] = []
-    clear_marks = DirtyIndex.clear
-    at = time.time()
-    marks = CANVAS_BUFFER.index.marks_of(user_ids)
-    reached("read")
-    batch = flush.persist(replace(CANVAS_BUFFER, save=save), marks, at=at)
-    reached("settle")
-    with patched.context() as patch:
-        patch.setattr(DirtyIndex, "clear", clear)
-        flush.settle(CANVAS_BUFFER, batch)
-
-
 def test_changes_between_the_steps_of_a_flush(
     make_players: Any, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,19 +400,6 @@ def no_autovacuum() -> Iterator[None]:
 def transactions() -> int:
     """How many have written something, since the cluster was made."""
     return int(sql("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
-
-
-def let_time_pass(user_id: int, seconds: float) -> None:
-    """The user's document was refused so much longer ago."""
-    key = CANVAS_INDEX.refused.key(user_id % SHARDS)
-    noted = json.loads(store().command("HGET", key, user_id))
-    earlier = {name: noted[name] - seconds for name in ("firstAt", "retryAt")}
-    store().command("HSET", key, user_id, json.dumps(noted | earlier))
-
-
-def waits_seconds(user_id: int) -> float:
-    """How long the user's document is left alone from now on."""
-    return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()
 
 
 def told_about(caplog: pytest.LogCaptureFixture, user_id: int) -> int:

@@ -148,8 +148,8 @@ DATABASES = {
     )
 }
 DATABASES["default"].setdefault("OPTIONS", {})
-# A server that vanished from the network is noticed by the kernel within ten seconds; one that hangs,
-# or is behind a proxy, by aevon/postgresql/watch.py.
+# A server that vanished from the network is noticed by the kernel within ten seconds; one that
+# hangs, or is behind a proxy, by aevon/postgresql/watch.py.
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 3,
     "keepalives_idle": 5,

@@ -149,8 +149,8 @@ def guarded(projection: Projection[D], user_id: int) -> Iterator[Guard[D]]:
     with `UPDATE … WHERE version = …` and whatever else it is computed from, then
     `write.publish(document)`: the second and last round trip. Leaving the block without publishing
     says that nothing was written; an exception does not, because it may have come after the commit:
-    then the fence runs out, unless `write.abandon()` was called, or PostgreSQL was never reached. Not
-    inside a transaction: raises `RuntimeError` (use `publish_on_commit`).
+    then the fence runs out, unless `write.abandon()` was called, or PostgreSQL was never reached.
+    Not inside a transaction: raises `RuntimeError` (use `publish_on_commit`).
     """
     if not commits_at_once():
         raise RuntimeError("A guarded write commits before it is published: not in a transaction.")

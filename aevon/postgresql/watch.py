@@ -1,9 +1,9 @@
 """Whether PostgreSQL answers at all, as this process sees it.
 
 A frozen server, or a network that swallows, says nothing, and so does one that is busy with a long
-statement. So whoever has waited for a while has a connection of its own ask `SELECT 1`: while that is
-answered, statements take as long as they are allowed to. While it is not, who comes is refused at
-once, and who waits gives up a little later; it is asked until it answers, and then all is as before.
+statement. So whoever has waited for a while has a connection of its own ask `SELECT 1`: while that
+is answered, statements take as long as they are allowed to. While nothing is, who comes is refused,
+and who waits gives up a little later; it is asked until it answers, and then all is as before.
 """
 
 import os
@@ -17,9 +17,11 @@ from psycopg_pool import PoolTimeout
 
 # Without an answer to anything in this process, until PostgreSQL is asked.
 SILENT_SECONDS: Final = 0.5
-# Without an answer to that, until who comes is refused, and until who waits gives up.
+# … and from then on, until who comes is refused, and until who waits gives up.
+REFUSE_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 2.5
+# For how long each who comes waits for it to be back.
 ADMIT_SECONDS: Final = 0.2
-PATIENCE_SECONDS: Final = 2.0
 CONNECT_SECONDS: Final = 2
 RETRY_SECONDS: Final = 0.1
 
@@ -70,18 +72,20 @@ class Watch:
 
     def waits(self, since: float) -> None:
         """For who waits since then (monotonic). Raises `Frozen` when that is in vain."""
-        now = time.monotonic()
         if self._asked is None:
-            if now - max(since, self._heard) > SILENT_SECONDS:
+            if time.monotonic() - max(since, self._heard) > SILENT_SECONDS:
                 self.suspect()
-        elif self._is_silent_for(PATIENCE_SECONDS):
+        elif self._silent_seconds() > PATIENCE_SECONDS:
             raise Frozen("PostgreSQL does not answer")
 
     def admit(self) -> None:
         """For who wants a connection. Raises `PoolTimeout` while PostgreSQL is away."""
-        if self._asked is None or self._answered.wait(ADMIT_SECONDS):
+        if self._asked is None:
             return
-        if self._is_silent_for(ADMIT_SECONDS):
+        left = REFUSE_SECONDS - self._silent_seconds()
+        if self._answered.wait(max(left, ADMIT_SECONDS)):
+            return
+        if self._silent_seconds() > REFUSE_SECONDS:
             raise PoolTimeout("PostgreSQL does not answer")
 
     def suspect(self) -> None:
@@ -92,9 +96,10 @@ class Watch:
                 self._answered.clear()
                 threading.Thread(target=self._ask, name="postgresql-watch", daemon=True).start()
 
-    def _is_silent_for(self, seconds: float) -> bool:
+    def _silent_seconds(self) -> float:
+        """Since it was asked, or anybody else was answered; 0 where it need not be."""
         asked = self._asked
-        return asked is not None and time.monotonic() - asked > seconds
+        return 0.0 if asked is None else time.monotonic() - max(asked, self._heard)
 
     def _ask(self) -> None:
         try:

@@ -2,8 +2,12 @@
 
 import hashlib
 import logging
+import signal
+import sys
+import threading
 from typing import Any
 
+from celery.signals import beat_init
 from django.db import DatabaseError, InterfaceError
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
@@ -57,3 +61,15 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
                 "PostgreSQL is away: the schedule stays as it was", extra={"outage": "postgresql"}
             )
             return dict(self._schedule)
+
+
+@beat_init.connect
+def end_when_told(**_: Any) -> None:
+    """SIGTERM and SIGINT end it, also while it waits for PostgreSQL.
+
+    Celery's own handler saves the schedule first, on the connection that may be waiting at that
+    moment: it would wait for itself. `Service.start` saves it at the end anyway.
+    """
+    if threading.current_thread() is threading.main_thread():  # not inside a worker
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit())

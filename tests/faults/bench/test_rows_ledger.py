@@ -480,7 +480,13 @@ class Drawers:
             ]
             for visitor in self._visitors:
                 visitor._http = session
-            told = await asyncio.gather(*(visitor.patch() for visitor in self._visitors))
+            turns = asyncio.Semaphore(16)
+
+            async def patch(visitor: Visitor) -> Operation:
+                async with turns:
+                    return await visitor.patch()
+
+            told = await asyncio.gather(*map(patch, self._visitors))
         assert {each.status for each in told} == {200}
         self.revisions |= {each.user: each.told[0] for each in told}
 
@@ -552,7 +558,8 @@ class Turnstile:
 def change(site: Production, person: Person, field: str, value: Any, *, by_form: bool) -> None:
     """By an administrator, or by a program through the ORM."""
     if by_form:
-        Administrator(site).change(person.user_id, field, value)
+        with Administrator(site) as chief:
+            chief.change(person.user_id, field, value)
     else:
         user = User.objects.get(pk=person.user_id)
         setattr(user, field, value)
@@ -571,6 +578,12 @@ class Administrator:
         self._referer = site.url.replace("http:", "https:") + "/"
         self._cookies: dict[str, str] = {}
         self._post("/admin/login/", {"username": name, "password": self.PASSWORD})
+
+    def __enter__(self) -> "Administrator":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def change(self, user_id: int, field: str, value: Any) -> None:
         """One field of the form, all others as they are; it is acknowledged when this returns."""

@@ -63,7 +63,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
             return dict(self._schedule)
 
 
-@beat_init.connect
+@beat_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def end_when_told(**_: Any) -> None:
     """SIGTERM and SIGINT end it, also while it waits for PostgreSQL.
 

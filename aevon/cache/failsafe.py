@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
-import psycopg_pool
 from django.db import (
     DEFAULT_DB_ALIAS,
     InterfaceError,
@@ -17,6 +16,14 @@ from django.db import (
 )
 
 from aevon.cache.connection import CacheUnavailable
+
+try:
+    from psycopg_pool import PoolTimeout
+except ImportError:  # a project without a pool
+
+    class PoolTimeout(psycopg.OperationalError):  # type: ignore[no-redef]
+        """Never raised."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +69,7 @@ def _is_away(error: BaseException) -> bool:
 
 def never_asked(error: BaseException) -> bool:
     """Whether PostgreSQL cannot have done anything: there was no connection to ask it by."""
-    return isinstance(error.__cause__ or error, psycopg_pool.PoolTimeout)
+    return isinstance(error.__cause__ or error, PoolTimeout)
 
 
 def in_transaction() -> bool:

@@ -40,7 +40,7 @@ from tests.faults.drawings import (
 )
 from tests.faults.witness import forget_connections
 from tests.klepsydra.rows import SLUG
-from tests.servers import ROOT, database_url, environment
+from tests.servers import PATIENCE, ROOT, database_url, environment
 from tests.waiting import eventually
 
 from . import report
@@ -494,7 +494,8 @@ def test_row_21_edit_during_the_flush(
     written: Written, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is drawn between the flush's read and its clear stays marked; the next one has it."""
-    site: Production = start(CANVAS_PERSIST_SECONDS="86400")  # no flush but the test's own
+    # No flush but the test's own; and nobody goes past the cache, to the rows that it holds.
+    site: Production = start(CANVAS_PERSIST_SECONDS="86400", **PATIENCE)
     people = make_people(DRAWERS)
     users = [person.user_id for person in people]
     drawers = Drawers(site, people)

@@ -88,9 +88,10 @@ MIDDLEWARE = [
     "aevon.headers.HeadersMiddleware",
     "aevon.health.ProbesMiddleware",
     "aevon.telemetry.scrape.MetricsMiddleware",
+    # Around the redirect to https, too: a POST keeps its method and body.
+    "aevon.api.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "aevon.api.middleware.ProblemMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

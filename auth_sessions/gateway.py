@@ -1,6 +1,6 @@
 """`validate/`: what an API gateway asks on every request (docs/gateway.md)."""
 
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from django.core.exceptions import TooManyFieldsSent
@@ -17,6 +17,9 @@ from rest_framework.exceptions import (
 from aevon.api.problems import CONTENT_TYPE, from_exception
 from auth_sessions.authentication import BEARER, Principal, authenticate
 from auth_sessions.models import SovereigntyClass
+
+# As the documentation has it.
+_NAME: Final = r"[A-Za-z0-9_]+\.[A-Za-z0-9_.%~-]+"
 
 
 @csrf_exempt
@@ -92,7 +95,8 @@ def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     header = {"schema": {"type": "string"}}
     names = ("X-User-Id", "X-Session-Id", "X-Sovereignty-Class", "X-Permissions")
     one = {"type": "string", "enum": SovereigntyClass.values}
-    text = {"type": "string"}
+    text = {"type": "string", "pattern": rf"^{_NAME}(,{_NAME})*$"}
+    yes = {"type": "string", "enum": ["200"]}
     needed = "Every one of them is needed, as `X-Permissions` spells it; may be repeated."
     admitted = {
         "description": "The caller is in the headers.",
@@ -111,9 +115,7 @@ def document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 _described("X-Require-Class", "header", one, "As `class`; both count."),
                 _described("permission", "query", text, f"By commas. {needed}"),
                 _described("X-Require-Permission", "header", text, "As `permission`."),
-                _described(
-                    "ok", "query", {**text, "enum": ["200"]}, "Answer 200 in place of 204 (Envoy)."
-                ),
+                _described("ok", "query", yes, "Answer 200 in place of 204 (Envoy)."),
             ],
             "responses": {
                 "204": admitted,

@@ -12,6 +12,8 @@ from beep.resolution import Why
 class CommandTextField(StrictCharField):
     """1 to 4,000 characters, kept as they are; white space alone is blank."""
 
+    pattern = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_length=1, max_length=COMMAND_MAX, **kwargs)
 

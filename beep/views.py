@@ -37,7 +37,7 @@ class CommandsView(APIView):
     @extend_schema(
         summary="Give BEEP a command",
         request=CommandSerializer,
-        responses={200: CommandAnswerSerializer},
+        responses={200: CommandAnswerSerializer, **idempotency.RESPONSES},
         parameters=idempotency.PARAMETERS,
         tags=["beep"],
         examples=[

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from aevon.api.callers import caller
 from aevon.api.exceptions import PreconditionFailed
+from aevon.api.problems import CONTENT_TYPE
 from canvas import layout, notes, preconditions
 from canvas.models import Note
 from canvas.serializers import NoteSerializer
@@ -31,14 +32,14 @@ _ETAG: Final = OpenApiParameter(
 )
 _IF_MATCH: Final = OpenApiParameter(
     "If-Match",
-    str,
+    preconditions.SCHEMA,
     OpenApiParameter.HEADER,
     description='Replace only this version, for example `"3"`, or `"0"` for a note that was '
     "never written; otherwise 412. Without it, the last writer wins.",
 )
 _IF_NONE_MATCH: Final = OpenApiParameter(
     "If-None-Match",
-    str,
+    preconditions.SCHEMA,
     OpenApiParameter.HEADER,
     description='304 and no body while the version is this one, for example `"3"`.',
 )
@@ -68,7 +69,7 @@ class NoteView(APIView):
         summary="Write a note",
         parameters=[_APP_ID, _IF_MATCH, _ETAG],
         request=NoteSerializer,
-        responses={200: NoteSerializer, 412: _MISMATCH},
+        responses={200: NoteSerializer, (412, CONTENT_TYPE): _MISMATCH},
         tags=["canvas"],
         examples=[_SHOWN, OpenApiExample("a text", {"text": "Buy glass."}, request_only=True)],
     )

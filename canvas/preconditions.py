@@ -8,6 +8,11 @@ from rest_framework.exceptions import ParseError
 ANY: Final = "*"
 _TAG: Final = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _LIST: Final = re.compile(rf"[ \t]*{_TAG.pattern}(?:[ \t]*,[ \t]*{_TAG.pattern})*[ \t]*")
+# For the documentation: what a client has any reason to send.
+SCHEMA: Final = {
+    "type": "string",
+    "pattern": r'^(\*|(W/)?"[!#-~]*"(, *(W/)?"[!#-~]*")*)$',
+}
 
 
 def strong(header: str | None) -> frozenset[str] | None:

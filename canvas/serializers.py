@@ -9,21 +9,21 @@ from canvas import layout
 from canvas.models import NOTE_TEXT_MAX
 
 
-class PositionSerializer(serializers.Serializer[Any]):
+class PositionSerializer(StrictSerializer):
     """The upper left corner, in pixels."""
 
     x = serializers.FloatField(min_value=-layout.COORDINATE_MAX, max_value=layout.COORDINATE_MAX)
     y = serializers.FloatField(min_value=-layout.COORDINATE_MAX, max_value=layout.COORDINATE_MAX)
 
 
-class SizeSerializer(serializers.Serializer[Any]):
+class SizeSerializer(StrictSerializer):
     """In pixels."""
 
     width = serializers.FloatField(min_value=1, max_value=layout.SIDE_MAX)
     height = serializers.FloatField(min_value=1, max_value=layout.SIDE_MAX)
 
 
-class MicroAppSerializer(serializers.Serializer[Any]):
+class MicroAppSerializer(StrictSerializer):
     """One window. A higher `zIndex` is nearer to the user."""
 
     type = serializers.CharField(max_length=layout.TYPE_MAX)
@@ -33,7 +33,7 @@ class MicroAppSerializer(serializers.Serializer[Any]):
     zIndex = serializers.IntegerField(min_value=-layout.Z_INDEX_MAX, max_value=layout.Z_INDEX_MAX)
 
 
-class LayoutSerializer(serializers.Serializer[Any]):
+class LayoutSerializer(StrictSerializer):
     """All micro-apps by id (1 to 64 of `A-Za-z0-9_.-`), at most 500."""
 
     microApps = serializers.DictField(child=MicroAppSerializer())
@@ -63,7 +63,7 @@ class MicroAppPatchSerializer(MicroAppSerializer):
     zIndex = serializers.IntegerField(required=False)
 
 
-class LayoutPatchSerializer(serializers.Serializer[Any]):
+class LayoutPatchSerializer(StrictSerializer):
     """A JSON Merge Patch (RFC 7396): the micro-apps to change; null removes one."""
 
     microApps = serializers.DictField(

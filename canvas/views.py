@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from aevon.api.callers import caller
 from aevon.api.exceptions import PreconditionFailed, ServiceUnavailable
 from aevon.api.parsers import MergePatchParser, StrictJSONParser
+from aevon.api.problems import CONTENT_TYPE
 from canvas import preconditions, services
 from canvas.documents import CanvasDocument, public
 from canvas.layout import Change, Problem
@@ -47,14 +48,14 @@ _ETAG: Final = OpenApiParameter(
 )
 _IF_MATCH: Final = OpenApiParameter(
     "If-Match",
-    str,
+    preconditions.SCHEMA,
     OpenApiParameter.HEADER,
     description='Change only this revision, for example `"42"`; otherwise 412. Without it, '
     "changes of different micro-apps at the same time all survive.",
 )
 _IF_NONE_MATCH: Final = OpenApiParameter(
     "If-None-Match",
-    str,
+    preconditions.SCHEMA,
     OpenApiParameter.HEADER,
     description='304 and no body while the revision is this one, for example `"42"`.',
 )
@@ -117,7 +118,7 @@ class CanvasView(APIView):
         summary="Replace the layout",
         parameters=[_IF_MATCH, _ETAG, *_PERSISTED],
         request=LayoutSerializer,
-        responses={200: CanvasSerializer, 412: _MISMATCH},
+        responses={200: CanvasSerializer, (412, CONTENT_TYPE): _MISMATCH},
         tags=["canvas"],
         examples=[_SHOWN, OpenApiExample("one window", _LAYOUT, request_only=True)],
     )
@@ -132,7 +133,7 @@ class CanvasView(APIView):
             "application/merge-patch+json": LayoutPatchSerializer,
             "application/json": LayoutPatchSerializer,
         },
-        responses={200: CanvasSerializer, 412: _MISMATCH},
+        responses={200: CanvasSerializer, (412, CONTENT_TYPE): _MISMATCH},
         tags=["canvas"],
         examples=[
             _SHOWN,

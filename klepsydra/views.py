@@ -3,8 +3,7 @@
 from typing import Any, Never
 
 import msgspec
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -69,12 +68,7 @@ class InteractionsView(PlayerView):
         summary="Play once",
         request=InteractionSerializer,
         parameters=idempotency.PARAMETERS,
-        responses={
-            200: AnswerSerializer,
-            (422, "application/problem+json"): OpenApiResponse(
-                OpenApiTypes.OBJECT, "The Idempotency-Key came before, with another request."
-            ),
-        },
+        responses={200: AnswerSerializer, **idempotency.RESPONSES},
         tags=["klepsydra"],
         examples=[examples.INTERACTION, examples.PLAYED, examples.RESTED],
     )

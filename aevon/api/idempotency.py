@@ -5,7 +5,8 @@ draft-ietf-httpapi-idempotency-key-header).
 import re
 from typing import Any, Final
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
@@ -30,6 +31,12 @@ PARAMETERS: Final = [
         response=[200],
     ),
 ]
+# Of an operation that takes one, beside its answers of success.
+RESPONSES: Final[dict[Any, Any]] = {
+    (422, "application/problem+json"): OpenApiResponse(
+        OpenApiTypes.OBJECT, "The Idempotency-Key came before, with another request."
+    )
+}
 
 
 def key_of(request: Request) -> str | None:

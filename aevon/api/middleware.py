@@ -91,9 +91,13 @@ def buffer_chunked(request: WSGIRequest) -> None:
     pass for a request without a body, and nobody sends that in chunks. Raises `ParseError`,
     `BodyTooLarge`.
     """
-    chunked = "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower()
-    terminated = request.environ.get("wsgi.input_terminated", False)
-    if not (chunked and terminated and request.method in BODY_METHODS):
+    coding = request.META.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+    if not (coding and request.environ.get("wsgi.input_terminated", False)):
+        return
+    if coding != "chunked":
+        # The server has undone the chunks only: what is left would pass for the body itself.
+        raise ParseError("Transfer-Encoding may be nothing but chunked.", code="bad_coding")
+    if request.method not in BODY_METHODS:
         return
     body = read_limited(request.environ["wsgi.input"])
     if not body:

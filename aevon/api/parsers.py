@@ -24,6 +24,7 @@ MAX_DEPTH = 32
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 INTEGER_MAX_CHARACTERS = len(str(MIN_INTEGER))
 NAME_SHOWN_CHARACTERS = 64
+BROKE_OFF = "The body broke off."
 
 # Possessive, and an unfinished string runs to the end: linear time on any input.
 STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -157,9 +158,11 @@ class StrictJSONParser(BaseParser):
     ) -> dict[str, Any]:
         """The object in `stream`, of which at most one byte over the limit is read."""
         self._check_media_type(media_type or "")
-        if parser_context and "request" in parser_context:
-            _check_coding(parser_context["request"].META)
-        return parse(read_limited(stream))
+        meta = parser_context["request"].META if parser_context else {}
+        _check_coding(meta)
+        body = read_limited(stream)
+        _check_length(meta, body)
+        return parse(body)
 
     def _check_media_type(self, media_type: str) -> None:
         name, parameters = parse_header_parameters(media_type)
@@ -183,6 +186,13 @@ def _check_coding(meta: Mapping[str, Any]) -> None:
         raise UnsupportedMediaType(coding, detail="The body must not carry a Content-Encoding.")
 
 
+def _check_length(meta: Mapping[str, Any], body: bytes) -> None:
+    """A body that its sender did not finish is none (RFC 9112, 8), even if it can be read."""
+    declared = str(meta.get("CONTENT_LENGTH") or "")
+    if declared.isascii() and declared.isdigit() and len(body) < int(declared[:19]):
+        raise ParseError(BROKE_OFF, code="unreadable_body")
+
+
 def read_limited(stream: IO[Any]) -> bytes:
     """All of `stream`; `BodyTooLarge` past `AEVON_MAX_BODY_BYTES`, `ParseError` if it breaks off.
 
@@ -192,7 +202,7 @@ def read_limited(stream: IO[Any]) -> bytes:
     try:
         body = _read_up_to(stream, limit + 1)
     except UnreadablePostError:
-        raise ParseError("The body broke off.", code="unreadable_body") from None
+        raise ParseError(BROKE_OFF, code="unreadable_body") from None
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return body

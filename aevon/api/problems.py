@@ -10,11 +10,12 @@ compare, not a page. `title` is the HTTP reason phrase of `status`.
 import json
 import logging
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import psycopg
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -156,18 +157,26 @@ class ProblemHandler(ExceptionHandler):
             super().report_exception(exc, response)
 
 
+_MEANINGS: tuple[tuple[Any, Callable[[], APIException]], ...] = (
+    (Http404, NotFound),
+    (PermissionDenied, Forbidden),
+    (
+        TooManyFieldsSent,
+        lambda: ParseError("The query has too many parameters.", code="too_many_parameters"),
+    ),
+    (SuspiciousOperation, lambda: ParseError("The request is malformed.", code="bad_request")),
+    (DATABASE_AWAY, lambda: ServiceUnavailable("The database cannot be reached. Try again.")),
+    (CacheUnavailable, lambda: ServiceUnavailable("The cache cannot be reached. Try again.")),
+)
+
+
 def known(exc: BaseException | None) -> APIException | None:
     """What `exc` means to a client, or `None` when only a 500 can be said of it."""
     if isinstance(exc, APIException):
         return exc
-    if isinstance(exc, Http404):
-        return NotFound()
-    if isinstance(exc, PermissionDenied):
-        return Forbidden()
-    if isinstance(exc, DATABASE_AWAY):
-        return ServiceUnavailable("The database cannot be reached. Try again.")
-    if isinstance(exc, CacheUnavailable):
-        return ServiceUnavailable("The cache cannot be reached. Try again.")
+    for kinds, meaning in _MEANINGS:
+        if isinstance(exc, kinds):
+            return meaning()
     return None
 
 
@@ -186,7 +195,7 @@ def log_outage(cause: BaseException, response: HttpResponse, request: HttpReques
 
 def is_api(request: HttpRequest) -> bool:
     """Whether `request` is for a program, which reads problem documents, rather than a person."""
-    return request.path_info.startswith("/api/")
+    return request.path_info.startswith(("/api/", "/.well-known/"))
 
 
 def from_exception(exc: APIException) -> ProblemResponse:
@@ -213,7 +222,7 @@ def unavailable(request: HttpRequest, problem: APIException) -> HttpResponse:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
     """`handler400`: a forged Host, an oversized form and the like."""
     if is_api(request):
-        return from_exception(ParseError("The request is malformed.", code="bad_request"))
+        return from_exception(known(exception) or ParseError("The request is malformed."))
     return defaults.bad_request(request, exception)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
+from aevon.api.serializers import StrictSerializer
+
 CONTENT_TYPE = "application/problem+json"
 FIELD_ERROR: dict[str, Any] = {
     "type": "object",
@@ -55,8 +57,33 @@ DESCRIPTIONS = {
 }
 
 
+# PostgreSQL stores no NUL, in text or in jsonb.
+NO_NUL = r"^[^\u0000]*$"
+
+
+def _is_plain_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "string" and not {"enum", "format", "pattern"} & schema.keys()
+
+
 class ProblemAutoSchema(AutoSchema):
-    """Adds the errors that any operation of its kind can give; declared ones win."""
+    """Adds the errors that any operation of its kind can give, declared ones win; and what a
+    strict body may not hold."""
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
+        schema: dict[str, Any] = super()._map_basic_serializer(  # type: ignore[no-untyped-call]
+            serializer, direction
+        )
+        if direction == "request" and isinstance(serializer, StrictSerializer):
+            schema["additionalProperties"] = False
+        return schema
+
+    def _map_serializer_field(self, field: Any, direction: Any, *args: Any, **options: Any) -> Any:
+        schema: dict[str, Any] = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, direction, *args, **options
+        )
+        if direction == "request" and _is_plain_text(schema):
+            schema["pattern"] = getattr(field, "pattern", NO_NUL)
+        return schema
 
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         responses: dict[str, Any] = super()._get_response_bodies(direction)

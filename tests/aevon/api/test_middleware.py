@@ -69,6 +69,14 @@ def test_chunked_body_that_breaks_off(api: Client) -> None:
     assert api.generic("POST", "/api/echo/").json() == {}
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "identity", "xchunked"])
+def test_transfer_coding_that_is_not_chunked(api: Client, coding: str) -> None:
+    """The server undoes none but the last: nobody knows what is left."""
+    response = chunked(api, b'{"a": 1}', HTTP_TRANSFER_ENCODING=coding)
+    assert response.status_code == 400
+    assert response.json()["type"] == "/problems/bad-coding"
+
+
 def test_input_that_nobody_terminates(api: Client) -> None:
     """A server that does not mark the end of its input is never waited for."""
     environ: dict[str, Any] = {"wsgi.input": Untouchable(), "wsgi.input_terminated": False}
@@ -194,6 +202,24 @@ def test_forged_host(api: Client) -> None:
     response = api.get("/api/echo/", headers={"Host": "evil.example"})
     assert response.status_code == 400
     assert response["Content-Type"] == "application/problem+json"
+
+
+def test_too_many_parameters(api: Client) -> None:
+    """A query that Django refuses to read is the client's mistake."""
+    response = api.get("/api/echo/?" + "&".join(f"a{n}=1" for n in range(2000)))
+    assert response.status_code == 400
+    assert response.json()["type"] == "/problems/too-many-parameters"
+
+
+def test_plain_http(api: Client, settings: Any) -> None:
+    """The way to TLS keeps method and body."""
+    settings.SECURE_SSL_REDIRECT = True
+    for method, status in (("post", 308), ("patch", 308), ("get", 301)):
+        response = getattr(api, method)("/api/echo/", {}, content_type=JSON)
+        assert (response.status_code, response["Location"]) == (
+            status,
+            "https://testserver/api/echo/",
+        )
 
 
 def test_missing_slash(api: Client, settings: Any) -> None:

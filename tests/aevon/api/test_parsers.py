@@ -176,6 +176,14 @@ def test_body_that_breaks_off() -> None:
         read_limited(Broken())
 
 
+def test_body_that_ends_before_its_length(api: Client) -> None:
+    """What has arrived of it can be read, and was not all."""
+    broken: dict[str, Any] = {"wsgi.input": BytesIO(b"{}"), "CONTENT_LENGTH": "20"}
+    response = api.post("/api/echo/", content_type="application/json", **broken)
+    assert response.status_code == 400
+    assert response.json()["type"] == "/problems/unreadable-body"
+
+
 @pytest.mark.parametrize(
     "content_type",
     [

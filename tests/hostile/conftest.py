@@ -47,14 +47,11 @@ def site(
     django_db_blocker: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Production]:
-    """It lets anybody try as many passwords as they like: what is tried here are bodies."""
+    """It lets anybody try as many names as they like: all of this comes from one address."""
     with django_db_blocker.unblock():
         url = database_url()
     folder = tmp_path_factory.mktemp("hostile") / "site"
-    patient = {
-        "AUTH_LOGIN_ATTEMPTS_PER_USERNAME": "1000",
-        "AUTH_LOGIN_ATTEMPTS_PER_ADDRESS": "1000000",
-    }
+    patient = {"AUTH_LOGIN_ATTEMPTS_PER_ADDRESS": "1000000"}
     with WebAlone(folder, url, server.url, patient, names=("web",)) as started:
         yield started
 

@@ -168,7 +168,8 @@ def test_a_bad_user_id_in_a_command(
     """Exit code 1, one line that says so, and nothing is touched."""
     ids = ["*", "1 2", "1\n", "{x}", "../", "9" * 10_240]
     asked = [["cache_inspect", each] for each in ids]
-    asked += [[name, f"--users={each}"] for name in ("cache_warmup", "cache_flush") for each in ids]
+    asked += [["cache_warmup", f"--users={each}"] for each in ids[::2]]
+    asked += [["cache_flush", f"--users={each}"] for each in ids[1::2]]
 
     def run(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

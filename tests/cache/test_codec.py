@@ -1,5 +1,6 @@
 """Value <-> bytes."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -123,3 +124,18 @@ def test_time_in_another_zone() -> None:
     moment = datetime(2026, 11, 24, 12, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
     assert rfc3339(moment) == "2026-11-24T10:00:00.000005Z"
     assert rfc3339(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00.000000Z"
+
+
+pieces = st.sampled_from([b"{", b"}", b'"', b",", b":", b"_", b"null", b"1e999", b"\xff", b"\x00"])
+
+
+@given(st.binary() | st.tuples(st.integers(0, len(STAMPED)), st.integers(0, 9), pieces))
+def test_any_bytes_are_a_document_none_or_corrupt(raw: bytes | tuple[int, int, bytes]) -> None:
+    """Nothing else is raised; a document is one that gives the same bytes for ever after."""
+    if isinstance(raw, tuple):
+        at, cut, piece = raw
+        raw = STAMPED[:at] + piece + STAMPED[at + cut :]
+    with contextlib.suppress(CorruptValue):
+        found = decode(raw, Note)
+        assert found is MISS or decode(encode(found), Note) == found
+    members_of_the_layer(raw)

@@ -50,6 +50,25 @@ def test_merge_patch_does_what_the_rfc_says(target: Any, patch: Any, result: Any
     assert merge_patch(target, patch) == result
 
 
+def by_the_letter(target: Any, patch: Any) -> Any:
+    """RFC 7396, 2, line by line."""
+    if not isinstance(patch, dict):
+        return patch
+    target = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            target.pop(name, None)
+        else:
+            target[name] = by_the_letter(target.get(name), value)
+    return target
+
+
+@given(values, values)
+def test_merge_patch_does_what_the_rfcs_own_program_does(target: Any, patch: Any) -> None:
+    """Whatever is merged into whatever."""
+    assert merge_patch(target, patch) == by_the_letter(target, patch)
+
+
 @given(values, values)
 def test_merge_patch_leaves_its_arguments_alone(target: Any, patch: Any) -> None:
     """A change that is refused afterwards has not touched the live layout."""

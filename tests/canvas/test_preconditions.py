@@ -1,6 +1,8 @@
 """`If-Match` and `If-None-Match`."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework.exceptions import ParseError
 
 from canvas.preconditions import names, strong
@@ -49,3 +51,15 @@ def test_a_malformed_header_is_refused(header: str) -> None:
 def test_if_none_match_compares_weakly(header: str | None, expected: bool) -> None:
     """RFC 9110, 13.1.2."""
     assert names(header, "7") is expected
+
+
+@given(st.text(st.sampled_from('W/"*, \t7x\xff\x00')) | st.text())
+def test_any_text_is_a_condition_or_refused(header: str) -> None:
+    """Both headers take the same lists, and a tag is found again as it was sent."""
+    try:
+        tags = strong(header)
+    except ParseError:
+        with pytest.raises(ParseError):
+            names(header, "7")
+        return
+    assert tags is None or all(f'"{tag}"' in header and names(header, tag) for tag in tags)

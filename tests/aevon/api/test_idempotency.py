@@ -1,6 +1,8 @@
 """`Idempotency-Key`, where it is read."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
@@ -40,3 +42,14 @@ def test_an_answer_that_was_given_before_says_so() -> None:
     """And only that one."""
     assert headers(replayed=True) == {"Idempotency-Replayed": "true"}
     assert headers(replayed=False) == {}
+
+
+@given(st.text(st.characters(max_codepoint=255)) | st.text("ab~! \x7f\x00", max_size=KEY_MAX + 9))
+def test_any_text_is_a_key_or_refused(text: str) -> None:
+    """A key is what it was sent as, visible, and fits."""
+    try:
+        key = key_of(request(text))
+    except ValidationError:
+        key = None
+    visible = text.isascii() and text.isprintable() and " " not in text
+    assert key == (text if visible and 1 <= len(text) <= KEY_MAX else None)

@@ -1,6 +1,7 @@
 """What there is in PostgreSQL and in the cache, to be compared with what there was."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,6 @@ from aevon.cache.connection import store
 from aevon.cache.keyspace import REGISTRY
 from tests.faults.bench.production import Production
 from tests.faults.bench.visitors import Person, ask
-
-# What a process says of itself, and what is counted of attempts, is no one's data.
-UNRELATED = ("aevon_cache_process",)
 
 
 def rows() -> dict[str, str]:
@@ -68,3 +66,9 @@ def commands(url: str) -> Iterator[Callable[[], list[str]]]:
             return seen
 
         yield told
+
+
+def touching(sent: list[str], person: Person) -> list[str]:
+    """Those of the commands that name a key of this person."""
+    key = re.compile(rf":{person.user_id}(?!\d)")
+    return [command for command in sent if key.search(command)]

@@ -13,6 +13,8 @@ from tests.aevon.programs import environment
 from tests.faults.bench.production import Production
 from tests.servers import ROOT
 
+from .tried import tried
+
 HERE: Final = Path(__file__).parent
 PASSWORD: Final = "as-long-as-it-is-unguessable-9"
 EXAMPLES: Final = int(os.environ.get("SCHEMA_EXAMPLES", "60"))
@@ -64,3 +66,4 @@ def test_the_api_keeps_to_its_document(
     assert report["errors"] == [], printed
     assert report["operations"]["tested"] == OPERATIONS
     assert cases["generated"] >= CASES_MIN
+    tried("requests that schemathesis makes of the OpenAPI document", cases["generated"])

@@ -57,7 +57,7 @@ def works(python: str, module: str = "venv") -> bool:
     check = "import sys, " + module + "; sys.exit(sys.version_info < " + repr(OLDEST) + ")"
     quiet = subprocess.DEVNULL
     try:
-        return subprocess.call([python, "-c", check], stdout=quiet, stderr=quiet) == 0  # noqa: S603
+        return subprocess.call([python, "-c", check], stdout=quiet, stderr=quiet) == 0  # noqa: S603  a command of ours
     except OSError:
         return False
 
@@ -71,7 +71,7 @@ def ensure_venv(python: str) -> None:
     # venv would leave the old Python in place.
     shutil.rmtree(str(VENV / "bin"), ignore_errors=True)
     print("Creating the virtual environment ...", flush=True)
-    if subprocess.call([python, "-m", "venv", str(VENV)]):  # noqa: S603
+    if subprocess.call([python, "-m", "venv", str(VENV)]):  # noqa: S603  a command of ours
         sys.exit(
             "The virtual environment cannot be made: this Python lacks the venv module "
             "(on Debian and Ubuntu: apt install python3-venv)."
@@ -84,7 +84,7 @@ def install(requirements: str) -> None:
         return
     print("Installing " + requirements + " (once) ...", flush=True)
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    if subprocess.call([*command, "-r", str(ROOT / requirements)]):  # noqa: S603
+    if subprocess.call([*command, "-r", str(ROOT / requirements)]):  # noqa: S603  a command of ours
         sys.exit("The packages could not be installed; the lines above say why.")
     for name in {requirements, "requirements.txt"}:
         stamp(name).write_text(fingerprint(name))

@@ -301,7 +301,7 @@ def ensure_account(name: str) -> None:
         )
     # busybox's adduser asks for a password unless -D; useradd's -M and -s are enough.
     options = ["-M", "-s", "/bin/sh"] if tool.endswith("useradd") else ["-D", "-H"]
-    made = subprocess.run([tool, *options, name], capture_output=True, text=True, check=False)  # noqa: S603
+    made = subprocess.run([tool, *options, name], capture_output=True, text=True, check=False)  # noqa: S603  a command of ours
     if made.returncode:
         raise EmbeddedServerError(
             f"The account {name}, for PostgreSQL, cannot be made: {made.stderr.strip()}"

@@ -67,7 +67,7 @@ class Watchdog:
             return
         self._drop_pipe()
         reader, self._pipe = os.pipe()
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603  our own file, no shell
             [*SELF, "watch"],
             stdin=reader,
             stdout=subprocess.DEVNULL,

@@ -27,6 +27,9 @@ from aevon.supervisor import Supervisor, stop_requested
 BASE_DIR = Path(__file__).resolve().parent.parent
 LIVE_SECONDS = 60.0
 WEB_THREADS = 2 * (os.cpu_count() or 1) + 1  # per worker; granian warns of more
+# Per worker, idle ones that are kept too: granian's own bound is 1,024 in all, and whoever comes
+# after that many waits until one of them leaves.
+WEB_CONNECTIONS = 4096
 
 Login = dict[str, str]
 
@@ -258,6 +261,7 @@ def commands(port: int) -> dict[str, Sequence[str]]:
         "web": (
             *(python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", HOST),
             *("--port", str(port), "--workers", "2", "--blocking-threads", str(WEB_THREADS)),
+            *("--backpressure", str(WEB_CONNECTIONS)),
             *("--log-config", str(BASE_DIR / "aevon" / "telemetry" / "granian.json")),
             *("--workers-kill-timeout", "3", "aevon.wsgi:application"),
         ),

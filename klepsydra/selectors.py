@@ -17,7 +17,7 @@ def read_locked(user_id: int) -> PsycheDocument | None:
     with connection.cursor() as cursor:
         # NO KEY: who inserts rows that refer to this one need not wait.
         cursor.execute(
-            f"SELECT {COLUMNS} FROM klepsydra_psychestate WHERE user_id = %s FOR NO KEY UPDATE",  # noqa: S608
+            f"SELECT {COLUMNS} FROM klepsydra_psychestate WHERE user_id = %s FOR NO KEY UPDATE",  # noqa: S608  names of this file
             [user_id],
         )
         row = cursor.fetchone()

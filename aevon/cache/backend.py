@@ -6,7 +6,7 @@ has three parts. The connections are the patterns' own.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import Any, Final
 from urllib.parse import unquote
@@ -16,7 +16,9 @@ from django_redis.cache import RedisCache
 from django_redis.client import DefaultClient
 from django_redis.serializers.base import BaseSerializer
 
+from aevon.cache.codec import CorruptValue
 from aevon.cache.connection import store
+from aevon.cache.metrics import load_of
 
 _SCAN_BATCH: Final = 500
 _JSON_TYPES: Final = (str, int, float, bool, list, tuple, dict, type(None))
@@ -51,7 +53,11 @@ class StrictJSONSerializer(BaseSerializer):
             ) from None
 
     def loads(self, value: bytes) -> Any:
-        return json.loads(value)
+        """Raises `CorruptValue` for what is not JSON."""
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise CorruptValue(str(error)) from None
 
 
 def _check(value: Any, where: str) -> None:
@@ -98,6 +104,25 @@ class ReflexClient(DefaultClient):
 
     def connect(self, index: int = 0) -> redis.Redis:  # noqa: ARG002  there is one server
         return store().django_client
+
+    def get(self, key: str, default: Any = None, **options: Any) -> Any:
+        """What cannot be read is not there: it is counted and removed."""
+        try:
+            return super().get(key, default, **options)
+        except CorruptValue:
+            load_of(self._backend.key_prefix, "corrupt").inc()
+            self.delete(key, **options)
+            return default
+
+    def get_many(self, keys: Collection[str], **options: Any) -> dict[str, Any]:
+        """Likewise; one by one where one of them cannot be read."""
+        try:
+            found: dict[str, Any] = super().get_many(keys, **options)
+        except CorruptValue:
+            missing = object()
+            each = {key: self.get(key, missing, **options) for key in keys}
+            found = {key: value for key, value in each.items() if value is not missing}
+        return found
 
     def clear(self, client: redis.Redis | None = None) -> None:
         """Remove the keys of Django's cache: the server holds others' keys too."""

@@ -113,7 +113,7 @@ class Cached(Generic[D]):
         table = connection.ops.quote_name(self.model._meta.db_table)  # noqa: SLF001  by convention
         # By its index and where it is needed alone, whatever the planner knows of the table.
         floor = (
-            f"CASE WHEN t.{owner} IS NULL THEN (SELECT f.version FROM cache_version_floor f"  # noqa: S608
+            f"CASE WHEN t.{owner} IS NULL THEN (SELECT f.version FROM cache_version_floor f"  # noqa: S608  names of ours
             " WHERE f.keyspace = %s AND f.user_id = u.id) END"
         )
         statement = (

@@ -169,7 +169,7 @@ def _owner_of(projection: Any) -> str:
 
 def _lifetime(keyspace: Keyspace) -> str | None:
     """What is wrong with it, if anything."""
-    assert keyspace.ttl_ms is not None  # noqa: S101
+    assert keyspace.ttl_ms is not None  # noqa: S101  every other keyspace has one
     try:
         lifetime: Any = keyspace.ttl_ms()
     except ImproperlyConfigured:

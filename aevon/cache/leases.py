@@ -54,7 +54,7 @@ def _resolved(projection: Projection[D], user_id: int, found: Found) -> D | Gone
     tried = 0
     while held.kind != "fence" and time.monotonic() < patience:
         if held.kind == "lease" and tried:
-            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311
+            time.sleep(PAUSES_SECONDS[min(tried, len(PAUSES_SECONDS)) - 1] * random.uniform(0.5, 1))  # noqa: S311  not a secret
             held = entries.peek(projection, user_id)
         else:
             held = lease(projection, {user_id: held}).get(user_id)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aevon.cache import shared_metrics
 
 # Before any metric is made: it decides how they are kept.
-assert shared_metrics.identity()  # noqa: S101
+assert shared_metrics.identity()  # noqa: S101  imported for that
 
 from prometheus_client import Counter, Gauge, Histogram  # noqa: E402
 

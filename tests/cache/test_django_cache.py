@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aevon.cache.connection import store
+from aevon.cache.metrics import LOADS
+from tests.cache.conftest import counted
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +94,20 @@ def test_clear_leaves_everybody_elses_keys() -> None:
     cache.clear()
     assert store().command("DBSIZE") == 1
     assert store().command("GET", "canvas:1") == b"unsaved"
+
+
+@pytest.mark.parametrize("held", [b"\x80\x05}.", b"{", b"[" * 100_000, b"NaN,"])
+def test_what_cannot_be_read_is_not_there(held: bytes) -> None:
+    """It is counted and removed, and the others come."""
+    cache.set("good", 1)
+    store().command("SET", "django:1:bad", held)
+    with counted(LOADS, "django", "corrupt") as more:
+        assert cache.get_many(["good", "bad"]) == {"good": 1}
+        assert more() == 1
+    store().command("SET", "django:1:bad", held)
+    assert cache.get("bad", "absent") == "absent"
+    assert cache.get_or_set("bad", 2) == 2
+    assert cache.get("bad") == 2
 
 
 def test_the_rest_of_the_api_works() -> None:

@@ -1,0 +1,127 @@
+"""Two thousand people for minutes: no error, and nothing that only grows."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+import psutil
+import pytest
+from django.conf import settings
+
+from aevon.embedded import CacheServer
+from canvas import services as canvas
+
+from .check import Span, check
+from .crowd import Crowd
+from .production import Production
+from .usage import Usage, growth, settled
+from .visitors import make_people, under_load
+
+PEOPLE: Final = int(os.environ.get("LOAD_PEOPLE", "2000"))
+LONG: Final = int(os.environ.get("LOAD_SECONDS", "300"))
+SHORT: Final = 45
+# Of the time: until then pools, threads and caches of code come to be.
+WARM_SHARE: Final = 1 / 3
+GROWTH: Final = 0.05
+# Beside the pool of a process: the broker's connections, and those of the probes.
+BROKER: Final = 10
+PROBES: Final = 4
+
+Away = Callable[[float], tuple[list[Span], list[Span]]]
+
+
+def wait(seconds: float) -> tuple[list[Span], list[Span]]:
+    """Nothing happens."""
+    time.sleep(seconds)
+    return [], []
+
+
+@pytest.fixture
+def kill(site: Production, server: CacheServer) -> Away:
+    """The cache is killed in the middle, and started again: with an older snapshot, or empty."""
+
+    def kill(seconds: float) -> tuple[list[Span], list[Span]]:
+        time.sleep(seconds / 2)
+        flushed = time.monotonic_ns()
+        canvas.persist_now()
+        server.kill()
+        lost = (flushed, time.monotonic_ns())
+        time.sleep(seconds / 10)
+        server.start()
+        outage = (flushed, site.recovers())
+        time.sleep(seconds * 4 / 10)
+        return [outage], [lost]
+
+    return kill
+
+
+LENGTHS = pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(SHORT, id="short"),
+        pytest.param(LONG, marks=pytest.mark.soak, id="long"),
+    ],
+)
+
+
+@LENGTHS
+def test_two_thousand_people(site: Production, server: CacheServer, seconds: int) -> None:
+    """Nobody is refused, and neither memory, connections nor files grow."""
+    lead(site, server, seconds, wait, "load")
+
+
+@LENGTHS
+def test_two_thousand_people_while_the_cache_is_killed(
+    site: Production, server: CacheServer, kill: Away, seconds: int
+) -> None:
+    """The same; nobody reads anything old."""
+    lead(site, server, seconds, kill, "load without a cache")
+
+
+def lead(site: Production, server: CacheServer, seconds: int, happens: Away, section: str) -> None:
+    """The whole of it."""
+    crowd = Crowd(PEOPLE)
+    open_everything(site)
+    before = settled(site, server)
+    with crowd.visiting(site) as log:
+        time.sleep(seconds * WARM_SHARE)
+        connections = peak_connections(site)
+        with Usage(site, server) as usage:
+            outages, lost = happens(seconds * (1 - WARM_SHARE))
+            connections = max(connections, peak_connections(site))
+    print(log.statuses(), growth(usage.memory), usage.most_held())
+    assert log.refused() == []
+    assert {each.status // 100 for each in log.operations} == {2}
+    verdict = check(log.operations, crowd.people, outages=outages, lost_memory=lost)
+    assert verdict.violations == []
+    assert connections >= PEOPLE
+    after = settled(site, server)
+    assert {name: n for name, n in after.items() if n > before[name]} == {}, before
+    for name, (of_ledger, of_cache) in usage.most_held().items():
+        assert of_ledger <= ledger_pool() + PROBES, name
+        assert of_cache <= settings.AEVON_CACHE["POOL_SIZE"] + BROKER, name
+    grown = {name: share for name, share in growth(usage.memory).items() if share >= GROWTH}
+    assert grown == {}
+
+
+def ledger_pool() -> int:
+    """The connections to PostgreSQL that one process may have."""
+    return int(settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"])
+
+
+def open_everything(site: Production) -> None:
+    """Each process has done once what it does: it has its files open."""
+    with under_load(site, make_people(8)) as log:
+        log.wait_for(300)
+    site.get("/metrics")
+
+
+def peak_connections(site: Production) -> int:
+    """How many clients are connected to the web workers."""
+    parent = psutil.Process(site.processes["web"].pid)
+    return sum(
+        each.status == psutil.CONN_ESTABLISHED and each.laddr.port == site.port
+        for process in [parent, *parent.children(recursive=True)]
+        for each in process.net_connections("tcp4")
+    )

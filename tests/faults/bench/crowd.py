@@ -15,7 +15,7 @@ from beep import services as beep
 from canvas.models import Canvas
 
 from .production import Production
-from .visitors import EVERYTHING, Log, Person, Visitor, make_people, window
+from .visitors import EVERYTHING, Log, Operation, Person, Visitor, make_people, window
 
 THINK_SECONDS: Final = 9.0
 # So many ask at once, and all others think a little longer: as fast as the machine can answer.
@@ -42,7 +42,7 @@ class Crowd:
         self.log = Log()
         self._names = {person.user_id: f"w{person.user_id}" for person in self.people}
         _draw(self._names)
-        _talk([person.user_id for person in self.people])
+        self.said = _talk([person.user_id for person in self.people])
         call_command("cache_warmup", verbosity=0)
 
     @contextmanager
@@ -109,10 +109,12 @@ def _draw(names: dict[int, str]) -> None:
     )
 
 
-def _talk(users: Sequence[int]) -> None:
+def _talk(users: Sequence[int]) -> list[Operation]:
     """Everybody has said as much as a history holds: what the first one said."""
     first, *others = users
-    for number in range(TURNS):
-        beep.command(first, f"status {number}")
+    said = [(beep.command(first, text).seq, text) for text in map("status {}".format, range(TURNS))]
     with connection.cursor() as cursor:
         cursor.execute(_FIVE_TURNS_FOR_EACH, {"turns": TURNS, "first": first, "others": others})
+    return [
+        Operation("command", user, 0, 0, 200, text, seq) for user in users for seq, text in said
+    ]

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from statistics import quantiles
 from typing import Final
 
 import psutil
@@ -11,12 +12,13 @@ from django.conf import settings
 
 from aevon.embedded import CacheServer
 from canvas import services as canvas
+from tests.consistency.report import write
 
 from .check import Span, check
 from .crowd import Crowd
 from .production import Production
 from .usage import Usage, growth, settled
-from .visitors import make_people, under_load
+from .visitors import Log, make_people, under_load
 
 PEOPLE: Final = int(os.environ.get("LOAD_PEOPLE", "2000"))
 LONG: Final = int(os.environ.get("LOAD_SECONDS", "300"))
@@ -24,6 +26,8 @@ SHORT: Final = 45
 # Of the time: until then pools, threads and caches of code come to be.
 WARM_SHARE: Final = 1 / 3
 GROWTH: Final = 0.05
+# Somebody is always between two connections.
+KEPT_SHARE: Final = 0.95
 # Beside the pool of a process: the broker's connections, and those of the probes.
 BROKER: Final = 10
 PROBES: Final = 4
@@ -86,23 +90,57 @@ def lead(site: Production, server: CacheServer, seconds: int, happens: Away, sec
     before = settled(site, server)
     with crowd.visiting(site) as log:
         time.sleep(seconds * WARM_SHARE)
-        connections = peak_connections(site)
         with Usage(site, server) as usage:
+            connections = clients(site)
             outages, lost = happens(seconds * (1 - WARM_SHARE))
-            connections = max(connections, peak_connections(site))
-    print(log.statuses(), growth(usage.memory), usage.most_held())
+            connections = max(connections, clients(site))
+    after = settled(site, server)
+    if seconds >= 300:
+        tell(section, log, usage, connections)
+    print(log.statuses(), growth(usage.memory), usage.most_held(), before, after)
+    nobody_is_refused(log)
+    verdict = check([*crowd.said, *log.operations], crowd.people, outages=outages, lost_memory=lost)
+    assert verdict.violations == []
+    assert connections >= PEOPLE * KEPT_SHARE
+    nothing_leaks(usage, before, after)
+
+
+def nobody_is_refused(log: Log) -> None:
+    """Every request was answered, and with success."""
     assert log.refused() == []
     assert {each.status // 100 for each in log.operations} == {2}
-    verdict = check(log.operations, crowd.people, outages=outages, lost_memory=lost)
-    assert verdict.violations == []
-    assert connections >= PEOPLE
-    after = settled(site, server)
+
+
+def nothing_leaks(usage: Usage, before: dict[str, int], after: dict[str, int]) -> None:
+    """Nobody died, and neither memory, connections nor files are more than they may be."""
+    assert after.keys() == before.keys()
     assert {name: n for name, n in after.items() if n > before[name]} == {}, before
     for name, (of_ledger, of_cache) in usage.most_held().items():
         assert of_ledger <= ledger_pool() + PROBES, name
         assert of_cache <= settings.AEVON_CACHE["POOL_SIZE"] + BROKER, name
     grown = {name: share for name, share in growth(usage.memory).items() if share >= GROWTH}
     assert grown == {}
+
+
+def tell(section: str, seconds: int, rate: float, log: Log, usage: Usage, connections: int) -> None:
+    """The figures, into the page."""
+    held, grown = usage.most_held(), growth(usage.memory)
+    of_ledger, of_cache = (max(each[n] for each in held.values()) for n in (0, 1))
+    median, slow = quantiles([each.seconds * 1000 for each in log.operations], n=100)[49::49]
+    rows: list[tuple[str, str]] = [
+        ("people, each with a session", f"{PEOPLE:,}"),
+        ("connections of theirs, at most", f"{connections:,}"),
+        ("seconds", f"{seconds:.0f}"),
+        ("requests", f"{len(log.operations):,}"),
+        ("requests per second", f"{len(log.operations) / seconds:.0f}"),
+        ("median, p99 (ms)", f"{median:.0f}, {slow:.0f}"),
+        ("connections to PostgreSQL, of one process at most", f"{of_ledger}"),
+        ("connections to the cache, of one process at most", f"{of_cache}"),
+        *((f"memory of {name}: growth", f"{share:+.1%}") for name, share in grown.items()),
+        ("**errors**", f"{len(log.refused())}"),
+    ]
+    lines = (f"| {name} | {value} |" for name, value in rows)
+    write(section, ["| figure | measured |", "|---|---:|", *lines])
 
 
 def ledger_pool() -> int:
@@ -117,7 +155,7 @@ def open_everything(site: Production) -> None:
     site.get("/metrics")
 
 
-def peak_connections(site: Production) -> int:
+def clients(site: Production) -> int:
     """How many clients are connected to the web workers."""
     parent = psutil.Process(site.processes["web"].pid)
     return sum(

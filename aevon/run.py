@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -30,6 +31,7 @@ WEB_THREADS = 2 * (os.cpu_count() or 1) + 1  # per worker; granian warns of more
 # Per worker, idle ones that are kept too: granian's own bound is 1,024 in all, and whoever comes
 # after that many waits until one of them leaves.
 WEB_CONNECTIONS = 4096
+OPEN_FILES = WEB_CONNECTIONS + 1024  # of one process; many a shell allows 1,024
 
 Login = dict[str, str]
 
@@ -105,6 +107,7 @@ def run() -> None:
     port_wanted = env.integer("AEVON_PORT", 8000, minimum=0, maximum=65_535)
     outside_database, outside_dragonfly = env.text("DATABASE_URL"), env.text("DRAGONFLY_URL")
     say(f"Starting (data in {data_dir}) …")
+    allow_open_files()
     with (
         embedded_servers(
             data_dir, postgres=not outside_database, cache=not outside_dragonfly
@@ -129,6 +132,14 @@ def run() -> None:
             endpoints=endpoints,
         )
         supervise(site, port)
+
+
+def allow_open_files() -> None:
+    """As many for each process as a web worker keeps connections, or as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_outside_servers(database_url: str, dragonfly_url: str) -> None:

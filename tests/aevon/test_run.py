@@ -16,6 +16,7 @@ import redis
 from aevon.demo.data import stored_logins
 from aevon.embedded import embedded_servers
 from aevon.ports import HOST, NoPortError, free_port, reserved_port
+from aevon.run import OPEN_FILES
 from aevon.server import folder_lock
 from tests.waiting import eventually
 
@@ -202,3 +203,16 @@ def test_damaged_logins_are_made_anew(tmp_path, content):
     assert set(logins) == {"demo", "admin"}
     assert stored_logins(path) == logins
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("allowed", [256, OPEN_FILES + 1])
+def test_every_process_may_open_a_file_for_each_connection(allowed):
+    """Where a shell allows fewer; where it allows more, that stays."""
+    code = (
+        "import resource as r; from aevon.run import allow_open_files as allow;"
+        f"r.setrlimit(r.RLIMIT_NOFILE, ({allowed}, r.getrlimit(r.RLIMIT_NOFILE)[1])); allow();"
+        "print(r.getrlimit(r.RLIMIT_NOFILE)[0])"
+    )
+    with program("-c", code) as process:
+        said, _ = process.communicate(timeout=60)
+    assert int(said.split()[-1]) == max(allowed, OPEN_FILES)

@@ -24,7 +24,7 @@ from .visitors import Log, make_people, under_load
 
 PEOPLE: Final = int(os.environ.get("LOAD_PEOPLE", "2000"))
 LONG: Final = int(os.environ.get("LOAD_SECONDS", "300"))
-SHORT: Final = 45
+SHORT: Final = 36
 # Of the time: until then pools, threads and caches of code come to be.
 WARM_SHARE: Final = 1 / 3
 GROWTH: Final = 0.05

@@ -20,6 +20,7 @@ from .visitors import EVERYTHING, Log, Operation, Person, Visitor, make_people, 
 THINK_SECONDS: Final = 9.0
 # So many ask at once, and all others think a little longer: as fast as the machine can answer.
 AT_ONCE: Final = 32
+PATIENCE_SECONDS: Final = 30.0  # an answer that comes late is not an error
 ARRIVAL_SECONDS: Final = 300.0
 # Of a connection that nothing is asked on; the web server's own patience is 30.
 KEPT_SECONDS: Final = 25.0
@@ -97,7 +98,7 @@ def _http() -> aiohttp.ClientSession:
     """One connection, kept."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=KEPT_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=10),
+        timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS),
     )
 
 

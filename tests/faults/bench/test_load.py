@@ -17,8 +17,8 @@ from canvas import services as canvas
 from tests.consistency.report import write
 
 from .check import Span, check
-from .crowd import Crowd
 from .production import Production
+from .thousands import Crowd
 from .usage import Usage, growth, settled
 from .visitors import Log, make_people, under_load
 

@@ -101,9 +101,15 @@ MOMENTS: Final = [
 @pytest.mark.parametrize("change", [update, delete])
 def test_fill_that_comes_after_a_write(change: Any, make_players: Any, witness: Witness) -> None:
     """A reader who read PostgreSQL before the write never fills after it (fault 12)."""
-    players = make_players(USERS)
+    fill_late(change, make_players(USERS), witness, rounds=SCHEDULES // 2 // USERS)
+    assert witness.reads >= SCHEDULES // 2
+    assert witness.stale == []
+
+
+def fill_late(change: Any, players: Sequence[int], witness: Witness, *, rounds: int) -> None:
+    """Rounds in which all players' rows are read, changed at some moment, and put in."""
     moments = itertools.cycle(MOMENTS)
-    for _ in range(SCHEDULES // 2 // USERS):
+    for _ in range(rounds):
         insert_missing(players)
         empty_the_cache(players)
         held = leases.lease(PSYCHES, dict.fromkeys(players, EMPTY))
@@ -118,8 +124,6 @@ def test_fill_that_comes_after_a_write(change: Any, make_players: Any, witness: 
         for seen in (cached_versions(players), versions_read(players)):
             for user_id, version in seen.items():
                 witness.saw(user_id, version, committed[user_id])
-    assert witness.reads >= SCHEDULES // 2
-    assert witness.stale == []
 
 
 def insert_missing(user_ids: Sequence[int]) -> None:
@@ -187,8 +191,14 @@ LATE: Final = [
 def test_install_that_comes_late(make_players: Any, witness: Witness) -> None:
     """The newer of two writers has long been done when the older one puts in its state: the newer
     state stays (fault 14)."""
-    players = make_players(USERS)
-    for schedule in itertools.islice(itertools.cycle(LATE), SCHEDULES // USERS):
+    install_late(make_players(USERS), witness, rounds=SCHEDULES // USERS)
+    assert witness.reads >= SCHEDULES
+    assert witness.stale == []
+
+
+def install_late(players: Sequence[int], witness: Witness, *, rounds: int) -> None:
+    """Rounds in which two writers write all players' rows, and the older one puts in last."""
+    for schedule in itertools.islice(itertools.cycle(LATE), rounds):
         witness.read_all(players)
         writers = {"a": Writer(players), "b": Writer(players)}
         acts = {"f": Writer.fence, "c": Writer.commit, "i": Writer.install}
@@ -205,8 +215,6 @@ def test_install_that_comes_late(make_players: Any, witness: Witness) -> None:
         for user_id, version in cached_versions(players).items():
             witness.saw(user_id, version, witness.least(user_id))
         witness.read_all(players)
-    assert witness.reads >= SCHEDULES
-    assert witness.stale == []
 
 
 # --- a rollback --------------------------------------------------------------------------------

@@ -29,14 +29,16 @@ from tests.waiting import eventually
 START_SECONDS: Final = 90.0
 # As from the proxy in front, which has ended TLS.
 FORWARDED: Final = {"X-Forwarded-Proto": "https"}
+APPLICATION: Final = "aevon.wsgi:application"
 
 
 @dataclass
 class Production:
     """`with Production(folder, database_url, cache_url) as site:` a site that is ready.
 
-    `variables` are settings of its environment. `ready_as`: what it tells once it is ready, of a
-    site that lacks something. Every process is killed at the end.
+    `variables` are settings of its environment; `application` is what web serves, with `threads` to
+    a worker (0: as in production). `ready_as`: what it tells once it is ready, of a site that lacks
+    something else than a process. Every process is killed at the end.
     """
 
     folder: Path
@@ -45,6 +47,8 @@ class Production:
     variables: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ("web", "worker", "beat", "listener")
     ready_as: str = "ok"
+    application: str = APPLICATION
+    threads: int = 0
     port: int = field(default_factory=free_port)
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
@@ -78,8 +82,16 @@ class Production:
         """One of its processes; it is not waited for."""
         with self.log.open("ab") as log, patch.dict(os.environ, self.environment(), clear=True):
             self.processes[name] = watchdog.launch(
-                commands(self.port)[name], last_signal=signal.SIGKILL, user="", log=log
+                self._command(name), last_signal=signal.SIGKILL, user="", log=log
             )
+
+    def _command(self, name: str) -> list[str]:
+        command = [*commands(self.port)[name]]
+        if name == "web":
+            command[command.index(APPLICATION)] = self.application
+            if self.threads:
+                command[command.index("--blocking-threads") + 1] = str(self.threads)
+        return command
 
     def kill(self, name: str) -> None:
         """By SIGKILL, with all that it forked."""
@@ -139,7 +151,13 @@ class Production:
     def _is_ready(self) -> bool:
         for name, process in self.processes.items():
             assert process.poll() is None, f"{name} has ended.\n{self.told()}"
-        return self.ready().get("status") == self.ready_as
+        ready = self.ready()
+        if self.ready_as != "ok":
+            return ready.get("status") == self.ready_as
+        absent = {"worker", "beat"} - {*self.names}
+        dependencies = ready.get("dependencies", {}).items()
+        wrong = [name for name, each in dependencies if each["status"] != "ok"]
+        return "status" in ready and {*wrong} <= absent
 
     def _is_trusting(self) -> bool:
         states = ("open", "half-open")

@@ -1,0 +1,1 @@
+"""What each service's users may be told: one rule of `check.py` per file."""

@@ -273,6 +273,10 @@ def commands(port: int) -> dict[str, Sequence[str]]:
             *(python, "-m", "granian", "--interface", "wsgi", "--no-ws", "--host", HOST),
             *("--port", str(port), "--workers", "2", "--blocking-threads", str(WEB_THREADS)),
             *("--backpressure", str(WEB_CONNECTIONS)),
+            # One that is killed is replaced while the others serve; granian would end them all.
+            "--respawn-failed-workers",
+            # Its HTTP/2 without TLS is for nobody here: what is in front speaks HTTP/1.1.
+            *("--http", "1"),
             *("--log-config", str(BASE_DIR / "aevon" / "telemetry" / "granian.json")),
             *("--workers-kill-timeout", "3", "aevon.wsgi:application"),
         ),

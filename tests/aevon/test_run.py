@@ -49,6 +49,12 @@ def get(url):
         return response.status
 
 
+def answers(url):
+    """Whether somebody does; a worker that has just started may not listen yet."""
+    with contextlib.suppress(OSError):
+        return get(url) == 200
+
+
 def headers_of_nothing(url):
     """What the web server itself adds to an answer without content."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
@@ -105,6 +111,18 @@ def test_dead_process_stops_everything_and_is_named(tmp_path):
     assert process.returncode == 1
     assert said.strip().endswith("The worker process ended by itself (exit code -9).")
     assert eventually(lambda: not running_in(tmp_path), seconds=15)
+
+
+def test_killed_web_worker_is_replaced_while_the_other_serves(tmp_path):
+    """The site goes on: nothing is started anew but that one."""
+    with make_run(tmp_path) as (process, told):
+        web = psutil.Process(told["pids"]["web"])
+        killed, other = web.children()
+        killed.kill()
+        assert eventually(lambda: killed not in web.children() and len(web.children()) == 2)
+        assert other.is_running()
+        assert eventually(lambda: answers(f"{told['url']}/health/live"))
+        assert process.poll() is None
 
 
 def test_second_run_on_the_same_folder_is_refused(tmp_path):

@@ -3,13 +3,15 @@
 The protocol (docs/design.md, docs/models/bounded_list.py): a missing list is filled only by the
 holder of a lease that was left *before* PostgreSQL was read, and an element is put in front only of
 the one before it. So a list that is there lacks nothing up to its newest element, and nothing that
-was forgotten comes back.
+was forgotten comes back. Each element is stamped with the life of the server in which its list was
+filled: a list that an older snapshot brings back is not believed (G5).
 """
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from aevon.cache import codec, conf, outbox
@@ -18,7 +20,6 @@ from aevon.cache.connection import (
     CacheError,
     Life,
     Script,
-    ScriptCall,
     WrongType,
     store,
 )
@@ -48,11 +49,14 @@ class Recent(Generic[E]):
     elements: list[E]
 
     @property
-    def to_cache(self) -> list[bytes]:
-        """The elements as the list holds them; none where it may hold none."""
-        if not self.elements or self.elements[0].seq < self.last:
-            return []
-        return [codec.encode(element) for element in self.elements]
+    def to_cache(self) -> list[E]:
+        """The elements that the list may hold; none where it may hold none."""
+        return self.elements if self.elements and self.elements[0].seq == self.last else []
+
+    def held_in(self, life: Life) -> list[bytes]:
+        """Them as the list holds them in that life of the server."""
+        texts = map(codec.encode, self.to_cache)
+        return [codec.stamped(text, life.incarnation) for text in texts]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +101,24 @@ def reading(blist: BoundedList[E], user_id: int) -> Read[list[E]]:
     return Read(command, partial(_answered, blist, user_id), partial(_away, blist, user_id))
 
 
-def _answered(blist: BoundedList[E], user_id: int, reply: Any, _: Life) -> list[E]:
+def _answered(blist: BoundedList[E], user_id: int, reply: Any, life: Life) -> list[E]:
     try:
-        elements = understand(blist, reply)
+        elements = understand(blist, reply, life)
     except CorruptValue:
         blist.count("corrupt")
-        return rebuild(blist, [user_id], corrupt=True)[user_id]
+        return rebuild(blist, [user_id], replacing={user_id: WHATEVER})[user_id]
     blist.count("hit" if elements else "miss")
-    return elements or rebuild(blist, [user_id])[user_id]
+    return elements or rebuild(blist, [user_id], replacing={user_id: _newest(reply)})[user_id]
+
+
+# What a lease may replace: the newest element as it was read, if it still is that, or anything.
+# Another reader's lease is not to be replaced.
+Replaced = bytes
+WHATEVER: Final = b"*"
+
+
+def _newest(reply: Any) -> Replaced:
+    return reply[0] if reply else b""
 
 
 def _away(blist: BoundedList[E], user_id: int) -> list[E]:
@@ -112,18 +126,23 @@ def _away(blist: BoundedList[E], user_id: int) -> list[E]:
     return blist.recent([user_id])[user_id].elements
 
 
-def understand(blist: BoundedList[E], reply: Any) -> list[E]:
-    """The elements that a key holds, none for a missing list or one that is about to be filled;
-    raises `CorruptValue`."""
+def understand(blist: BoundedList[E], reply: Any, life: Life) -> list[E]:
+    """The elements that a key holds in that life of the server; none for a missing list, one that
+    is about to be filled, and one of another life. Raises `CorruptValue`."""
     if isinstance(reply, WrongType):
         raise CorruptValue(str(reply))
-    if len(reply) == 1 and "_lease" in (codec.members_of_the_layer(reply[0]) or ()):
+    if _is_lease(reply):
         return []
     elements = [_decoded(blist, raw) for raw in reply]
     numbers = [element.seq for element in elements]
     if numbers != sorted(set(numbers), reverse=True) or len(numbers) > blist.limit:
         raise CorruptValue("The list is out of order or too long.")
-    return elements
+    own = all(codec.is_stamped(raw, life.incarnation) for raw in reply)
+    return elements if own else []
+
+
+def _is_lease(reply: Sequence[bytes]) -> bool:
+    return len(reply) == 1 and "_lease" in (codec.members_of_the_layer(reply[0]) or ())
 
 
 def _decoded(blist: BoundedList[E], raw: bytes) -> E:
@@ -144,26 +163,31 @@ def push(blist: BoundedList[E], user_id: int, element: E) -> str:
     key, text = blist.keyspace.key(user_id), codec.encode(element)
     call = APPEND.on(key, blist.limit, blist.ttl_ms(), element.seq, text, lease, _lease_ms())
     try:
-        result = store().script(call, idempotent=True).decode()
+        (reply,), life = store().exchange([call], idempotent=True)
+        result = reply.decode()
     except CacheError:
         outbox.add(blist.keyspace, [user_id])
         result = "away"
     if result == "leased":
-        _fill(blist, {user_id: lease}, blist.recent([user_id]))
+        _fill(blist, {user_id: _Lease(lease, life)}, blist.recent([user_id]))
         result = "rebuilt"
     PUBLISHES.labels(blist.keyspace.name, result).inc()
     return str(result)
 
 
 def rebuild(
-    blist: BoundedList[E], user_ids: Sequence[int], *, corrupt: bool = False
+    blist: BoundedList[E],
+    user_ids: Sequence[int],
+    *,
+    replacing: Mapping[int, Replaced] = MappingProxyType({}),
 ) -> dict[int, list[E]]:
-    """Lists from PostgreSQL, put into the cache where they are missing and nobody else is about to:
-    one query, two round trips. A `corrupt` one is replaced.
+    """Lists from PostgreSQL, put into the cache where they are missing, or to be replaced, and
+    nobody else is about to: one query, two round trips.
 
     Inside a transaction nothing is put in: what it reads may yet be rolled back.
     """
-    leases = {} if in_transaction() else _leased(blist, user_ids, corrupt=corrupt)
+    replaced = {user_id: replacing.get(user_id, b"") for user_id in user_ids}
+    leases = {} if in_transaction() else attempt(lambda: _leased(blist, replaced)[0], away={})
     found = blist.recent(user_ids)
     _fill(blist, leases, found)
     return {user_id: recent.elements for user_id, recent in found.items()}
@@ -184,32 +208,29 @@ def would_warm(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, Warm
     there, missing = _sorted_out(blist, user_ids)
     found = blist.recent(list(missing)) if missing else {}
     would = {u: missing[u] for u, recent in found.items() if recent.to_cache}
-    return there | {u: "busy" if kind == "lease" else "loaded" for u, kind in would.items()}
+    return there | {u: "busy" if _is_lease([raw]) else "loaded" for u, raw in would.items()}
 
 
 def _sorted_out(
     blist: BoundedList[E], user_ids: Sequence[int]
-) -> tuple[dict[int, Warmth], dict[int, str]]:
-    """The lists that are there, and why the others are not: `empty`, `lease`, `corrupt`."""
+) -> tuple[dict[int, Warmth], dict[int, Replaced]]:
+    """The lists that are there, and what the others hold."""
     there: dict[int, Warmth] = {}
-    missing: dict[int, str] = {}
-    for user_id, reply in held_by(blist, user_ids).items():
+    missing: dict[int, Replaced] = {}
+    held, life = held_by(blist, user_ids)
+    for user_id, reply in held.items():
         try:
-            if understand(blist, reply):
+            if understand(blist, reply, life):
                 there[user_id] = "there"
             else:
-                missing[user_id] = "lease" if reply else "empty"
+                missing[user_id] = _newest(reply)
         except CorruptValue:
-            missing[user_id] = "corrupt"
+            missing[user_id] = WHATEVER
     return there, missing
 
 
-def _warmed(blist: BoundedList[E], missing: Mapping[int, str]) -> dict[int, Warmth]:
-    texts = {user_id: _new_lease() for user_id in missing}
-    corrupt = {user_id for user_id, kind in missing.items() if kind == "corrupt"}
-    calls = [] if in_transaction() else _lease_calls(blist, texts, corrupt)
-    leased = dict(zip(texts, store().pipeline(calls, idempotent=True), strict=False))
-    held = {user_id: texts[user_id] for user_id, reply in leased.items() if reply == 1}
+def _warmed(blist: BoundedList[E], missing: Mapping[int, Replaced]) -> dict[int, Warmth]:
+    held, leased = ({}, {}) if in_transaction() else _leased(blist, missing)
     found = blist.recent(list(missing))
     filled = _fill_each(blist, held, found)
     stored = dict(zip(held, filled, strict=True))
@@ -225,38 +246,46 @@ def _lease_ms() -> int:
     return int(conf.current().lease_seconds * 1000)
 
 
-def _leased(blist: BoundedList[E], user_ids: Sequence[int], *, corrupt: bool) -> dict[int, bytes]:
-    """Leases on the lists that are missing; none while the cache is away."""
-    texts = {user_id: _new_lease() for user_id in user_ids}
-    calls = _lease_calls(blist, texts, texts.keys() if corrupt else ())
-    replies = attempt(lambda: store().pipeline(calls, idempotent=True), away=[0] * len(calls))
-    pairs = zip(texts.items(), replies, strict=True)
-    return {user_id: text for (user_id, text), reply in pairs if reply == 1}
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    """The right to fill a list, until somebody adds to its record or removes from it."""
+
+    text: bytes
+    life: Life
 
 
-def _lease_calls(
-    blist: BoundedList[E], texts: Mapping[int, bytes], corrupt: Collection[int]
-) -> list[ScriptCall]:
-    return [
-        LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), int(user_id in corrupt))
+def _leased(
+    blist: BoundedList[E], missing: Mapping[int, Replaced]
+) -> tuple[dict[int, _Lease], dict[int, int]]:
+    """Leases on the lists that are missing, and what the script says of each."""
+    texts = {user_id: _new_lease() for user_id in missing}
+    calls = [
+        LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), _no_lease(missing[user_id]))
         for user_id, text in texts.items()
     ]
+    replies, life = store().exchange(calls, idempotent=True)
+    said = dict(zip(texts, replies, strict=True))
+    return {u: _Lease(texts[u], life) for u, reply in said.items() if reply == 1}, said
+
+
+def _no_lease(replaced: Replaced) -> Replaced:
+    return b"" if _is_lease([replaced]) else replaced
 
 
 def _fill(
-    blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
+    blist: BoundedList[E], leases: Mapping[int, _Lease], found: Mapping[int, Recent[E]]
 ) -> None:
     """Turn leases into the elements that were read since they were left."""
     attempt(lambda: _fill_each(blist, leases, found), away=[])
 
 
 def _fill_each(
-    blist: BoundedList[E], leases: Mapping[int, bytes], found: Mapping[int, Recent[E]]
+    blist: BoundedList[E], leases: Mapping[int, _Lease], found: Mapping[int, Recent[E]]
 ) -> list[int]:
     """What the script says of each."""
-    contents = [found[user_id].to_cache for user_id in leases]
+    contents = [found[user_id].held_in(lease.life) for user_id, lease in leases.items()]
     calls = [
-        FILL.on(blist.keyspace.key(user_id), lease, blist.ttl_ms(), *content)
+        FILL.on(blist.keyspace.key(user_id), lease.text, blist.ttl_ms(), *content)
         for (user_id, lease), content in zip(leases.items(), contents, strict=True)
     ]
     replies = store().pipeline(calls, idempotent=True)
@@ -284,20 +313,20 @@ def _compare(blist: BoundedList[E], user_ids: Sequence[int]) -> None:
     anew."""
     if not user_ids:
         return
-    held = held_by(blist, user_ids)
+    held, life = held_by(blist, user_ids)
     found = blist.recent(user_ids)
-    _remove(blist, [u for u in user_ids if held[u] != [] and held[u] != found[u].to_cache])
+    _remove(blist, [u for u in user_ids if held[u] != [] and held[u] != found[u].held_in(life)])
 
 
-def held_by(blist: BoundedList[E], user_ids: Sequence[int]) -> dict[int, Any]:
-    """What the users' keys hold, a `WrongType` for what is no list: one round trip; raises
-    `CacheUnavailable`."""
+def held_by(blist: BoundedList[E], user_ids: Sequence[int]) -> tuple[dict[int, Any], Life]:
+    """What the users' keys hold, a `WrongType` for what is no list, and in which life of the
+    server: one round trip; raises `CacheUnavailable`."""
     calls = [("LRANGE", blist.keyspace.key(user_id), 0, -1) for user_id in user_ids]
-    replies = store().answers(calls, idempotent=True).replies
+    replies, life = store().answers(calls, idempotent=True)
     for reply in replies:
         if isinstance(reply, CacheError) and not isinstance(reply, WrongType):
             raise reply
-    return dict(zip(user_ids, replies, strict=True))
+    return dict(zip(user_ids, replies, strict=True)), life
 
 
 def _remove(blist: BoundedList[Any], user_ids: Iterable[int]) -> None:

@@ -14,16 +14,9 @@ from django.db import (
     connections,
     transaction,
 )
+from psycopg_pool import PoolTimeout
 
 from aevon.cache.connection import CacheUnavailable
-
-try:
-    from psycopg_pool import PoolTimeout
-except ImportError:  # a project without a pool
-
-    class PoolTimeout(psycopg.OperationalError):  # type: ignore[no-redef]
-        """Never raised."""
-
 
 logger = logging.getLogger(__name__)
 

@@ -269,13 +269,13 @@ class ListResource(_Removable, Generic[D]):
         return {u for u, recent in self.blist.recent(user_ids).items() if recent.elements}
 
     def verdicts(self, user_ids: Sequence[int]) -> dict[int, Verdict]:
-        held = bounded_list.held_by(self.blist, user_ids)
+        held, life = bounded_list.held_by(self.blist, user_ids)
         rows = self.blist.recent(user_ids)
-        return {u: self._verdict(held[u], rows[u].elements) for u in user_ids}
+        return {u: self._verdict(held[u], life, rows[u].elements) for u in user_ids}
 
-    def _verdict(self, reply: Any, elements: list[D]) -> Verdict:
+    def _verdict(self, reply: Any, life: Life, elements: list[D]) -> Verdict:
         try:
-            held = bounded_list.understand(self.blist, reply)
+            held = bounded_list.understand(self.blist, reply, life)
         except CorruptValue:
             return "corrupt"
         if not held:

@@ -1,6 +1,7 @@
 """What the cache holds beside what PostgreSQL holds, member by member, aligned by path."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -90,14 +91,18 @@ def _leaf(path: str, cached: Any, ledger: Any) -> Member:
     return Member(shown, _kind(path, cached, ledger), ours, theirs)
 
 
+# Of a document, or of an element of a list.
+_OWN: Final = re.compile(r"(\[[^]]*\]\.)?_")
+
+
 def _kind(path: str, cached: Any, ledger: Any) -> Kind:
-    if ledger is NOTHING:
-        return "own" if path.startswith("_") else "cache only"
-    if cached is NOTHING:
-        return "own" if path.startswith("_") else "postgresql only"
-    if _text(cached) == _text(ledger):
+    if cached is not NOTHING and ledger is not NOTHING and _text(cached) == _text(ledger):
         return "same"
-    return "own" if path.startswith("_") else "changed"
+    if _OWN.match(path):
+        return "own"
+    if ledger is NOTHING:
+        return "cache only"
+    return "postgresql only" if cached is NOTHING else "changed"
 
 
 def _shown(value: Any) -> str | None:

@@ -5,8 +5,10 @@
 
 The record has the elements 1 and 2 in the beginning. The key holds nothing, a list (its elements'
 numbers, newest first; in the beginning it is complete, or, where a mix begins with `-`, missing) or
-the lease of a process. Every commit notes in the outbox what it was: the number of an element that
-the application has added, or that the list must be compared.
+the lease of a process. A list is of the life of the server in which it was filled; where there are
+restarts, a snapshot is taken once, at any moment, and the next life begins with it. Every commit
+notes in the outbox what it was: the number of an element that the application has added, or that
+the list must be compared.
 
 Processes
     R  reader: a hit ends it; else lease, read the record, fill
@@ -49,6 +51,7 @@ class Lease(NamedTuple):
 
 class Full(NamedTuple):
     elements: Elements
+    life: int = 0
 
 
 Key = Lease | Full | None
@@ -65,6 +68,9 @@ class Rules(NamedTuple):
     predecessor: bool = True  # an element is appended to the one before it only
     stays: bool = True  # a list that has gone further takes nothing older in
     lease: bool = True  # only the holder of the key's lease may fill
+    incarnation: bool = True  # a list of an earlier life of the server is none
+    inherits: bool = True  # an element is of the life of the list that it is appended to
+    of_lease: bool = True  # what is filled is of the life that gave the lease
     append_ends_lease: bool = True
     forgetting_ends_lease: bool = True
     drain_ends_lease: bool = True
@@ -81,6 +87,7 @@ class Scope(NamedTuple):
     evictions: int = 0
     crashes: int = 0
     lease_expiries: int = 0
+    restarts: int = 0
     drain: bool = False  # there is an outbox
 
 
@@ -91,6 +98,7 @@ class Process(NamedTuple):
     read: Elements = ()  # of the record
     last: int = 0  # that was given, when the record was read
     held: Key = None  # what a comparison has seen
+    life: int = 0  # of the server, when it left its lease, or looked
     written: int = 0
     counted: frozenset[int] = frozenset()  # when the reader began
     ended: frozenset[int] = frozenset()
@@ -106,6 +114,8 @@ class World(NamedTuple):
     commits: int = 0
     counted: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()  # the removed elements whose end counts
+    life: int = 0
+    snapshot: tuple[Key] | None = None
 
 
 Move = tuple[str, World, str | None]  # what happens, what then is, and what is wrong with that
@@ -114,26 +124,27 @@ Move = tuple[str, World, str | None]  # what happens, what then is, and what is 
 # --- the scripts -------------------------------------------------------------------------------
 
 
-def append(key: Key, number: int, token: int, rules: Rules) -> Key:
+def append(key: Key, number: int, token: int, rules: Rules, life: int) -> Key:
     """The list with the element in front, the list as it was, or a lease."""
     if isinstance(key, Full):
         newest = key.elements[0]
         if newest >= number and rules.stays:
             return key
         if newest == number - 1 or not rules.predecessor or newest >= number:
-            return Full(tuple(sorted({*key.elements, number}, reverse=True))[:LIMIT])
+            elements = tuple(sorted({*key.elements, number}, reverse=True))[:LIMIT]
+            return Full(elements, key.life if rules.inherits else life)
     elif not rules.predecessor:
-        return Full((number,))
+        return Full((number,), life)
     elif isinstance(key, Lease) and not rules.append_ends_lease:
         return key
     return Lease(token)
 
 
-def fill(key: Key, token: int, me: Process, rules: Rules) -> Key:
+def fill(key: Key, token: int, me: Process, rules: Rules, life: int) -> Key:
     if key != Lease(token) and rules.lease:
         return key
     complete = me.read and (me.read[0] >= me.last or not rules.newest)
-    return Full(me.read[:LIMIT]) if complete else None
+    return Full(me.read[:LIMIT], me.life if rules.of_lease else life) if complete else None
 
 
 def observe(key: Key, number: int, rules: Rules) -> Key:
@@ -187,16 +198,17 @@ def wrong(w: World, me: Process, told: Elements) -> str | None:
 def reader(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
     if me.step == "start":
         me = me._replace(counted=w.counted, ended=w.ended)
-        if isinstance(w.key, Full):
+        if isinstance(w.key, Full) and (w.key.life == w.life or not rules.incarnation):
             told = w.key.elements
             yield f"R{i} hits {told}", becomes(w, i, me, ENDED), wrong(w, me, told)
         else:
-            key = Lease(i) if w.key is None else w.key
+            key = w.key if isinstance(w.key, Lease) else Lease(i)
+            me = me._replace(life=w.life)
             yield f"R{i} misses", becomes(w, i, me, "read record", key=key), None
     elif me.step == "read record":
         yield reads_record(w, i, me, "fill")
     else:
-        told, key = me.read[:LIMIT], fill(w.key, i, me, rules)
+        told, key = me.read[:LIMIT], fill(w.key, i, me, rules, w.life)
         yield f"R{i} fills, returns {told}", becomes(w, i, me, ENDED, key=key), wrong(w, me, told)
 
 
@@ -213,15 +225,17 @@ def command(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
                 None,
             )
     elif me.step == "append":
-        key = append(w.key, me.number, i, rules)
+        key = append(w.key, me.number, i, rules, w.life)
         if key == Lease(i):
+            me = me._replace(life=w.life)
             yield f"{me.kind}{i} leases", becomes(w, i, me, "read record", key=key), None
         else:
             yield f"{me.kind}{i} appends {me.number}: {key}", acknowledged(w, i, me, key), None
     elif me.step == "read record":
         yield reads_record(w, i, me, "fill")
     else:
-        yield f"{me.kind}{i} fills", acknowledged(w, i, me, fill(w.key, i, me, rules)), None
+        key = fill(w.key, i, me, rules, w.life)
+        yield f"{me.kind}{i} fills", acknowledged(w, i, me, key), None
 
 
 def acknowledged(w: World, i: int, me: Process, key: Key) -> World:
@@ -258,7 +272,7 @@ def drain(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
         counted = w.counted | {me.number}
         yield f"D{i} tells {me.number}", becomes(w, i, me, "clear", key=key, counted=counted), None
     elif me.step == "look":
-        me = me._replace(held=w.key)
+        me = me._replace(held=w.key, life=w.life)
         yield f"D{i} looks at {w.key}", becomes(w, i, me, "read record"), None
     elif me.step == "read record":
         yield reads_record(w, i, me, "compare")
@@ -271,7 +285,7 @@ def drain(w: World, i: int, me: Process, rules: Rules) -> Iterator[Move]:
 
 def compares(w: World, i: int, me: Process, rules: Rules) -> Move:
     complete = me.read and me.read[0] >= me.last
-    right = Full(me.read[:LIMIT]) if complete or (me.read and not rules.newest) else None
+    right = Full(me.read[:LIMIT], me.life) if complete or (me.read and not rules.newest) else None
     spared = isinstance(me.held, Lease) and not rules.drain_ends_lease
     key = w.key if me.held in (None, right) or spared else None
     told = {"counted": w.counted | me.counted, "ended": w.ended | me.ended}
@@ -301,6 +315,13 @@ def faults(w: World) -> Iterator[Move]:
         yield "eviction", w._replace(key=None, left=spent(w, "evictions")), None
     if isinstance(w.key, Lease) and w.left.lease_expiries:
         yield "lease expires", w._replace(key=None, left=spent(w, "lease_expiries")), None
+    if w.left.restarts:
+        if w.snapshot is None:
+            yield "snapshot", w._replace(snapshot=(w.key,)), None
+        else:
+            [key] = w.snapshot
+            left = spent(w, "restarts")
+            yield f"restart with {key}", w._replace(key=key, life=w.life + 1, left=left), None
     if w.left.crashes:
         for i, me in enumerate(w.processes):
             if me.step not in ("start", ENDED):
@@ -324,7 +345,7 @@ def judged(w: World) -> str | None:
     """Of a quiet system."""
     waits = {("start", "D"), ("start", "A")}
     idle = all(me.step == ENDED or (me.step, me.kind) in waits for me in w.processes)
-    if not idle or w.note or not isinstance(w.key, Full):
+    if not idle or w.note or not isinstance(w.key, Full) or w.key.life != w.life:
         return None
     if w.key.elements != w.record[:LIMIT]:
         return f"the list stays {w.key.elements}, the record is {w.record}"
@@ -343,6 +364,8 @@ SCOPES = {
     "no faults": Scope(),
     "evictions": Scope(evictions=2),
     "leases run out": Scope(evictions=1, lease_expiries=1),
+    "a restart": Scope(evictions=1, restarts=1),
+    "a restart, drain": Scope(restarts=1, drain=True),
     "drain": Scope(evictions=1, drain=True),
     "a crash": Scope(evictions=1, crashes=1, drain=True),
     "two crashes": Scope(crashes=2, drain=True),
@@ -351,6 +374,8 @@ MIXES = {
     "no faults": "CCC CAR -CCAR CFAR -CCR CCRR CFR CFCR -CFCR FRR",
     "evictions": "CCR CCRR CFR CFCR -CFRR",
     "leases run out": "CCR CFR -CFRR",
+    "a restart": "CCR CAR CFR -CFR FRR -FRR CFRR",
+    "a restart, drain": "CRD CPDR CFRD",
     "drain": "CPDR CPDDR CQDR -CPDR CCPDR CCDDR PQDR CFDR FPDR",
     "a crash": "CRD CARD CFARD CCRD CCRDD CFRD CPDRD",
     "two crashes": "CRD CCRD CFRDD CFRR",

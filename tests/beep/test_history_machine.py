@@ -71,7 +71,7 @@ class HistoryMachine(RuleBasedStateMachine):
     @rule()
     def reader_begins(self) -> None:
         """It leaves its lease, where the list is missing, and reads PostgreSQL."""
-        leases = bounded_list._leased(CONVO, [self.user_id], corrupt=False)
+        leases = bounded_list._leased(CONVO, {self.user_id: b""})[0]
         self.readers.append((leases, CONVO.recent([self.user_id])))
 
     @rule(data=st.data())

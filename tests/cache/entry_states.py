@@ -26,6 +26,11 @@ def life() -> Life:
     return store().exchange([("PING",)]).life
 
 
+def element(text: str) -> bytes:
+    """An element of a list that was filled in the server's present life."""
+    return codec.stamped(text.encode(), life().incarnation)
+
+
 def got(key: str) -> Any:
     """The value of a key, read as JSON, without its stamp; None for no key."""
     raw = store().command("GET", key)

@@ -13,11 +13,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from aevon.cache import CacheUnavailable, Keyspace, Recent, UnknownKeyspace
-from aevon.cache.bounded_list import BoundedList, forget, observe, push, read, rebuild
+from aevon.cache.bounded_list import (
+    BoundedList,
+    forget,
+    observe,
+    push,
+    read,
+    rebuild,
+    warm,
+    would_warm,
+)
 from aevon.cache.connection import store
 from aevon.cache.metrics import LOADS, PUBLISHES
 from aevon.cache.models import Outbox
 from tests.cache.conftest import counted
+from tests.cache.entry_states import element, life
 from tests.cache.ledgers import LINES, Line, add_lines, query
 from tests.threads import in_threads
 
@@ -46,9 +56,60 @@ def seqs(lines: Sequence[Line]) -> list[int]:
 
 
 def test_element_golden_bytes() -> None:
-    """What is stored is what any language can read."""
+    """What is stored is what any language can read; at its end, whether filled or pushed, is the
+    life of the server."""
     push(LINES, 7, record(1))
-    assert store().command("LRANGE", KEY, 0, -1) == [b'{"seq":1,"text":"line 1"}']
+    push(LINES, 7, record(2))
+    end = b',"_incarnation":"%s"}' % life().incarnation.encode()
+    elements = [b'{"seq":2,"text":"line 2"' + end, b'{"seq":1,"text":"line 1"' + end]
+    assert store().command("LRANGE", KEY, 0, -1) == elements
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The list as a server has it that has come back with what it held in its life before: turns 1
+    and 2 of three. What is there is also the newest that it read."""
+    for seq in (1, 2):
+        push(LINES, 7, record(seq))
+    elements = store().command("LRANGE", KEY, 0, -1)
+    record(3)
+    store().command("DEL", KEY)
+    before = [each.replace(life().incarnation.encode(), b"an-older-one") for each in elements]
+    store().command("RPUSH", KEY, *before)
+    return before
+
+
+def test_list_of_an_older_life_is_not_believed(older: list[bytes]) -> None:
+    """It is a miss, and replaced."""
+    with counted(LOADS, "convo_history", "miss") as more:
+        assert seqs(read(LINES, 7)) == held() == [3, 2, 1]
+    assert more() == 1
+    with counted(LOADS, "convo_history", "hit") as more:
+        assert seqs(read(LINES, 7)) == [3, 2, 1]
+    assert more() == 1
+
+
+def test_push_onto_a_list_of_an_older_life(older: list[bytes]) -> None:
+    """What fits onto it makes it no younger: it is as little believed as before."""
+    query("DELETE FROM test_line WHERE user_id = 7 AND seq < 3")
+    push(LINES, 7, Line(seq=3, text="line 3"))
+    assert held() == [3, 2, 1]
+    assert seqs(read(LINES, 7)) == held() == [3]
+
+
+def test_list_of_an_older_life_that_another_reader_has_replaced_stays(older: list[bytes]) -> None:
+    """Who has read the older one takes nothing away from it."""
+    read(LINES, 7)
+    there = store().command("LRANGE", KEY, 0, -1)
+    query("DELETE FROM test_line WHERE user_id = 7")
+    rebuild(LINES, [7], replacing={7: older[0]})
+    assert store().command("LRANGE", KEY, 0, -1) == there
+
+
+def test_warm_up_replaces_a_list_of_an_older_life(older: list[bytes]) -> None:
+    """As if nothing were there."""
+    assert would_warm(LINES, [7]) == warm(LINES, [7]) == {7: "loaded"}
+    assert held() == [3, 2, 1]
 
 
 def test_sixth_element() -> None:
@@ -220,7 +281,7 @@ def test_rebuild_of_several(trips: Any, django_assert_num_queries: Any) -> None:
     """One query between two round trips; who has none gets no key, and what is there stays."""
     for user_id in (7, 8):
         add_lines(user_id, user_id)
-    store().command("RPUSH", "convo_history:6", '{"seq":1,"text":"line 1"}')
+    store().command("RPUSH", "convo_history:6", element('{"seq":1,"text":"line 1"}'))
     rebuild(LINES, [6, 7])  # sends the scripts
     store().command("DEL", KEY)
     with trips() as t, django_assert_num_queries(1):

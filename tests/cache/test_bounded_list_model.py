@@ -7,6 +7,8 @@ SMALL_MIXES = [
     *[(mix, "no faults") for mix in ("CCRR", "-CCAR", "-CFCR")],
     *[(mix, "evictions") for mix in ("CCR", "CFR")],
     *[(mix, "leases run out") for mix in ("CCR", "-CFRR")],
+    *[(mix, "a restart") for mix in ("CCR", "CAR", "-CFR")],
+    ("CPDR", "a restart, drain"),
     *[(mix, "drain") for mix in ("-CPDR", "CQDR", "CFDR", "FPDR")],
     *[(mix, "a crash") for mix in ("CRD", "CARD", "CCRD", "CFRD")],
     *[(mix, "two crashes") for mix in ("CRD", "CCRD")],

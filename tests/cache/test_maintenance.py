@@ -20,7 +20,7 @@ from aevon.cache.resources import EntryResource
 from aevon.cache.user_ranges import parse_users
 from auth_sessions.models import User
 from tests.cache import entry_states, ledgers
-from tests.cache.entry_states import life
+from tests.cache.entry_states import element, life
 from tests.cache.ledgers import (
     ALL,
     LINE_RESOURCE,
@@ -375,7 +375,7 @@ def test_audit_of_lists() -> None:
     store().command("DEL", "convo_history:3")
     store().command("LPUSH", "convo_history:4", "{")
     put("convo_history:5", 1)
-    store().command("LPUSH", "convo_history:6", '{"seq":1,"text":"a"}')
+    store().command("LPUSH", "convo_history:6", element('{"seq":1,"text":"a"}'))
     [audited] = audit([LINE_RESOURCE])
     assert dict(audited.counts) == {"in sync": 1, "stale": 2, "missing": 1, "corrupt": 2}
 

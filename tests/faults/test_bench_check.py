@@ -353,17 +353,6 @@ def test_rows_that_count_by_themselves() -> None:
     assert kinds(judged(live, row)) == {"lost"}
 
 
-def test_turns_of_an_older_snapshot() -> None:
-    """They may show until the operator has flushed the lists; a list with a gap may never."""
-    commands = [op("command", n, n + 0.5, n, asked=f"text {n}") for n in (1, 2, 3)]
-    older = Circumstances(older_lists=[(4 * SECOND, 6 * SECOND)])
-    read = op("history", 4, 5, ((1, "text 1"),))
-    gap = read._replace(told=((1, "text 1"), (3, "text 3")))
-    assert kinds(judged(*commands, read, circumstances=older)) == set()
-    assert kinds(judged(*commands, read)) == {"turns"}
-    assert kinds(judged(*commands, gap, circumstances=older)) == {"turns"}
-
-
 def test_a_turn_of_another_text() -> None:
     """Also of one that nobody has said yet."""
     command = op("command", 1, 2, 1, asked="text")

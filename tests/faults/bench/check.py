@@ -47,13 +47,12 @@ def check(
     *,
     outages: Sequence[Span] = (),
     lost_memory: Sequence[Span] = (),
-    older_lists: Sequence[Span] = (),
     flushes: Sequence[Span] = (),
 ) -> Verdict:
     """Against each other, and against PostgreSQL and the cache once all are at rest: see
     `Circumstances`."""
     noted = sorted(operations, key=lambda each: each.start)
-    return judge(noted, at_rest(people), Circumstances(outages, lost_memory, older_lists, flushes))
+    return judge(noted, at_rest(people), Circumstances(outages, lost_memory, flushes))
 
 
 def judge(noted: Sequence[Operation], end: AtRest, circumstances: Circumstances) -> Verdict:

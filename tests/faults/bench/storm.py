@@ -40,7 +40,6 @@ class Notes:
     faults: Counter[str] = field(default_factory=Counter)
     outages: list[Span] = field(default_factory=list)
     lost_memory: list[Span] = field(default_factory=list)
-    older_lists: list[Span] = field(default_factory=list)
     flushes: list[Span] = field(default_factory=list)
     unavailable: list[Span] = field(default_factory=list)  # 503 may be answered
     unanswered: list[Span] = field(default_factory=list)  # nobody may answer
@@ -49,7 +48,7 @@ class Notes:
     @property
     def circumstances(self) -> Circumstances:
         """For `check`."""
-        return Circumstances(self.outages, self.lost_memory, self.older_lists, self.flushes)
+        return Circumstances(self.outages, self.lost_memory, self.flushes)
 
     def allows(self, operation: Operation) -> bool:
         """Whether a fault explains that it was answered by nobody, or by a 503."""
@@ -143,18 +142,13 @@ class Storm:
         shutil.copy(self._snapshot, self._older)
 
     def go_back(self) -> None:
-        """It comes back with the snapshot of some time ago, and the operator flushes the lists of
-        turns (caveat 14)."""
+        """It comes back with the snapshot of some time ago."""
         if not self._older.exists():
             self.remember()
-        begun = time.monotonic_ns()
         with self._outage("cache restarted from an older snapshot"):
             self._lose()
             shutil.copy(self._older, self._snapshot)
             self.server.start()
-            with self._client() as client:
-                client.delete(*[CONVO_HISTORY.key(each.user_id) for each in self.people])
-            self.notes.older_lists.append((begun, time.monotonic_ns()))
 
     def _lose(self) -> None:
         """Killed; what was changed since the beginning of a flush just before may be lost."""

@@ -14,7 +14,6 @@ from typing import Any, Final
 import psutil
 import pytest
 import redis
-from django.core.management import call_command
 
 from aevon.cache import CANVAS
 from aevon.embedded import CacheServer
@@ -270,23 +269,6 @@ def played(log: Log) -> int:
     return sum(each.kind == "play" and each.told is not None for each in log.operations)
 
 
-# --- an older memory: 10, 11 ---------------------------------------------------------------------
-
-OLD_LISTS: Final = "Turn lists were older until flushed (caveat 14)"
-
-
-def flush_lists() -> int:
-    """What is to be done when a server comes back with an older memory (caveat 14); when."""
-    call_command("cache_flush", service="convo_history", verbosity=0)
-    return time.monotonic_ns()
-
-
-def without_old_lists(noted: Sequence[Operation], begun: int, end: int) -> list[Operation]:
-    """All but the histories that were read in between: lists of turns have no stamp of the
-    server's life, and are believed until they are flushed (caveat 14)."""
-    return [e for e in noted if e.kind != "history" or e.end < begun or e.start > end]
-
-
 # --- 10: a lagging replica is promoted -----------------------------------------------------------
 
 WRITES: Final = 1_000
@@ -346,17 +328,15 @@ def test_row_10_lagging_replica_promoted(
         promote(replica)
         entrance.set(to=replica.port)
         outage = (flushed, site.recovers())
-        lists = flush_lists()
         after.wait_for(300)
     noted = [*log.operations, *writing.operations, *after.operations]
     assert [*log.refused(), *writing.refused(), *after.refused()] == []
     assert old > 10
-    believed = without_old_lists(noted, flushed, lists)
-    assert check(believed, people, outages=[outage], lost_memory=[lost]).violations == []
+    assert check(noted, people, outages=[outage], lost_memory=[lost]).violations == []
     report.measured(
         10,
         f"0 stale in {len(noted):,} requests; the replica lacked {len(writing.operations):,} "
-        f"writes, {old} of {len(people)} states were old. {OLD_LISTS}",
+        f"writes, {old} of {len(people)} states were old",
     )
 
 
@@ -395,19 +375,17 @@ def test_row_11_old_snapshot(site: Production, server: CacheServer, rows: Writte
         again = ask(site, leaving, *["validate"] * 20)
         outage = (flushed, site.recovers())
         again += ask(site, leaving, *["validate"] * 20)
-        lists = flush_lists()
         log.wait_for(300)
         canvas.persist_now()
     assert log.refused() == []
     assert {each.status for each in again} == {401}
-    believed = without_old_lists(log.operations, flushed, lists)
-    assert check(believed, people, outages=[outage], lost_memory=[lost]).violations == []
+    assert check(log.operations, people, outages=[outage], lost_memory=[lost]).violations == []
     assert rows.not_rising() == {}
     count = sum(map(len, rows.revisions().values()))
     report.measured(
         11,
         f"0 stale in {len(log.operations):,} requests, 0 of {count:,} rows going backwards; "
-        f"the ended session refused {len(again)} times. {OLD_LISTS}",
+        f"the ended session refused {len(again)} times",
     )
 
 

@@ -44,12 +44,10 @@ class Circumstances:
     `lost_memory`: from the beginning of the last flush to the moment in which the cache lost its
     memory. What was changed on a canvas in between may be lost (G6).
     `flushes`: of all canvases. While the cache is away a canvas is shown as it was last persisted.
-    `older_lists`: from a restart with an older snapshot until its lists were flushed (caveat 14).
     """
 
     outages: Sequence[Span] = ()
     lost_memory: Sequence[Span] = ()
-    older_lists: Sequence[Span] = ()
     flushes: Sequence[Span] = ()
 
     def told(self, write: Operation) -> Told:

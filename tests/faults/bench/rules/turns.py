@@ -85,8 +85,6 @@ class _Turns:
     def wrong(self, told: Sequence[Turn], start: int, end: int) -> list[str]:
         """What is wrong with a list that was asked for and shown between the two."""
         found = [*self._form(told, end)]
-        if any(since <= end and start <= until for since, until in self._circumstances.older_lists):
-            return found
         return [*found, *self._missing(told, start, end), *self._forgotten_ones(told, start)]
 
     def _form(self, told: Sequence[Turn], end: int) -> list[str]:

@@ -43,7 +43,7 @@ screenshots: ## the page at 1440 and 375 px, by night and by day, into docs/ (ne
 browser: ## the page in Chromium, with axe-core where `npm ci --prefix tests/browser` has put it
 	@$(tools) && exec $(bin)/python -m pytest -m browser tests/browser
 
-soak: ## twenty minutes of faults and of every interleaving: the figures of docs/reliability.md
+soak: ## an hour of faults, load and every interleaving: the figures of docs/reliability.md
 	@$(tools) && exec $(bin)/python -m pytest -s -m soak
 
 coverage: ## the suite again, measured: 95 % of the cache layer and of the services

@@ -8,7 +8,16 @@ import msgspec
 
 from aevon.cache import VERSION_MAX, Document, rfc3339
 from canvas import recency
-from canvas.layout import Change, InvalidLayout, Layout, apply, empty_layout, problems, touched
+from canvas.layout import (
+    Change,
+    InvalidLayout,
+    Layout,
+    apply,
+    empty_layout,
+    problems,
+    touched,
+    unknown,
+)
 
 
 class CanvasDocument(Document, omit_defaults=True, frozen=True):
@@ -48,7 +57,7 @@ def changed(document: CanvasDocument, change: Change) -> CanvasDocument:
     Raises `InvalidLayout`.
     """
     layout = apply(document.layout, change)
-    if found := problems(layout, touched(change)):
+    if found := [*unknown(change), *problems(layout, touched(change))]:
         raise InvalidLayout(found)
     now = datetime.now(UTC)
     # Whatever changes past the cache from now on comes after all that is saved by now.

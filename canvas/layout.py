@@ -125,6 +125,25 @@ def problems(layout: Any, ids: Collection[str] | None = None) -> list[Problem]:
     return list(_layout_problems(layout, ids))
 
 
+def unknown(change: Change) -> list[Problem]:
+    """What a patch names that no layout has. To remove it would change nothing, and so a slip would
+    pass unseen; set to anything else it is a problem of the layout."""
+    if "replace" in change:
+        return []
+    return list(_unknown(change["patch"], _SHAPE, ""))
+
+
+def _unknown(patch: Any, shape: Any, path: str) -> Iterator[Problem]:
+    if not isinstance(patch, dict) or shape is None:
+        return
+    for name, value in patch.items():
+        inner = shape.get(name, shape.get(_ANY, _NOWHERE))
+        if inner is not _NOWHERE:
+            yield from _unknown(value, inner, _member(path, name))
+        elif value is None:
+            yield Problem(_member(path, name), "unknown_member", "This member is not known.")
+
+
 def _layout_problems(layout: Any, ids: Collection[str] | None) -> Iterator[Problem]:
     yield from _LAYOUT(layout, "")
     apps = layout.get("microApps") if isinstance(layout, dict) else None
@@ -225,3 +244,15 @@ _MICRO_APP: Final = _object(
     size=_object(width=_side, height=_side),
     zIndex=_integer(-Z_INDEX_MAX, Z_INDEX_MAX),
 )
+# The names of members; None where a value has none.
+_ANY: Final = "*"
+_NOWHERE: Final = object()
+_SHAPE: Final = {
+    "microApps": {
+        _ANY: {
+            **dict.fromkeys(("type", "title", "zIndex")),
+            "position": dict.fromkeys(("x", "y")),
+            "size": dict.fromkeys(("width", "height")),
+        }
+    }
+}

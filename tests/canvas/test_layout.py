@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canvas.layout import merge_patch, problems, touched
+from canvas.layout import merge_patch, problems, touched, unknown
 from tests.canvas.helpers import window
 
 # RFC 7396, appendix A: original, patch, result.
@@ -198,3 +198,20 @@ def test_a_change_touches_what_its_patch_names() -> None:
     assert set(touched({"patch": {"microApps": {"a": None, "b": {}}}}) or ()) == {"a", "b"}
     assert touched({"patch": {}}) is None
     assert touched({"replace": layout()}) is None
+
+
+@pytest.mark.parametrize(
+    ("patch", "fields"),
+    [
+        ({"isStaff": None}, ["isStaff"]),
+        ({"": None, "microApps": {}}, [""]),
+        ({"microApps": {"a": {"colour": None, "title": "x"}}}, ["microApps.a.colour"]),
+        ({"microApps": {"a": {"position": {"z": None}}}}, ["microApps.a.position.z"]),
+        ({"microApps": {"a": None, "b": {"title": None, "size": None}}}, []),
+        ({"microApps": None}, []),
+        ({"microApps": {"a": {"title": {"x": None}}}}, []),
+    ],
+)
+def test_to_remove_what_no_layout_has_is_refused(patch: Any, fields: list[str]) -> None:
+    """It is named; what a layout has may be removed, or is for `problems` to refuse."""
+    assert [each.field for each in unknown({"patch": patch})] == fields

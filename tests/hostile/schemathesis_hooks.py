@@ -1,5 +1,6 @@
 """How schemathesis stays logged in, although it tries what ends a session."""
 
+import itertools
 import os
 from typing import Any
 
@@ -9,11 +10,13 @@ import schemathesis
 FORWARDED = {"X-Forwarded-Proto": "https"}
 ENDS = ("/logout/", "/sessions/{sid}/", "/password/")
 _kept: dict[str, str] = {}
+_users = itertools.cycle(os.environ["HOSTILE_USERS"].split(","))
 
 
 def log_in() -> str:
-    """An access token of a session that lives."""
-    login = {"username": os.environ["HOSTILE_USER"], "password": os.environ["HOSTILE_PASSWORD"]}
+    """An access token of a session that lives; of the next user, because wrong passwords that were
+    tried for the last one keep that one out for a while."""
+    login = {"username": next(_users), "password": os.environ["HOSTILE_PASSWORD"]}
     url = f"{os.environ['HOSTILE_URL']}/api/v1/auth/token/"
     answer = requests.post(url, json={**login, "endOthers": True}, headers=FORWARDED, timeout=30)
     answer.raise_for_status()

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from django.contrib.auth.hashers import make_password
 
 from auth_sessions.models import User
 from tests.aevon.programs import environment
@@ -19,11 +21,14 @@ HERE: Final = Path(__file__).parent
 PASSWORD: Final = "as-long-as-it-is-unguessable-9"
 EXAMPLES: Final = int(os.environ.get("SCHEMA_EXAMPLES", "60"))
 SEED: Final = int(os.environ.get("SCHEMA_SEED", "8"))
+USERS: Final = 50
 CASES_MIN: Final = 2_000
 OPERATIONS: Final = 22
 
 
-def schemathesis(site: Production, user: User, folder: Path) -> tuple[str, dict[str, Any]]:
+def schemathesis(
+    site: Production, users: Sequence[User], folder: Path
+) -> tuple[str, dict[str, Any]]:
     """All its checks, which are its default, in all its phases: what it printed, and its report."""
     report = folder / "report.json"
     arguments = (
@@ -37,7 +42,7 @@ def schemathesis(site: Production, user: User, folder: Path) -> tuple[str, dict[
     known = {
         "SCHEMATHESIS_HOOKS": "tests.hostile.schemathesis_hooks",
         "HOSTILE_URL": site.url,
-        "HOSTILE_USER": user.username,
+        "HOSTILE_USERS": ",".join(user.username for user in users),
         "HOSTILE_PASSWORD": PASSWORD,
         "PYTHONPATH": str(ROOT),
     }
@@ -54,12 +59,14 @@ def schemathesis(site: Production, user: User, folder: Path) -> tuple[str, dict[
 
 
 def test_the_api_keeps_to_its_document(
-    site: Production, make_user: Callable[..., User], tmp_path: Path
+    site: Production, transactional_db: None, tmp_path: Path
 ) -> None:
     """No 5xx, nothing undocumented, no answer of another shape, no wrong input accepted and no
     right one refused."""
-    user = make_user(password=PASSWORD)
-    printed, report = schemathesis(site, user, tmp_path)
+    password = make_password(PASSWORD)
+    names = [f"schema{number}" for number in range(USERS)]
+    users = [User(username=n, email=f"{n}@example.org", password=password) for n in names]
+    printed, report = schemathesis(site, User.objects.bulk_create(users), tmp_path)
     cases = report["test_cases"]
     print(f"schemathesis: seed {report['seed']}, {cases['generated']:,} cases")
     assert report["failures"] == [], printed

@@ -38,14 +38,20 @@ Run = Callable[..., Figures]
 def run(start: Callable[..., Production], server: CacheServer, proxy: Proxy, tmp_path: Path) -> Run:
     """`run(act)`: a history on a site of its own, while `act(storm)`; `without` a protection."""
 
-    def history(act: Callable[[Storm], None], *, without: str = "") -> Figures:
+    def history(
+        act: Callable[[Storm], None],
+        *,
+        without: str = "",
+        users: int = USERS,
+        clients: int = CLIENTS,
+    ) -> Figures:
         seed = int(os.environ.get("HISTORY_SEED") or random.randrange(1 << 32))
         print(f"\nHISTORY_SEED={seed}")
-        people, accounts = make_players(USERS)
+        people, accounts = make_players(users)
         weaker = {"application": UNPROTECTED, "BENCH_WITHOUT": without} if without else {}
         site = start(through=proxy, **weaker)
         storm = Storm(site, server, servers.POSTGRES, proxy, people, random.Random(seed))
-        return lead(tmp_path, storm, accounts, act, clients=CLIENTS, seed=seed)
+        return lead(tmp_path, storm, accounts, act, clients=clients, seed=seed)
 
     return history
 
@@ -62,7 +68,8 @@ def test_history_under_faults(run: Run) -> None:
 
 
 def test_a_protection_that_is_missing_is_noticed(run: Run, tmp_path: Path) -> None:
-    """Without the stamp of the server's life an older snapshot is believed, and seen to be."""
+    """Without the stamp of the server's life an older snapshot is believed, and seen to be. Of many
+    users: who is written while the cache is away is repaired by that."""
 
     def believe(storm: Storm) -> None:
         storm.remember()
@@ -70,7 +77,7 @@ def test_a_protection_that_is_missing_is_noticed(run: Run, tmp_path: Path) -> No
         storm.go_back()
         wait_for(tmp_path, 1_000)
 
-    found = run(believe, without="incarnation")
+    found = run(believe, without="incarnation", users=200, clients=1)
     psyches = [each for each in found.verdict.stale if each.startswith("psyche stale")]
     assert psyches
     print(f"{len(found.violations)} violations; {psyches[0]}")

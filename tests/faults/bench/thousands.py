@@ -103,8 +103,9 @@ def _http() -> aiohttp.ClientSession:
 
 
 def _draw(names: dict[int, str]) -> None:
-    """Everybody's window is on their canvas, in PostgreSQL."""
-    layouts: dict[int, Any] = {user: {"microApps": {n: window(0)}} for user, n in names.items()}
+    """Everybody's window is on their canvas, in PostgreSQL, and shows no number yet."""
+    mine = window(0) | {"title": "mine"}
+    layouts: dict[int, Any] = {user: {"microApps": {n: mine}} for user, n in names.items()}
     Canvas.objects.bulk_create(
         Canvas(user_id=user, layout=layout, revision=1) for user, layout in layouts.items()
     )

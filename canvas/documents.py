@@ -35,7 +35,7 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     layout: Layout
     revision: Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
     updated_at: str | None
-    changed_at: recency.Times = msgspec.field(default_factory=dict, name="_changedAt")
+    changed_at: recency.Noted = msgspec.field(default_factory=dict, name="_changedAt")
     persisted_revision: int = msgspec.field(default=0, name="_persistedRevision")
     persisted_at: str | None = msgspec.field(default=None, name="_persistedAt")
     dirty_since: float | None = msgspec.field(default=None, name="_dirtySince")

@@ -13,6 +13,8 @@ from typing import Any, Final
 from canvas.layout import ID, MICRO_APPS_MAX, Change, Layout
 
 Times = dict[str, Any]
+# As a document holds them: nothing else is taken for times.
+Noted = dict[str, int | dict[str, int | dict[str, int]]]
 
 WHOLE: Final = ""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

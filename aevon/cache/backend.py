@@ -116,6 +116,7 @@ class ReflexClient(DefaultClient):
 
     def get_many(self, keys: Collection[str], **options: Any) -> dict[str, Any]:
         """Likewise; one by one where one of them cannot be read."""
+        keys = list(keys)  # an iterator would have been used up by then
         try:
             found: dict[str, Any] = super().get_many(keys, **options)
         except CorruptValue:

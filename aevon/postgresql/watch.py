@@ -6,6 +6,7 @@ is answered, statements take as long as they are allowed to. While nothing is, w
 and who waits gives up a little later; it is asked until it answers, and then all is as before.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -51,10 +52,9 @@ def ask() -> None:
         asking.close()
 
 
-def _is_away(error: psycopg.Error) -> bool:
-    """Whether nobody was there to refuse: an error of the server's own is an answer."""
-    silent = isinstance(error, Frozen | psycopg.errors.ConnectionTimeout)
-    return silent or "refused" in str(error)
+def _is_answer(error: psycopg.Error) -> bool:
+    """Whether the server itself has said so; psycopg knows no SQLSTATE before it is connected."""
+    return error.sqlstate is not None or "FATAL" in str(error)
 
 
 class Watch:
@@ -64,6 +64,7 @@ class Watch:
         self._lock = threading.Lock()
         self._heard = time.monotonic()
         self._asked: float | None = None
+        self._is_away = False  # a question has ended without an answer
         self._answered = threading.Event()
 
     def heard(self) -> None:
@@ -75,7 +76,7 @@ class Watch:
         if self._asked is None:
             if time.monotonic() - max(since, self._heard) > SILENT_SECONDS:
                 self.suspect()
-        elif self._silent_seconds() > PATIENCE_SECONDS:
+        elif self._is_away and self._silent_seconds() > PATIENCE_SECONDS:
             raise Frozen("PostgreSQL does not answer")
 
     def admit(self) -> None:
@@ -92,9 +93,12 @@ class Watch:
         """Ask PostgreSQL, in a thread, until it answers."""
         with self._lock:
             if self._asked is None:
-                self._asked = time.monotonic()
-                self._answered.clear()
-                threading.Thread(target=self._ask, name="postgresql-watch", daemon=True).start()
+                asking = threading.Thread(target=self._ask, name="postgresql-watch", daemon=True)
+                # Without a thread nobody would ever take the suspicion back.
+                with contextlib.suppress(RuntimeError):
+                    asking.start()
+                    self._asked = time.monotonic()
+                    self._answered.clear()
 
     def _silent_seconds(self) -> float:
         """Since it was asked, or anybody else was answered; 0 where it need not be."""
@@ -104,18 +108,20 @@ class Watch:
     def _ask(self) -> None:
         try:
             while not _answers():
+                self._is_away = True
                 time.sleep(RETRY_SECONDS)
-        finally:
             self.heard()
-            self._asked = None
-            self._answered.set()
+        finally:
+            with self._lock:  # whoever suspects it next begins anew
+                self._asked, self._is_away = None, False
+                self._answered.set()
 
 
 def _answers() -> bool:
     try:
         ask()
     except psycopg.Error as error:
-        return not _is_away(error)
+        return _is_answer(error)
     return True
 
 

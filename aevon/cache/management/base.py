@@ -259,8 +259,10 @@ def _sigterm() -> Iterator[Callable[[], object]]:
     try:
         yield lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
-        sys.stdout.flush()
-        signal.signal(signal.SIGTERM, before)
+        try:
+            sys.stdout.flush()
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(*_: object) -> NoReturn:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aevon.ports import free_port
 from aevon.process import watchdog
-from aevon.run import commands
+from aevon.run import allow_open_files, commands
 from tests import servers
 from tests.servers import ROOT
 from tests.waiting import eventually
@@ -63,6 +63,7 @@ class Production:
         return self.folder / "processes.log"
 
     def __enter__(self) -> "Production":
+        allow_open_files()
         self.folder.mkdir(exist_ok=True)
         (self.folder / "metrics").mkdir()
         try:

@@ -93,5 +93,6 @@ def test_long_history_under_faults(run: Run, tmp_path: Path) -> None:
 
     found = run(lambda storm: storm.rage(SOAK_SECONDS, is_enough, every=8.0))
     assert_sound(found)
+    assert found.operations.total() >= SOAK_OPERATIONS
     assert len(+found.notes.faults) >= KINDS_OF_FAULTS, found.notes.faults
     report.write("http-history", report.table("figure", "count", lines(found)))

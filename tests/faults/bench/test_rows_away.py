@@ -5,6 +5,7 @@ the same load at the same time: whatever else the machine does troubles both.
 """
 
 import asyncio
+import itertools
 import json
 import operator
 import time
@@ -29,7 +30,7 @@ from .proxy import Proxy
 from .visitors import Log, Operation, Person, make_people, under_load
 
 NOBODY_LISTENS: Final = "redis://127.0.0.1:1/0"
-REQUESTS: Final = 1_000
+REQUESTS: Final = 1_000  # each time
 TRIES: Final = 3
 SLOW_SECONDS: Final = 0.25  # nearly the time-out, which is 0.3
 FREEZE_SECONDS: Final = 20.0
@@ -78,26 +79,34 @@ def is_at_rest(log: Log, people: Sequence[Person], **faults: Any) -> None:
 def test_row_01_cache_down(site: Production, alone: Production, server: CacheServer) -> None:
     """PostgreSQL serves every request, about as fast as where there never was a cache."""
     people, others = make_people(8), make_people(8)
-    with under_load(site, people, visitors=8) as log:
+    with under_load(site, people, visitors=4) as log:
         log.wait_for(300)
         flushed = time.monotonic_ns()
         canvas.persist_now()
         server.kill()
         lost = (flushed, time.monotonic_ns())
-        with under_load(alone, others, visitors=8) as control:
-            since = everybody_has_noticed(site)
-            control.wait_for(2 * REQUESTS)
-            log.wait_for(REQUESTS)
-            until = time.monotonic_ns()
+        with under_load(alone, others, visitors=4) as control:
+            moments = [everybody_has_noticed(site)]
+            for _ in range(TRIES):
+                control.wait_for(REQUESTS)
+                log.wait_for(REQUESTS)
+                moments.append(time.monotonic_ns())
         server.start()
         outage = (flushed, site.recovers())
         log.wait_for(300)
-    served, compared = log.begun_in(since, until), control.begun_in(since, until)
-    ratio = p99(served) / p99(compared)
     is_at_rest(log, people, outages=[outage], lost_memory=[lost])
-    assert min(len(served), len(compared)) >= REQUESTS
-    assert ratio <= 1.5, f"{p99(served):.3f} s for {p99(compared):.3f} s"
-    report.measured(1, f"0 5xx in {len(served):,} requests; p99 {ratio:.2f} × PostgreSQL-only")
+    ratios = [
+        p99(log.begun_in(*span)) / p99(control.begun_in(*span))
+        for span in itertools.pairwise(moments)
+    ]
+    served = len(log.begun_in(moments[0], moments[-1]))
+    assert served >= TRIES * REQUESTS * 0.9
+    assert median(ratios) <= 1.5, ratios
+    report.measured(
+        1,
+        f"0 5xx in {served:,} requests; p99 {median(ratios):.2f} × PostgreSQL-only (median of "
+        f"{TRIES} times {REQUESTS:,})",
+    )
 
 
 def slow_calls(site: Production, pid: int) -> float:
@@ -171,7 +180,9 @@ def test_row_04_half_open_link(start: Callable[..., Production], proxy: Proxy) -
     assert site.metric("aevon_cache_failures_total", kind="timeout") >= TRIES
     assert site.metric("aevon_cache_failures_total", kind="pool-exhausted") == 0
     assert median(slowest) <= 0.5, slowest
-    report.measured(4, f"slowest request {median(slowest):.2f} s; no wait for the pool")
+    report.measured(
+        4, f"slowest request {median(slowest):.2f} s (median of {TRIES}); no wait for the pool"
+    )
 
 
 class Reader:
@@ -231,9 +242,11 @@ def test_row_05_reset_in_mid_reply(start: Callable[..., Production], proxy: Prox
 
 
 def hits(site: Production) -> list[float]:
-    """How many loads each web worker has had from the cache."""
-    name = "aevon_cache_loads_total"
-    return [site.counted_by(each.pid, name, result="hit") for each in site.web_workers()]
+    """How many PsycheStates each web worker has had from the cache. Not canvases: a recovery looks
+    at them itself."""
+    which = {"keyspace": "psyche", "result": "hit"}
+    workers = site.web_workers()
+    return [site.counted_by(each.pid, "aevon_cache_loads_total", **which) for each in workers]
 
 
 def test_row_06_recovery(start: Callable[..., Production], server: CacheServer) -> None:

@@ -437,7 +437,9 @@ def test_row_20_two_beats(written: Written, slowed: Any, start: Any) -> None:
     assert written.not_rising() == {}
     total = sum(map(len, revisions.values()))
     report.measured(
-        20, f"{total:,} revisions, {overlapping()} flushes overlapping; 0 written twice"
+        20,
+        f"{total:,} revisions, {overlapping()} flushes longer than their period of a second, and"
+        " overlapping; 0 written twice",
     )
 
 

@@ -6,11 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from typing import Final
 
-from tests.consistency.history import GRACE, Told
+from tests.consistency.history import GRACE, SECOND, Told
 from tests.faults.bench.visitors import NOBODY, Operation
 
 Span = tuple[int, int]  # nanoseconds by CLOCK_MONOTONIC, both ends
+
+# After so long nothing comes of a request that nobody was answered: the client's patience and the
+# server's limits are shorter.
+LATEST: Final = 60 * SECOND
+
+
+def may_come(operation: Operation, after: int) -> bool:
+    """Whether it may have been done after that moment."""
+    return operation.end + (0 if operation.is_acknowledged else LATEST) >= after
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.faults.bench.visitors import Operation
 
-from .common import Circumstances, Span, Verdict, is_refused
+from .common import Circumstances, Span, Verdict, is_refused, may_come
 
 # What ends all sessions of a user.
 _ALL: Final = ("logout_everywhere", "disable")
@@ -65,10 +65,7 @@ class _Sessions:
     def may_be_over(self, sid: str, user: int, until: int) -> bool:
         """Whether something that may have ended it had begun by then."""
         born = self.birth(sid)[0]
-        return any(
-            end.start <= until and (end.end >= born or not end.is_acknowledged)
-            for end in self._of(sid, user)
-        )
+        return any(end.start <= until and may_come(end, born) for end in self._of(sid, user))
 
     def over(self, sid: str, user: int) -> Operation | None:
         """What ended it first, for certain."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.faults.bench.visitors import Operation
 
-from .common import Circumstances, Rising, Span, Verdict, by_user, is_refused
+from .common import Circumstances, Rising, Span, Verdict, by_user, is_refused, may_come
 
 LENGTH: Final = 5
 Turn = tuple[int, str]
@@ -77,10 +77,7 @@ class _Turns:
 
     def _may_be_forgotten_in(self, span: Span) -> bool:
         start, end = span
-        return any(
-            each.start <= end and (each.end >= start or not each.is_acknowledged)
-            for each in self._forgotten
-        )
+        return any(each.start <= end and may_come(each, start) for each in self._forgotten)
 
     def wrong(self, told: Sequence[Turn], start: int, end: int) -> list[str]:
         """What is wrong with a list that was asked for and shown between the two."""

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import DatabaseError, connection
 from django.db.utils import OperationalError
 
 from aevon.cache.failsafe import lift_limits, restore_limits
 from aevon.embedded import CacheServer, PostgresServer
+from aevon.postgresql import watch as watching
 from klepsydra.models import PsycheState
 from tests.faults.witness import Witness, forget_connections, seconds_of
 from tests.threads import in_another_thread
@@ -77,6 +79,40 @@ def test_a_long_statement_is_not_a_frozen_server(postgresql: PostgresServer) -> 
         assert seconds_of(lambda: ask("SELECT pg_sleep(3.5)")) > 3.4
     finally:
         restore_limits()
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (psycopg.OperationalError("FATAL:  the database system is starting up"), True),
+        (psycopg.errors.AdminShutdown("terminating connection"), True),
+        (psycopg.OperationalError("connection refused"), False),
+        (psycopg.OperationalError("No route to host"), False),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), False),
+        (psycopg.errors.ConnectionTimeout("connection timeout expired"), False),
+        (watching.Frozen("no answer to SELECT 1"), False),
+    ],
+)
+def test_what_counts_as_an_answer(error: psycopg.Error, answers: bool) -> None:
+    """What the server itself has said, and nothing that was said for want of it."""
+    assert watching._is_answer(error) is answers
+
+
+def test_a_thread_that_cannot_start_leaves_no_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would ever take it back."""
+
+    def start(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    watch = watching.Watch()
+    with monkeypatch.context() as broken:
+        broken.setattr("threading.Thread.start", start)
+        watch.suspect()
+    watch._heard = 0.0
+    assert seconds_of(watch.admit) < 0.1
+    watch.suspect()
+    assert watch._answered.wait(10)
+    watch.admit()
 
 
 def test_a_write_that_never_reached_postgresql_leaves_the_cache_as_it_was(

@@ -25,7 +25,7 @@ from tests.servers import database_url
 
 from . import report
 from .check import check
-from .production import Production
+from .production import START_SECONDS, Production
 from .proxy import Proxy
 from .rounds import (
     LATE_INSTALLS,
@@ -269,8 +269,9 @@ async def watch(
 async def start_again(site: Production) -> None:
     """Its web, until it answers."""
     site.start("web")
-    while not await asyncio.to_thread(site.ready):
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(START_SECONDS):
+        while not await asyncio.to_thread(site.ready):
+            await asyncio.sleep(0.1)
 
 
 def test_row_15_death_after_commit(rounds: Any) -> None:

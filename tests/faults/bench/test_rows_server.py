@@ -507,7 +507,9 @@ def test_row_25_script_flush(site: Production, server: CacheServer) -> None:
     flushes = 0
     before = failures(site)
     with under_load(site, people) as log, direct(server) as raw:
+        deadline = time.monotonic() + 300
         while len(log.operations) < 1_500:
+            assert time.monotonic() < deadline, len(log.operations)
             raw.script_flush()
             flushes += 1
             time.sleep(0.002)

@@ -133,9 +133,10 @@ def _descriptors(process: psutil.Process, servers: set[int]) -> int:
 def settled(site: Production, server: CacheServer) -> dict[str, int]:
     """`descriptors`, once they change no more for a while."""
     before = descriptors(site, server)
-    while True:
+    for _ in range(40):
         time.sleep(3)
         now = descriptors(site, server)
         if now == before:
             return now
         before = now
+    raise AssertionError(f"They change for two minutes: {before}")

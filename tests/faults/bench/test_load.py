@@ -18,7 +18,7 @@ from tests.consistency.report import write
 
 from .check import Span, check
 from .production import Production
-from .thousands import Crowd
+from .thousands import Thousands
 from .usage import Usage, growth, settled
 from .visitors import Log, make_people, under_load
 
@@ -109,7 +109,7 @@ def answer(one: socket.socket) -> bytes:
 
 def lead(site: Production, server: CacheServer, seconds: int, happens: Away, section: str) -> None:
     """The whole of it."""
-    crowd = Crowd(PEOPLE)
+    crowd = Thousands(PEOPLE)
     open_everything(site)
     before = settled(site, server)
     with crowd.visiting(site) as log:

@@ -71,7 +71,7 @@ UNSHAKEN: Final = ("validate", "canvas", "patch")
 
 
 @contextmanager
-def crowd(site: Production) -> Iterator[tuple[Log, Log, list[Person]]]:
+def readers_and_writers(site: Production) -> Iterator[tuple[Log, Log, list[Person]]]:
     """Twelve visitors of six people who read and draw, twelve of six others who write, too."""
     people = make_people(12)
     # A list without turns is not in the cache.
@@ -136,7 +136,7 @@ def refusal(site: Production, person: Person) -> tuple[int, int]:
 def test_row_17_postgresql_down(site: Production, postgresql: PostgresServer) -> None:
     """Cached reads and changes of canvases go on, other writes are 503 with a time to come back,
     and nothing that was acknowledged is lost."""
-    with crowd(site) as (readers, writers, people):
+    with readers_and_writers(site) as (readers, writers, people):
         readers.wait_for(200)
         forget_connections()
         postgresql.stop()
@@ -259,7 +259,7 @@ def test_row_29_postgresql_frozen(
     """It costs those who need it a short wait, and the others nothing."""
     monkeypatch.setattr(run, "WEB_THREADS", THREADS)
     site: Production = start()  # type: ignore[operator]
-    with crowd(site) as (readers, writers, people):
+    with readers_and_writers(site) as (readers, writers, people):
         readers.wait_for(200)
         with Pulse(site) as pulse, frozen(postgresql):
             begun = time.monotonic_ns()

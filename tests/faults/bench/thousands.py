@@ -35,7 +35,7 @@ FROM beep_turn, unnest(%(others)s::bigint[]) AS u WHERE user_id = %(first)s
 """
 
 
-class Crowd:
+class Thousands:
     """People who all have what a user can have in the cache, so that it grows no more."""
 
     def __init__(self, count: int) -> None:

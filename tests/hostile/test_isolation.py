@@ -370,6 +370,7 @@ def ask(http: httpx.Client, site: Production, monitor: Monitor) -> Callable[...,
 # --- The matrix ----------------------------------------------------------------------------------
 
 pytestmark = pytest.mark.django_db(transaction=True)
+NO_METHOD: Final = 405
 REFUSED: Final = {"nobody", "disabled", "an ended session"}
 
 
@@ -383,11 +384,12 @@ def _expected(rule: Rule, caller: Caller) -> int:
     return rule.right if caller.name == "right" else rule.own
 
 
-def _foreign(cell: Cell, caller: Caller, cast: Cast) -> list[str]:
+def _foreign(cell: Cell, caller: Caller, cast: Cast, *, id_too: bool = True) -> list[str]:
     """What of another user's was touched, or shown."""
     own = caller.user.pk if caller.user else 0
     found = [f"touched {each}" for each in sorted(cell.touched - {own})]
-    shown = TREASURE in cell.body or str(cast.right.user.pk) in cell.body  # type: ignore[union-attr]
+    whose = str(cast.right.user.pk)  # type: ignore[union-attr]
+    shown = TREASURE in cell.body or (id_too and whose in cell.body)
     if shown and caller.user is not cast.right.user:
         found.append("shown")
     return found
@@ -428,7 +430,7 @@ def _in_the_admin(route: str, caller: Caller, cell: Cell) -> str:
         return "refused" if to_login else ""
     if caller.name != "staff without a permission":
         return "" if to_login or route in OPEN else "let in"
-    return "" if cell.status in _of_staff(route, cell) else "refused, or let in"
+    return "" if cell.status in {*_of_staff(route, cell), NO_METHOD} else "refused, or let in"
 
 
 def _of_staff(route: str, cell: Cell) -> set[int]:
@@ -458,5 +460,8 @@ def test_the_admin_is_for_staff_with_the_permission(ask: Callable[..., Cell], me
             problem = _in_the_admin(route, caller, cell)
             if problem:
                 wrong.append(f"{told}: {problem}")
-            wrong += [f"{told}: {each}" for each in _foreign(cell, caller, cast)]
+            if caller.name != "right":  # who may look at everybody
+                # Django tells who asks for an id that it "doesn't exist", on the next page.
+                found = _foreign(cell, caller, cast, id_too=False)
+                wrong += [f"{told}: {each}" for each in found]
     assert wrong == []

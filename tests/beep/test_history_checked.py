@@ -21,6 +21,7 @@ from beep import selectors, services
 from beep.models import Turn
 from tests.beep.conftest import Performed
 from tests.beep.lists import cached, evict, key, recorded
+from tests.cache.entry_states import life
 from tests.threads import in_thread, in_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +30,7 @@ COMMANDS: Final = 50
 CROWDS: Final = 10
 ENOUGH: Final = 50
 EVICTION_SECONDS: Final = 0.005
-RULE: Final = "if newest > 0 and newest == seq - 1 then"
+RULE: Final = "if stamp and newest == seq - 1 then"
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,7 @@ class Seen:
     acknowledged: int = 0
     raw: list[tuple[int, list[bytes]]] = field(default_factory=list)
     told: list[tuple[int, list[bytes]]] = field(default_factory=list)
+    stamp: bytes = field(default_factory=lambda: codec.stamp(life().incarnation))
 
     def command(self, user_id: int, idempotency_key: str | None) -> int:
         """A command that has returned has been acknowledged."""
@@ -59,7 +61,7 @@ class Seen:
         least = self.acknowledged
         raws = store().command("LRANGE", key(user_id), 0, -1)
         if raws and not raws[0].startswith(b'{"_lease"'):
-            self.raw.append((least, raws))
+            self.raw.append((least, [raw.removesuffix(self.stamp) + b"}" for raw in raws]))
 
     def ask(self, user_id: int) -> None:
         """The service."""
@@ -153,7 +155,8 @@ def test_a_list_that_need_not_be_complete_is_noticed(
     """The control: a push onto whatever is there, or nothing, as of a list without the rule."""
     lax = Script("append_list")
     assert RULE in lax.source
-    lax.__dict__["source"] = lax.source.replace(RULE, "if true then")
+    stamp = codec.stamp(life().incarnation).decode()
+    lax.__dict__["source"] = lax.source.replace(RULE, f"stamp = '{stamp}'\nif true then")
     monkeypatch.setattr(bounded_list, "APPEND", lax)
     assert any(_violations(make_user()) for _ in range(25))
 

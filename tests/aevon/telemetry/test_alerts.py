@@ -190,8 +190,9 @@ def test_what_is_spoilt_is_told(watching: Prometheus, site: Site) -> None:
         assert "lossStreak" in site.asked("GET", "/api/v1/klepsydra/psyche/", token=token)
         assert "layout" in site.asked("PATCH", "/api/v1/canvas/", LAYOUT, token)
     site.changed(f"psyche:{demo}", lambda document: document.update(lossStreak=77))
-    site.cache.set(f"psyche:{admin}", "rubbish")
-    assert "lossStreak" in site.asked("GET", "/api/v1/klepsydra/psyche/", token=tokens[1])
+    for _ in range(5):  # a machine under load may take the cache for away, and not look
+        site.cache.set(f"psyche:{admin}", "rubbish")
+        assert "lossStreak" in site.asked("GET", "/api/v1/klepsydra/psyche/", token=tokens[1])
     site.changed(f"canvas:{demo}", _with_a_nul)
     assert "layout" in site.asked("PATCH", "/api/v1/canvas/", MORE, tokens[0])
     assert "layout" in site.asked("PATCH", "/api/v1/canvas/", MORE, tokens[1])

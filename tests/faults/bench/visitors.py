@@ -20,9 +20,10 @@ from auth_sessions.models import User
 from klepsydra import services as klepsydra
 from tests.klepsydra.rows import SLUG
 
+from .clients import window
+from .line import NOBODY
 from .production import FORWARDED, Production
 
-NOBODY: Final = 0  # the status where no answer came
 Weights = dict[str, int]
 EVERYTHING: Final[Weights] = {
     "validate": 30,
@@ -199,17 +200,6 @@ class Visitor:
         operation = Operation(kind, user, start, end, status, asked, told, foreign, sid, away)
         self._log.append(operation)
         return operation
-
-
-def window(number: int) -> dict[str, Any]:
-    """A micro-app that shows a number."""
-    return {
-        "type": "note",
-        "title": str(number),
-        "position": {"x": number % 1000, "y": 0},
-        "size": {"width": 320, "height": 200},
-        "zIndex": 1,
-    }
 
 
 def numbers(layout: dict[str, Any]) -> dict[str, int]:

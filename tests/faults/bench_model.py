@@ -4,9 +4,10 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.faults.bench.api import Operation
 from tests.faults.bench.check import AtRest
+from tests.faults.bench.line import NOBODY
 from tests.faults.bench.rules.canvas import Shown
-from tests.faults.bench.visitors import NOBODY, Operation
 
 USER: Final = 1
 STEP: Final = 10

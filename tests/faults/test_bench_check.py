@@ -12,9 +12,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.consistency.history import SECOND
+from tests.faults.bench.api import Operation
 from tests.faults.bench.check import AtRest, Circumstances, Verdict, judge
+from tests.faults.bench.line import NOBODY
 from tests.faults.bench.rules.canvas import Shown
-from tests.faults.bench.visitors import NOBODY, Operation
 from tests.faults.bench_model import USER, Noted, history
 
 CALM: Final = Circumstances()

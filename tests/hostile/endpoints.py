@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from tests.faults.bench.visitors import window
+from tests.faults.bench.api import window
 from tests.klepsydra.rows import SLUG
 
 PAGE: Final = {"X-Aevon-Page": "1"}

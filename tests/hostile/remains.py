@@ -1,16 +1,18 @@
 """What there is in PostgreSQL and in the cache, to be compared with what there was."""
 
 import hashlib
+import itertools
 import re
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import redis
 from django.db import connection
 
 from aevon.cache.connection import store
 from aevon.cache.keyspace import REGISTRY
+from aevon.embedded import CacheServer
 from tests.faults.bench.production import Production
 from tests.faults.bench.visitors import Person, ask
 
@@ -53,22 +55,33 @@ def unchanged(site: Production, people: list[Person]) -> Iterator[None]:
     ]
 
 
-@contextmanager
-def commands(url: str) -> Iterator[Callable[[], list[str]]]:
-    """What is sent to the cache server, as MONITOR shows it: `told()` is all until now."""
-    with redis.Redis.from_url(url) as client, client.monitor() as monitor:
+class Monitor:
+    """What MONITOR tells: every command that reaches the cache server, scripts' own too."""
 
-        def told() -> list[str]:
-            client.echo("that was it")
-            seen: list[str] = []
-            while "that was it" not in (command := monitor.next_command()["command"]):
-                seen.append(command)
-            return seen
+    def __init__(self, server: CacheServer) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", server.port))
+        self._socket.sendall(f"AUTH {server.password}\r\nMONITOR\r\n".encode())
+        self._socket.settimeout(20)
+        self._text = ""
+        while self._text.count("+OK") < 2:
+            self._text += self._socket.recv(64).decode()
+        self._marks = itertools.count(1)
 
-        yield told
+    def since(self) -> str:
+        """What was said since the last time."""
+        mark = f"monitor-{next(self._marks)}-mark"
+        store().command("ECHO", mark)
+        while mark not in self._text:
+            self._text += self._socket.recv(1 << 20).decode(errors="replace")
+        said, _, self._text = self._text.partition(mark)
+        return said
+
+    def close(self) -> None:
+        """No more."""
+        self._socket.close()
 
 
-def touching(sent: list[str], person: Person) -> list[str]:
+def touching(said: str, person: Person) -> list[str]:
     """Those of the commands that name a key of this person."""
     key = re.compile(rf":{person.user_id}(?!\d)")
-    return [command for command in sent if key.search(command)]
+    return [line for line in said.splitlines() if key.search(line)]

@@ -10,12 +10,12 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.bench.production import FORWARDED, Production
+from tests.faults.bench.report import tried
 from tests.faults.bench.visitors import Person, ask
 from tests.gateway.conftest import gateway
 
 from .endpoints import BODIES, PAGE
 from .remains import unchanged
-from .tried import tried
 from .wire import HOST, JSON, Wire, head
 
 COMMANDS: Final = "/api/v1/beep/commands/"

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,12 +25,12 @@ from auth_sessions.models import User
 from beep.models import COMMAND_MAX
 from canvas import services as canvas
 from tests.faults.bench.production import Production
+from tests.faults.bench.report import tried
 from tests.faults.bench.visitors import Person, ask
 from tests.servers import ROOT
 
 from .endpoints import BODIES, PAGE, PROTECTED
-from .remains import commands, touching, unchanged
-from .tried import tried
+from .remains import Monitor, touching, unchanged
 from .wire import HOST, Answer, Wire, head
 
 LIMIT: Final[int] = settings.AEVON_MAX_BODY_BYTES
@@ -155,11 +156,11 @@ def test_another_users_session(
     person, other = people
     ids = [other.sid, other.sid.upper(), "..", "%2e%2e", f"..%2f{other.sid}", f"{other.sid}%0a"]
     ids += ["1", "*", "%00", "%ff", "%D9%A3", "x" * 10_000]
-    with unchanged(site, people), commands(server.url) as told:
+    with unchanged(site, people), closing(Monitor(server)) as monitor:
         for each in ids:
             answer = wire.ask("DELETE", f"/api/v1/auth/sessions/{each}/", None, bearer(person))
             assert answer.is_problem(404, "not-found")
-        assert touching(told(), other) == []
+        assert touching(monitor.since(), other) == []
     assert ask(site, other, "validate")[0].status == 204
     tried("another user's session id, or none, in the path", wire.sent)
 
@@ -184,14 +185,15 @@ def test_a_bad_user_id_in_a_command(
             check=False,
         )
 
-    with unchanged(site, people), commands(server.url) as told, ThreadPoolExecutor(3) as threads:
+    watching, pool = closing(Monitor(server)), ThreadPoolExecutor(3)
+    with unchanged(site, people), watching as monitor, pool as threads:
         for done in threads.map(run, asked):
             line = done.stderr.strip()
             assert (done.returncode, done.stdout) == (1, ""), done
             assert line.startswith("CommandError: "), done
             assert line.isprintable(), done
             assert len(line) < 200, done
-        sent = told()
+        sent = monitor.since()
         assert [touching(sent, person) for person in people] == [[], []]
     tried("user id `*`, `1 2`, `1\\n`, `{x}`, `../`, 10 kB, in a command", len(asked))
 

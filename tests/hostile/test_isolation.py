@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import re
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.urls import get_resolver
 
 from aevon import env
-from aevon.cache.connection import store
 from aevon.embedded import CacheServer
 from aevon.health import PROBES
 from aevon.telemetry import routes
@@ -30,9 +28,11 @@ from beep import services as beep
 from canvas import notes
 from canvas import services as canvas
 from klepsydra import services as klepsydra
+from tests.faults.bench.api import window
 from tests.faults.bench.production import FORWARDED, Production
-from tests.faults.bench.visitors import window
 from tests.klepsydra.rows import SLUG
+
+from .remains import Monitor
 
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PASSWORD: Final = "correct-horse-7"
@@ -294,30 +294,6 @@ def _path(route: str, cast: Cast) -> str:
 
 
 # --- What the cache is asked ---------------------------------------------------------------------
-
-
-class Monitor:
-    """What MONITOR tells: every command that reaches the cache server, scripts' own too."""
-
-    def __init__(self, server: CacheServer) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", server.port))
-        self._socket.sendall(f"AUTH {server.password}\r\nMONITOR\r\n".encode())
-        self._socket.settimeout(20)
-        self._text = ""
-        self._marks = itertools.count(1)
-
-    def since(self) -> str:
-        """What was said since the last time."""
-        mark = f"isolation-{next(self._marks)}-mark"
-        store().command("ECHO", mark)
-        while mark not in self._text:
-            self._text += self._socket.recv(1 << 20).decode(errors="replace")
-        said, _, self._text = self._text.partition(mark)
-        return said
-
-    def close(self) -> None:
-        """No more."""
-        self._socket.close()
 
 
 def touched(said: str) -> set[int]:

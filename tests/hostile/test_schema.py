@@ -13,9 +13,8 @@ from django.contrib.auth.hashers import make_password
 from auth_sessions.models import User
 from tests.aevon.programs import environment
 from tests.faults.bench.production import Production
+from tests.faults.bench.report import tried
 from tests.servers import ROOT
-
-from .tried import tried
 
 HERE: Final = Path(__file__).parent
 PASSWORD: Final = "as-long-as-it-is-unguessable-9"

@@ -15,6 +15,7 @@ from canvas.models import AwayEdit, Canvas
 from klepsydra.models import Interaction, PsycheState
 from tests.waiting import eventually
 
+from .api import Operation, numbers
 from .rules import canvas as canvas_rule
 from .rules import psyche as psyche_rule
 from .rules import sessions as sessions_rule
@@ -22,7 +23,7 @@ from .rules import turns as turns_rule
 from .rules.canvas import Shown
 from .rules.common import Circumstances, Span, Verdict
 from .rules.turns import Turn
-from .visitors import Operation, Person, numbers
+from .visitors import Person
 
 __all__ = ["AtRest", "Circumstances", "Verdict", "check", "judge"]
 

@@ -3,18 +3,16 @@
 import asyncio
 import itertools
 import random
-import re
 import time
-import zlib
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from .line import NOBODY, Line, Reply
+from . import api
+from .api import Operation, Request
+from .line import Line, Reply
 
-SLUG: Final = "sisyphus-ascent"
 SESSIONS: Final = 2  # of each user, that are kept open
 REFRESH_SECONDS: Final = 240.0
 ACCESS_SECONDS: Final = 700.0  # access tokens last for 900
@@ -31,7 +29,6 @@ WEIGHTS: Final = {
     "logout": 12,
     "logout_everywhere": 4,
 }
-READINGS: Final = ("validate", "psyche", "canvas", "history")
 PAUSE_SECONDS: Final = 0.25  # after no answer, and after one of 500 and above
 PROBES: Final = 0.02  # of the readings: by a session that has ended
 CONDITIONAL: Final = 0.2  # of the patches: by the revision that was seen last
@@ -51,8 +48,8 @@ class Journal(Protocol):
 
     is_over: bool
 
-    def add(self, note: tuple[Any, ...]) -> None:
-        """One operation: the members of `visitors.Operation` in their order."""
+    def add(self, operation: Operation) -> None:
+        """One more."""
 
 
 class Session:
@@ -65,7 +62,7 @@ class Session:
     def renew(self, access: str, refresh: str) -> None:
         """New tokens."""
         self.refresh, self._since = refresh, time.monotonic()
-        self.header = f"Authorization: Bearer {access}\r\n".encode()
+        self.header = api.bearer(access)
 
     @property
     def age_seconds(self) -> float:
@@ -98,34 +95,6 @@ class Player:
         """Nobody uses it any more."""
         if session in self.live:
             self.live.remove(session)
-
-
-class Request(NamedTuple):
-    """What is sent: the token goes in between."""
-
-    head: bytes
-    rest: bytes = b"\r\n"
-
-
-def request(method: str, path: str, body: Any = None, **headers: str) -> Request:
-    """A request of the API; underscores in the names of headers are hyphens."""
-    headers = {"Host": "127.0.0.1", "X-Forwarded-Proto": "https", **headers}
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    head = "\r\n".join([f"{method} /api/v1/{path} HTTP/1.1", *lines, ""]).encode()
-    if body is None:
-        return Request(head)
-    content = msgspec.json.encode(body)
-    more = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-    return Request(head, more + content)
-
-
-_READ: Final = {
-    "validate": request("GET", "auth/validate/"),
-    "psyche": request("GET", "klepsydra/psyche/"),
-    "canvas": request("GET", "canvas/"),
-    "history": request("GET", "beep/history/"),
-}
-_PLAY: Final = {"instrument": SLUG, "stake": 1}
 
 
 class Client:
@@ -170,18 +139,18 @@ class Client:
     async def _do(self, kind: str, session: Session) -> None:
         if session.age_seconds > REFRESH_SECONDS and not session.is_refreshing:
             kind = "refresh"
-        if kind not in READINGS:
+        if kind not in api.READINGS:
             await getattr(self, kind)(session)
             return
         if self._player.ended and self._random.random() < PROBES:
             session = self._random.choice(self._player.ended)
-        await self._ask(kind, session, _READ[kind])
+        await self._ask(kind, session, api.READINGS[kind])
 
     async def _log_in(self) -> None:
         account = self._player.account
         body = {"username": account.username, "password": account.password}
         self._player.logging_in += 1
-        reply = await self._ask("login", None, request("POST", "auth/token/", body))
+        reply = await self._ask("login", None, api.request("POST", "auth/token/", body))
         self._player.logging_in -= 1
         if reply.status != 200:
             await asyncio.sleep(0.1)
@@ -192,43 +161,43 @@ class Client:
             return
         session.is_refreshing = True
         body = {"refresh": session.refresh}
-        reply = await self._ask("refresh", session, request("POST", "auth/token/refresh/", body))
+        asked = api.request("POST", "auth/token/refresh/", body)
+        reply = await self._ask("refresh", session, asked)
         session.is_refreshing = False
         if reply.status != 200:
             self._player.let_go(session)
 
     async def logout(self, session: Session) -> None:
         """Of this session."""
-        await self._ask("logout", session, request("POST", "auth/logout/", {}), session.sid)
+        await self._ask("logout", session, api.LOGOUT, session.sid)
 
     async def logout_everywhere(self, session: Session) -> None:
         """Of all of the user's."""
-        asked = request("POST", "auth/logout/", {"everywhere": True})
+        asked = api.request("POST", "auth/logout/", {"everywhere": True})
         await self._ask("logout_everywhere", session, asked)
 
     async def play(self, session: Session) -> None:
         """One interaction."""
         key = self._unanswered["play"] or self._unique()
-        asked = request("POST", "klepsydra/interactions/", _PLAY, Idempotency_Key=key)
-        await self._under_key("play", session, asked, key, key)
+        await self._under_key("play", session, api.play(key), key, key)
 
     async def command(self, session: Session) -> None:
         """One for BEEP, whose text nobody else says."""
         key = self._unanswered["command"] or self._unique()
         text = f"status {key}"
-        asked = request("POST", "beep/commands/", {"text": text}, Idempotency_Key=key)
+        asked = api.request("POST", "beep/commands/", {"text": text}, Idempotency_Key=key)
         await self._under_key("command", session, asked, key, text)
 
     async def _under_key(
         self, kind: str, session: Session, asked: Request, key: str, what: str
     ) -> None:
         reply = await self._ask(kind, session, asked, what)
-        again = _is_doubtful(reply.status) or reply.status == 401
+        again = api.is_doubtful(reply.status) or reply.status == 401
         self._unanswered[kind] = key if again else ""
 
     async def forget(self, session: Session) -> None:
         """All turns."""
-        await self._ask("forget", session, request("DELETE", "beep/history/"))
+        await self._ask("forget", session, api.FORGETTING)
 
     async def patch(self, session: Session) -> None:
         """This client's window shows the next number; at times only if nobody else has drawn."""
@@ -237,13 +206,13 @@ class Client:
         seen = self._revision if self._random.random() < CONDITIONAL else None
         if seen is not None:
             headers["If_Match"] = f'"{seen}"'
-        apps: dict[str, Any] = {self._window: window(self._drawn)}
+        apps: dict[str, Any] = {self._window: api.window(self._drawn)}
         if self._closed:
             apps[self._closed] = None
         body, what = {"microApps": apps}, (self._window, self._drawn, self._closed, seen)
-        asked = request("PATCH", "canvas/", body, **headers)
+        asked = api.request("PATCH", "canvas/", body, **headers)
         reply = await self._ask("patch", session, asked, what)
-        if _is_doubtful(reply.status):
+        if api.is_doubtful(reply.status):
             self._closed, self._window = self._window, self._unique()
         elif reply.status == 200:
             self._closed = ""
@@ -251,26 +220,20 @@ class Client:
     async def _ask(
         self, kind: str, session: Session | None, asked: Request, what: Any = None
     ) -> Reply:
-        with_token = b"" if session is None or kind == "refresh" else session.header
-        start = time.monotonic_ns()
-        reply = await self._line.ask(asked.head + with_token + asked.rest)
-        end = time.monotonic_ns()
-        told = _NOTHING
-        if 200 <= reply.status < 300:
-            told = _TOLD[kind](reply)
-            self._learn(kind, session, told.value, reply)
+        operation, reply = await api.ask(
+            *(self._line, kind, self._player.account.user_id, asked),
+            token=b"" if session is None or kind == "refresh" else session.header,
+            asked=what,
+            sid=session.sid if session else "",
+        )
+        if operation.is_acknowledged:
+            self._learn(kind, session, operation.told, reply)
         elif reply.status == 401 and session is not None:
             self._player.end(session)
-        user = self._player.account.user_id
-        sid = session.sid if session else (told.value or "")
-        foreign, away = told.whose not in (None, user), b"detail=away" in reply.head
-        self._journal.add(
-            (
-                *(kind, user, start, end, reply.status, what, told.value, foreign),
-                *(sid, away, told.content),
-            )
-        )
-        if _is_doubtful(reply.status):
+        if session is None:
+            operation = operation._replace(sid=operation.told or "")
+        self._journal.add(operation)
+        if api.is_doubtful(reply.status):
             await asyncio.sleep(PAUSE_SECONDS)
         return reply
 
@@ -279,126 +242,10 @@ class Client:
             case "canvas" | "patch":
                 self._revision = told[0]
             case "login":
-                pair = msgspec.json.decode(reply.body, type=_Pair)
+                pair = msgspec.json.decode(reply.body, type=api.Pair)
                 self._player.live.append(Session(pair.sid, pair.access, pair.refresh))
             case "refresh" if session is not None:
-                pair = msgspec.json.decode(reply.body, type=_Pair)
+                pair = msgspec.json.decode(reply.body, type=api.Pair)
                 session.renew(pair.access, pair.refresh)
             case "logout" | "logout_everywhere" if session is not None:
                 self._player.end(session)
-
-
-def _is_doubtful(status: int) -> bool:
-    """Whether nobody knows if it has been done."""
-    return status == NOBODY or status >= 500
-
-
-def window(number: int) -> dict[str, Any]:
-    """A micro-app that shows a number."""
-    return {
-        "type": "note",
-        "title": str(number),
-        "position": {"x": number % 1000, "y": 0},
-        "size": {"width": 320, "height": 200},
-        "zIndex": 1,
-    }
-
-
-# --- what answers tell -------------------------------------------------------------------------
-
-
-class _Told(NamedTuple):
-    value: Any = None
-    whose: int | None = None
-    content: int = 0  # of the state that was shown: equal for equal ones
-
-
-_NOTHING: Final = _Told()
-
-
-class _Pair(msgspec.Struct):
-    access: str
-    refresh: str
-    sid: str = ""
-
-
-class _App(msgspec.Struct):
-    title: str
-
-
-class _Layout(msgspec.Struct, rename="camel"):
-    micro_apps: dict[str, _App]
-
-
-class _Canvas(msgspec.Struct, rename="camel"):
-    user_id: int
-    revision: int
-    layout: _Layout
-
-
-class _Psyche(msgspec.Struct, rename="camel"):
-    user_id: int
-    version: int
-
-
-class _Played(msgspec.Struct):
-    psyche: msgspec.Raw
-
-
-class _Turn(msgspec.Struct):
-    seq: int
-    command: str
-
-
-class _Turns(msgspec.Struct):
-    turns: list[_Turn]
-
-
-class _Answer(msgspec.Struct):
-    seq: int
-
-
-_WHOSE: Final = re.compile(rb"\r\nx-user-id: *([0-9]+)", re.IGNORECASE)
-
-
-def _validated(reply: Reply) -> _Told:
-    found = _WHOSE.search(reply.head)
-    user_id = int(found[1]) if found else 0
-    return _Told(user_id, user_id)
-
-
-def _shown(reply: Reply) -> _Told:
-    body = msgspec.json.decode(reply.body, type=_Canvas)
-    numbers = {name: int(app.title) for name, app in body.layout.micro_apps.items()}
-    return _Told((body.revision, numbers), body.user_id)
-
-
-def _state(content: bytes) -> _Told:
-    body = msgspec.json.decode(content, type=_Psyche)
-    return _Told(body.version, body.user_id, zlib.crc32(content))
-
-
-def _played(reply: Reply) -> _Told:
-    return _state(bytes(msgspec.json.decode(reply.body, type=_Played).psyche))
-
-
-def _turns(reply: Reply) -> _Told:
-    turns = msgspec.json.decode(reply.body, type=_Turns).turns
-    return _Told([(turn.seq, turn.command) for turn in turns])
-
-
-def _logged_in(reply: Reply) -> _Told:
-    return _Told(msgspec.json.decode(reply.body, type=_Pair).sid)
-
-
-_TOLD: Final[dict[str, Callable[[Reply], _Told]]] = {
-    "validate": _validated,
-    "psyche": lambda reply: _state(reply.body),
-    "canvas": _shown,
-    "history": _turns,
-    "patch": _shown,
-    "play": _played,
-    "command": lambda reply: _Told(msgspec.json.decode(reply.body, type=_Answer).seq),
-    "login": _logged_in,
-    **dict.fromkeys(("refresh", "forget", "logout", "logout_everywhere"), lambda _: _NOTHING),
-}

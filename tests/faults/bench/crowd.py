@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .api import Operation
 from .clients import Account, Client, Player
 from .line import NOBODY, Line
 
@@ -37,13 +38,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.is_over = False
         self._file, self._answered = path.open("wb"), path.with_suffix(".answered")
-        self._notes: list[tuple[Any, ...]] = []
+        self._notes: list[Operation] = []
         self.answered = 0
 
-    def add(self, note: tuple[Any, ...]) -> None:
-        """One operation."""
-        self.answered += note[4] != NOBODY
-        self._notes.append(note)
+    def add(self, operation: Operation) -> None:
+        """One more."""
+        self.answered += operation.status != NOBODY
+        self._notes.append(operation)
         if len(self._notes) >= CHUNK:
             self.save()
 

@@ -14,21 +14,25 @@ from typing import Final
 import msgspec
 from django.contrib.auth.hashers import make_password
 
+from aevon.cache import outbox
 from aevon.process import watchdog
 from auth_sessions import services as sessions
 from auth_sessions.models import User
 from tests.waiting import eventually
 
 from . import crowd
+from .api import Operation
 from .check import Verdict, at_rest, judge
 from .clients import Account
 from .crowd import Plan
+from .line import NOBODY
 from .production import Production
 from .storm import Notes, Storm
-from .visitors import NOBODY, Operation, Person, make_people
+from .visitors import Person, make_people
 
 PASSWORD: Final = "a password of theirs"
 START_SECONDS: Final = 60.0
+DRAIN_SECONDS: Final = 60.0
 PROCESSES: Final = 2
 
 
@@ -106,6 +110,8 @@ def lead(
         wait_for(folder, len(accounts))
         act(storm)
     took = time.monotonic() - begun
+    # By the site itself, before `at_rest` helps.
+    assert eventually(lambda: outbox.depth() == 0, DRAIN_SECONDS), "nobody drains the outbox"
     return figures(seed, took, operations_of(folder, storm.notes), storm.notes, storm.people)
 
 

@@ -10,7 +10,9 @@ import re
 from typing import Any, Final, NamedTuple
 
 NOBODY: Final = 0  # the status where no answer came
-ANSWER_SECONDS: Final = 30.0  # a machine that is busy otherwise is no fault of the site
+ANSWER_SECONDS: Final = 60.0  # a machine that is busy otherwise is no fault of the site
+# Of a line that nothing is asked on: the web server's own patience is 30.
+KEPT_SECONDS: Final = 25.0
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
@@ -64,17 +66,21 @@ class _Socket(asyncio.Protocol):
 
 class Line:
     """A connection that is made again when it has broken; each request `ANSWER_SECONDS` at most,
-    and never sent twice."""
+    and never sent twice. Of one loop."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._socket = _Socket()
+        self._asked = 0.0
 
     async def ask(self, request: bytes) -> Reply:
         """The answer, or `NO_REPLY`."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._asked > KEPT_SECONDS:
+            self.close()
         if self._socket.transport is None:
             await self._connect()
-        socket, loop = self._socket, asyncio.get_running_loop()
+        socket, self._asked = self._socket, loop.time()
         if socket.transport is None:
             return NO_REPLY
         socket.waiting = loop.create_future()
@@ -93,3 +99,25 @@ class Line:
     def close(self) -> None:
         """End the connection."""
         self._socket.abort()
+        self._socket = _Socket()
+
+
+class Lines:
+    """As many lines as are asked at once, kept."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._idle: list[Line] = []
+
+    async def ask(self, request: bytes) -> Reply:
+        """By one that is idle."""
+        line = self._idle.pop() if self._idle else Line(self._host, self._port)
+        try:
+            return await line.ask(request)
+        finally:
+            self._idle.append(line)
+
+    def close(self) -> None:
+        """End all connections."""
+        for line in self._idle:
+            line.close()

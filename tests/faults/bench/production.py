@@ -26,6 +26,8 @@ from tests import servers
 from tests.servers import ROOT
 from tests.waiting import eventually
 
+from .line import Lines
+
 START_SECONDS: Final = 90.0
 # As from the proxy in front, which has ended TLS.
 FORWARDED: Final = {"X-Forwarded-Proto": "https"}
@@ -56,6 +58,10 @@ class Production:
     def url(self) -> str:
         """Without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
+
+    def lines(self) -> Lines:
+        """To its web, for a loop."""
+        return Lines("127.0.0.1", self.port)
 
     @property
     def log(self) -> Path:

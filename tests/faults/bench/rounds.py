@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
-import aiohttp
-
 from aevon.cache import CONVO_HISTORY, PSYCHE, SESSION, bounded_list, fences, leases
 from aevon.cache.connection import Script, store
 from aevon.cache.keyspace import Keyspace
 from tests.faults.witness import Witness
-from tests.klepsydra.rows import SLUG
 
+from .api import Operation
+from .line import Lines
 from .production import Production
 from .proxy import Proxy
-from .visitors import Operation, Person, Visitor
+from .visitors import Person, Visitor
 
 # What is held back, and a machine under load, must not look like an outage of the cache.
 PATIENCE: Final = {
@@ -46,24 +45,6 @@ _numbers = itertools.count(1)
 T = TypeVar("T")
 
 
-class Player(Visitor):
-    """Plays under a key that is known before the answer."""
-
-    async def play_as(self, key: str) -> Operation:
-        """One interaction."""
-        body = {"instrument": SLUG, "stake": 1}
-        headers = {"Idempotency-Key": key}
-        path = "/klepsydra/interactions/"
-        return await self._ask("play", "POST", path, body, headers=headers, asked=key)
-
-
-def patient_http() -> aiohttp.ClientSession:
-    """A client that can have two rounds under way, and waits for a machine under load."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=4 * USERS), timeout=aiohttp.ClientTimeout(total=60)
-    )
-
-
 def new_key() -> str:
     """An Idempotency-Key that nobody has used."""
     return f"round-{next(_numbers)}"
@@ -83,10 +64,20 @@ def evict(keyspace: Keyspace, people: Sequence[Person]) -> None:
 class Players:
     """Clients of one site, who know what they have been told; the `witness` notes what is older."""
 
-    http: aiohttp.ClientSession
     quick: Production
     witness: Witness = field(default_factory=Witness)
     log: list[Operation] = field(default_factory=list)
+    _lines: dict[int, Lines] = field(default_factory=dict)
+
+    def visitor(self, site: Production, person: Person) -> Visitor:
+        """Another client of a person, over lines that are kept."""
+        lines = self._lines.setdefault(site.port, site.lines())
+        return Visitor(lines, person, self.log)
+
+    def close(self) -> None:
+        """End all connections."""
+        for lines in self._lines.values():
+            lines.close()
 
     async def ask(self, site: Production, person: Person, kind: str) -> Operation:
         """An operation that succeeds, or that asks whether a session is over."""
@@ -96,11 +87,11 @@ class Players:
 
     async def try_to(self, site: Production, person: Person, kind: str) -> Operation:
         """An operation, whatever comes of it."""
-        return await Player(self.http, site.url, person, self.log).do(kind)
+        return await self.visitor(site, person).do(kind)
 
     async def try_to_play(self, site: Production, person: Person, key: str) -> Operation:
         """One interaction, whatever comes of it."""
-        return await Player(self.http, site.url, person, self.log).play_as(key)
+        return await self.visitor(site, person).play_as(key)
 
     async def play_as(self, site: Production, person: Person, key: str) -> None:
         """One interaction, which may have been asked for before."""
@@ -187,7 +178,7 @@ class Rounds(Players):
         async with self.holding(bounded_list.FILL, reads):
             await each(partial(self.ask, self.quick, kind="forget"), people)
         for history in await each(partial(self.ask, self.quick, kind="history"), people):
-            self._saw(history, right=history.told == ())
+            self._saw(history, right=history.told == [])
 
     # --- an install that comes late --------------------------------------------------------------
 

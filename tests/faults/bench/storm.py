@@ -24,10 +24,12 @@ from canvas import services as canvas
 from tests.faults.witness import forget_connections
 from tests.waiting import eventually
 
+from .api import Operation
+from .line import NOBODY
 from .production import Production
 from .proxy import Proxy
 from .rules.common import Circumstances, Span
-from .visitors import NOBODY, Operation, Person
+from .visitors import Person
 
 EVICTED: Final = (PSYCHE, SESSION, CONVO_HISTORY)
 EVICT_SECONDS: Final = 0.05

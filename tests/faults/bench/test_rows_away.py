@@ -5,6 +5,7 @@ the same load at the same time: whatever else the machine does troubles both.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import operator
@@ -23,11 +24,13 @@ from canvas import services as canvas
 from tests.servers import database_url
 from tests.waiting import eventually
 
-from . import report
+from . import api, report
+from .api import Operation
 from .check import check
+from .line import Line
 from .production import Production
 from .proxy import Proxy
-from .visitors import Log, Operation, Person, make_people, under_load
+from .visitors import Log, Person, make_people, under_load
 
 NOBODY_LISTENS: Final = "redis://127.0.0.1:1/0"
 REQUESTS: Final = 1_000  # each time
@@ -185,58 +188,42 @@ def test_row_04_half_open_link(start: Callable[..., Production], proxy: Proxy) -
     )
 
 
-class Reader:
-    """One who reads the PsycheState of one person over one connection, as fast as it is told."""
-
-    def __init__(self, site: Production, person: Person) -> None:
-        lines = {"Host": "127.0.0.1", **person.headers}
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._request = f"GET /api/v1/klepsydra/psyche/ HTTP/1.1\r\n{head}\r\n".encode()
-        self._port, self._user_id = site.port, person.user_id
-
-    async def read(self, count: int) -> Counter[bytes]:
-        """The answers to so many requests, and how often each came."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        told: Counter[bytes] = Counter()
+async def mismatched(site: Production, person: Person, count: int) -> list[tuple[int, bytes]]:
+    """Reads of one PsycheState over one line, as fast as they are answered: what was told that is
+    not what was told at first, or not about this person."""
+    what = api.READINGS["psyche"]
+    sent = what.head + api.bearer(person.access) + what.rest
+    with contextlib.closing(Line("127.0.0.1", site.port)) as line:
+        first = await line.ask(sent)
+        assert first.status == 200, first
+        assert json.loads(first.body)["userId"] == person.user_id
+        told: Counter[tuple[int, bytes]] = Counter()
         for _ in range(count):
-            writer.write(self._request)
-            told[await self._answer(reader)] += 1
-        writer.close()
-        return told
-
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        return head[:12] + b" " + await reader.readexactly(length)
-
-    async def wrong(self, count: int) -> list[bytes]:
-        """What it is told that is not what it was told at first, or not about this person."""
-        (first,) = await self.read(1)
-        assert first.startswith(b"http/1.1 200"), first
-        about = json.loads(first[13:])["userId"]
-        assert about == self._user_id
-        told = await self.read(count)
-        assert told.total() == count
-        return [answer for answer in told if answer != first]
+            answer = await line.ask(sent)
+            told[answer.status, answer.body] += 1
+    assert told.total() == count
+    return [each for each in told if each != (first.status, first.body)]
 
 
 def test_row_05_reset_in_mid_reply(start: Callable[..., Production], proxy: Proxy) -> None:
     """Each answer is whole, and the answer to this question."""
     site, people = start(through=proxy), make_people(8)
-    readers = [Reader(site, person) for person in make_people(READERS)]
+    readers = make_people(READERS)
 
-    async def everybody() -> list[list[bytes]]:
-        return await asyncio.gather(*(each.wrong(READS // READERS) for each in readers))
+    async def everybody() -> list[tuple[int, bytes]]:
+        share = READS // READERS
+        wrong = await asyncio.gather(*(mismatched(site, each, share) for each in readers))
+        return [*itertools.chain(*wrong)]
 
     with under_load(site, people, visitors=2, pause_seconds=0.05) as log:
         begun = time.monotonic_ns()
         with proxy.doing(cut=CUT):
-            mismatched = [answer for wrong in asyncio.run(everybody()) for answer in wrong]
+            wrong = asyncio.run(everybody())
         cut = proxy.counts()["cut"]
         outage = (begun, site.recovers())
         log.wait_for(50)
     is_at_rest(log, people, outages=[outage])
-    assert mismatched == []
+    assert wrong == []
     assert cut >= READS * CUT / 10, "hardly anything was cut"
     report.measured(5, f"0 mismatched bodies in {READS:,}, with {cut:,} replies cut")
 

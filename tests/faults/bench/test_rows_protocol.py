@@ -24,6 +24,7 @@ from tests.klepsydra.rows import PSYCHES
 from tests.servers import database_url
 
 from . import report
+from .api import Operation
 from .check import check
 from .production import START_SECONDS, Production
 from .proxy import Proxy
@@ -37,9 +38,8 @@ from .rounds import (
     Rounds,
     each,
     new_key,
-    patient_http,
 )
-from .visitors import Operation, Person, make_people, under_load
+from .visitors import Person, make_people, under_load
 
 SCHEDULES: Final = 10_000
 # What is not forced over HTTP in that time is forced in one process.
@@ -66,10 +66,9 @@ def rounds(start: Start, proxy: Proxy) -> Callable[..., Rounds]:
         slow = start(through=proxy, names=("web",), threads=SLOW_THREADS, **options, **SLOW)
 
         async def main() -> Rounds:
-            async with patient_http() as session:
-                made = Rounds(session, quick, slow=slow, proxy=proxy)
+            with contextlib.closing(Rounds(quick, slow=slow, proxy=proxy)) as made:
                 await work(made)
-                return made
+            return made
 
         done = asyncio.run(main())
         quick.kill("web")
@@ -368,8 +367,7 @@ def test_row_16_rollback(start: Start) -> None:
     people = make_people(USERS)
 
     async def main() -> None:
-        async with patient_http() as session:
-            made = Players(session, site)
+        with contextlib.closing(Players(site)) as made:
             with refusing():
                 assert await fail_often(made, people) == []
             await each(partial(made.ask, site, kind="logout"), people)

@@ -29,10 +29,11 @@ from tests.servers import PATIENCE, environment
 from tests.waiting import eventually
 
 from . import report
+from .api import Operation, numbers, window
 from .check import Span, check
 from .production import Production
 from .proxy import Proxy
-from .visitors import Log, Operation, Person, ask, make_people, numbers, under_load, window
+from .visitors import Log, Person, ask, make_people, under_load
 
 DRAWN: Final = "drawn"  # the window of `Drawing`
 

@@ -4,26 +4,24 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
-import aiohttp
 from django.core.management import call_command
 from django.db import connection
 
 from beep import services as beep
 from canvas.models import Canvas
 
+from .api import Operation, window
+from .line import Line
 from .production import Production
-from .visitors import EVERYTHING, Log, Operation, Person, Visitor, make_people, window
+from .visitors import EVERYTHING, Log, Person, Visitor, make_people
 
 THINK_SECONDS: Final = 9.0
 # So many ask at once, and all others think a little longer: as fast as the machine can answer.
 AT_ONCE: Final = 32
-PATIENCE_SECONDS: Final = 30.0  # an answer that comes late is not an error
 ARRIVAL_SECONDS: Final = 300.0
-# Of a connection that nothing is asked on; the web server's own patience is 30.
-KEPT_SECONDS: Final = 25.0
 TURNS: Final = 5
 
 _FIVE_TURNS_FOR_EACH = """
@@ -81,8 +79,8 @@ class Thousands:
     async def _one(self, site: Production, person: Person) -> None:
         kinds, shares = [*EVERYTHING], [*EVERYTHING.values()]
         await self._think(random.uniform(0, 1.0))
-        async with _http() as session:
-            visitor = Visitor(session, site.url, person, self.log.operations)
+        with closing(Line("127.0.0.1", site.port)) as line:
+            visitor = Visitor(line, person, self.log.operations)
             visitor.name = self._names[person.user_id]
             while not self._over.is_set():
                 async with self._asking:
@@ -92,14 +90,6 @@ class Thousands:
     async def _think(self, seconds: float) -> None:
         with_end = asyncio.wait_for(self._over.wait(), seconds)
         await asyncio.gather(with_end, return_exceptions=True)
-
-
-def _http() -> aiohttp.ClientSession:
-    """One connection, kept."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=1, keepalive_timeout=KEPT_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS),
-    )
 
 
 def _draw(names: dict[int, str]) -> None:

@@ -1,9 +1,13 @@
 """What the site's processes use of the machine: memory, file descriptors, connections."""
 
+import contextlib
+import re
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Self
 
 import psutil
@@ -17,6 +21,7 @@ from tests.servers import database_url
 from .production import Production
 
 EVERY_SECONDS: Final = 1.0
+Files = Counter[str]  # by path or kind
 Memory = dict[str, int]  # bytes by process
 Held = dict[str, tuple[int, int]]  # connections to PostgreSQL and to the cache, by process
 
@@ -117,20 +122,25 @@ def _ports_of_the_cache(server: CacheServer) -> set[int]:
         return set()
 
 
-def descriptors(site: Production, server: CacheServer) -> dict[str, int]:
-    """How many files each process has open, but for its connections to the two servers."""
+def descriptors(site: Production, server: CacheServer) -> dict[str, Files]:
+    """What each process has open, but for its connections to the two servers, and for the files of
+    its metrics: of these it opens one of each kind, whenever it first counts something."""
     servers = {int(settings.DATABASES["default"]["PORT"]), server.port}
     return {name: _descriptors(each, servers) for name, each in processes(site).items()}
 
 
-def _descriptors(process: psutil.Process, servers: set[int]) -> int:
-    connections = process.net_connections("tcp4")
-    return process.num_fds() - sum(
-        bool(each.raddr) and each.raddr.port in servers for each in connections
+def _descriptors(process: psutil.Process, servers: set[int]) -> Files:
+    found: Files = Counter()
+    for each in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it is closed by now
+            found[re.sub(r"\[\d+\]$", "", str(each.readlink()))] += 1
+    found["socket:"] -= sum(
+        bool(each.raddr) and each.raddr.port in servers for each in process.net_connections("tcp4")
     )
+    return Counter({name: n for name, n in found.items() if "/metrics/" not in name})
 
 
-def settled(site: Production, server: CacheServer) -> dict[str, int]:
+def settled(site: Production, server: CacheServer) -> dict[str, Files]:
     """`descriptors`, once they change no more for a while."""
     before = descriptors(site, server)
     for _ in range(40):

@@ -7,7 +7,7 @@ the number, and from some clients the window that it closes and the revision of 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from tests.faults.bench.visitors import Operation
+from tests.faults.bench.api import Operation
 
 from .common import Circumstances, Rising, Span, Verdict, by_user, is_refused, may_come_later
 

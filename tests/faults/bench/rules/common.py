@@ -9,7 +9,8 @@ from itertools import accumulate
 from typing import Final
 
 from tests.consistency.history import GRACE, SECOND, Told
-from tests.faults.bench.visitors import NOBODY, Operation
+from tests.faults.bench.api import Operation
+from tests.faults.bench.line import NOBODY
 
 Span = tuple[int, int]  # nanoseconds by CLOCK_MONOTONIC, both ends
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from tests.consistency import history
 from tests.consistency.history import Read, Write
-from tests.faults.bench.visitors import Operation
+from tests.faults.bench.api import Operation
 
 from .common import Circumstances, Verdict
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from tests.faults.bench.visitors import Operation
+from tests.faults.bench.api import Operation
 
 from .common import Circumstances, Span, Verdict, is_refused, may_come
 

@@ -4,7 +4,7 @@ forgotten, each with its own text."""
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from tests.faults.bench.visitors import Operation
+from tests.faults.bench.api import Operation
 
 from .common import Circumstances, Rising, Span, Verdict, by_user, is_refused, may_come
 

@@ -1,7 +1,9 @@
 """How schemathesis stays logged in, although it tries what ends a session."""
 
+import functools
 import itertools
 import os
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -11,6 +13,12 @@ FORWARDED = {"X-Forwarded-Proto": "https"}
 ENDS = ("/logout/", "/sessions/{sid}/", "/password/")
 _kept: dict[str, str] = {}
 _users = itertools.cycle(os.environ["HOSTILE_USERS"].split(","))
+
+
+@functools.cache
+def _succeeded(label: str) -> None:
+    with Path(os.environ["HOSTILE_SUCCEEDED"]).open("a") as file:
+        file.write(f"{label}\n")
 
 
 def log_in() -> str:
@@ -38,6 +46,8 @@ class Bearer:
 
 @schemathesis.hook
 def after_call(context: Any, case: Any, response: Any) -> None:
-    """After what may have ended the session, another one."""
+    """After what may have ended the session, another one. What succeeded is told."""
+    if response.ok:
+        _succeeded(case.operation.label)
     if response.status_code == 204 and case.operation.path.endswith(ENDS):
         _kept.clear()

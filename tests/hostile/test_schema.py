@@ -43,6 +43,7 @@ def schemathesis(
         "HOSTILE_URL": site.url,
         "HOSTILE_USERS": ",".join(user.username for user in users),
         "HOSTILE_PASSWORD": PASSWORD,
+        "HOSTILE_SUCCEEDED": str(folder / "succeeded"),
         "PYTHONPATH": str(ROOT),
     }
     ran = subprocess.run(
@@ -72,4 +73,6 @@ def test_the_api_keeps_to_its_document(
     assert report["errors"] == [], printed
     assert report["operations"]["tested"] == OPERATIONS
     assert cases["generated"] >= CASES_MIN
+    succeeded = {*(tmp_path / "succeeded").read_text().splitlines()}
+    assert len(succeeded) >= SUCCESSES_MIN, succeeded
     tried("requests that schemathesis makes of the OpenAPI document", cases["generated"])

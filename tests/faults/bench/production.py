@@ -184,7 +184,7 @@ class Production:
 
     def counted_by(self, pid: int, name: str, **labels: str) -> float:
         """As `metric`, by one process, and whether or not anybody answers."""
-        files = [str(file) for file in (self.folder / "metrics").glob(f"*_*{pid}.db")]
+        files = [str(file) for file in (self.folder / "metrics").glob(f"*-{pid}.db")]
         return sum(
             sample.value
             for family in MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]

@@ -312,6 +312,9 @@ def test_row_27_poison_row(poisoned: Any, start: Any) -> None:
     begun = time.monotonic()
     assert eventually(lambda: not_clean([*others, bad]) == [bad], 20)
     took = time.monotonic() - begun
+    records = flush.flushes(CANVAS_BUFFER)
+    assert {(each.counts["left"], each.failed) for each in records} == {(0, 0)}
+    assert any(each.counts["refused"] and each.counts["persisted"] for each in records)
     refusal = CANVAS_BUFFER.index.refusals([bad])[bad]
     wait = refusal.retry_at - time.time()
     assert 0 < wait <= 61

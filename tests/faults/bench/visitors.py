@@ -141,10 +141,6 @@ class Log:
             if (each.status == NOBODY or each.status >= 500) and each.status not in allowed
         ]
 
-    def slower_than(self, seconds: float) -> list[Operation]:
-        """Those that took longer."""
-        return [each for each in self.operations if each.seconds > seconds]
-
     def begun_in(self, start: int, end: int) -> list[Operation]:
         """Those that began between the two."""
         return [each for each in self.operations if start <= each.start < end]

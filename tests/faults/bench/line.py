@@ -13,6 +13,8 @@ NOBODY: Final = 0  # the status where no answer came
 ANSWER_SECONDS: Final = 60.0  # a machine that is busy otherwise is no fault of the site
 # Of a line that nothing is asked on: the web server's own patience is 30.
 KEPT_SECONDS: Final = 25.0
+# … and of one that much is asked on, so that it is not one worker's for ever.
+ASKED_MAX: Final = 100
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 
@@ -71,16 +73,17 @@ class Line:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._socket = _Socket()
-        self._asked = 0.0
+        self._last, self._asked = 0.0, 0
 
     async def ask(self, request: bytes) -> Reply:
         """The answer, or `NO_REPLY`."""
         loop = asyncio.get_running_loop()
-        if loop.time() - self._asked > KEPT_SECONDS:
+        if loop.time() - self._last > KEPT_SECONDS or self._asked >= ASKED_MAX:
             self.close()
         if self._socket.transport is None:
             await self._connect()
-        socket, self._asked = self._socket, loop.time()
+        socket, self._last = self._socket, loop.time()
+        self._asked += 1
         if socket.transport is None:
             return NO_REPLY
         socket.waiting = loop.create_future()
@@ -99,7 +102,7 @@ class Line:
     def close(self) -> None:
         """End the connection."""
         self._socket.abort()
-        self._socket = _Socket()
+        self._socket, self._asked = _Socket(), 0
 
 
 class Lines:

@@ -43,7 +43,7 @@ from .visitors import Person, make_people, under_load
 
 SCHEDULES: Final = 10_000
 # What is not forced over HTTP in that time is forced in one process.
-HTTP_SECONDS: Final = 45.0
+HTTP_SECONDS: Final = 25.0
 AT_LEAST: Final = 10 * USERS
 IN_ONE_PROCESS: Final = 100  # users at once
 LOGOUT_ROUNDS: Final = 8

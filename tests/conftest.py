@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,25 @@ from auth_sessions.models import User
 from tests.servers import without_cache
 
 _numbers = itertools.count(1)
+
+# What is in these folders is asked for by its marker: by `make test-faults`, by `make browser`.
+HERE = Path(__file__).parent
+ASKED_FOR = {
+    HERE / "faults/bench": "faults",
+    HERE / "hostile": "faults",
+    HERE / "browser": "browser",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Markers by folder. Tests of a whole site commit what it is to see."""
+    for item in items:
+        for folder, marker in ASKED_FOR.items():
+            if item.path.is_relative_to(folder):
+                item.add_marker(marker)
+                if marker == "faults":
+                    item.add_marker(pytest.mark.django_db(transaction=True))
+
 
 # An example that takes long says something about the machine.
 hypothesis_settings.register_profile(

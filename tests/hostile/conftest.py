@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,12 +77,3 @@ def other(people: list[Person]) -> Person:
 def wire(site: Production) -> Wire:
     """Bytes to the site, and its answers."""
     return Wire(site.port)
-
-
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """`make test-faults` runs what is in this folder; `make test` does not."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.faults)
-            item.add_marker(pytest.mark.django_db(transaction=True))

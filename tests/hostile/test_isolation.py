@@ -371,7 +371,6 @@ def _foreign(cell: Cell, caller: Caller, cast: Cast, *, id_too: bool = True) -> 
     return found
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("endpoint", OF_THE_API, ids=lambda each: each.route or "page")
 def test_the_right_one_alone(ask: Callable[..., Cell], endpoint: Endpoint) -> None:
     """By every method that the endpoint has; those that it has not are for nobody."""
@@ -420,7 +419,6 @@ def _of_staff(route: str, cell: Cell) -> set[int]:
     return {302, 403} if elsewhere else {403}
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_the_admin_is_for_staff_with_the_permission(ask: Callable[..., Cell], method: str) -> None:
     """Tokens of the API are nothing there; the one with all permissions comes last."""

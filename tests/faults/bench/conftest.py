@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -61,12 +60,3 @@ def proxy(server: CacheServer) -> Iterator[Proxy]:
     """Before the cache server, for who is told to go through it."""
     with Proxy(server.port) as opened:
         yield opened
-
-
-def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """`make test-faults` runs what is in this folder; `make test` does not."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.faults)
-            item.add_marker(pytest.mark.django_db(transaction=True))

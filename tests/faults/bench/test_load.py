@@ -42,6 +42,7 @@ BROKER: Final = 10
 PROBES: Final = 4
 
 TASKS: Final = 8  # of each, for two processes
+QUEUE: Final = "celery:broker:celery"
 
 Away = Callable[[float], tuple[list[Span], list[Span]]]
 
@@ -212,7 +213,7 @@ def send_every_task(server: CacheServer) -> None:
 def waiting(server: CacheServer) -> int:
     """Tasks that no worker has taken yet."""
     with redis.Redis.from_url(server.url, protocol=2) as client:
-        return int(client.llen("celery"))
+        return int(client.llen(QUEUE))
 
 
 def clients(site: Production) -> int:

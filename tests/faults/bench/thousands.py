@@ -42,6 +42,8 @@ class Thousands:
         self._names = {person.user_id: f"w{person.user_id}" for person in self.people}
         _draw(self._names)
         self.said = _talk([person.user_id for person in self.people])
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")  # as autovacuum does, after so many new rows
         call_command("cache_warmup", verbosity=0)
 
     @contextmanager

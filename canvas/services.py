@@ -12,6 +12,7 @@ from aevon.cache import (
     CacheUnavailable,
     Contended,
     Read,
+    Unanswered,
     flush,
     flush_preview,
     together,
@@ -80,12 +81,20 @@ def change_by(user_id: int, plan: Plan) -> CanvasDocument:
     Two round trips and no SQL while the document is in the cache. Cache away: the row takes the
     change at once and the live document follows when it can. Raises `InvalidLayout`, `Contended`
     (try again), `Canvas.DoesNotExist` (no such user, seen only past the cache) and whatever
-    `plan` raises; nothing was changed then. Source: protocol 3.2.
+    `plan` raises; nothing was changed then. Raises `Unanswered` where the cache may have taken a
+    change that the row, which is older, refuses. Source: protocol 3.2.
     """
     try:
         return write_behind.update(
             CANVAS_BUFFER, user_id, lambda document: changed(document, plan(document))
         )
+    except Unanswered as unanswered:
+        try:
+            return journal.change_row(user_id, plan)
+        except DatabaseError:
+            raise
+        except Exception as refusal:  # whatever the plan raises of an older state
+            raise unanswered from refusal
     except CacheUnavailable:
         return journal.change_row(user_id, plan)
 

@@ -12,7 +12,7 @@ from aevon.cache import (
 from aevon.cache.bounded_list import BoundedList, Recent
 from aevon.cache.cached import Cached, CachedManager, CachedQuerySet, owners
 from aevon.cache.codec import VERSION_MAX, CorruptValue, Document, Version, rfc3339
-from aevon.cache.connection import CacheError, CacheUnavailable, WrongType
+from aevon.cache.connection import CacheError, CacheUnavailable, Unanswered, WrongType
 from aevon.cache.failsafe import after_commit, skipped_while_away
 from aevon.cache.keyspace import (
     CANVAS,
@@ -70,6 +70,7 @@ __all__ = [
     "Projection",
     "Read",
     "Recent",
+    "Unanswered",
     "UnknownKeyspace",
     "Version",
     "WriteBehind",

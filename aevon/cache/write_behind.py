@@ -284,7 +284,8 @@ def update(buffer: WriteBehind[D], user_id: int, change: Callable[[D], D], *, fl
     `change(document)` gives the next content and raises to refuse; revision and mark are set
     here, the revision above `floor`. Two round trips and no SQL while the document is there. It may
     be applied twice where the server ends meanwhile. Raises `CacheUnavailable` when the cache
-    cannot take it (then change the row), `Contended`, and whatever `change` raises.
+    cannot take it (then change the row; it may have taken it all the same where that is
+    `Unanswered`), `Contended`, and whatever `change` raises.
     """
     with turn(user_id):
         for tried in range(ATTEMPTS):

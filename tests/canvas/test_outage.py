@@ -3,13 +3,14 @@
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+import redis
 from django.db import transaction
 from rest_framework.test import APIClient
 
@@ -22,7 +23,7 @@ from aevon.cache import (
     resources,
     write_behind,
 )
-from aevon.cache.connection import store
+from aevon.cache.connection import Store, reset, store
 from aevon.cache.models import Outbox
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
@@ -71,6 +72,44 @@ def test_a_refused_change_leaves_nothing_behind(user: User, cache_away: Any) -> 
     assert not Canvas.objects.exists()
     assert not AwayEdit.objects.exists()
     assert waiting() == 0
+
+
+@pytest.fixture
+def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From then on the cache stores documents, and its answer is lost."""
+    exchange = Store._exchange
+
+    def lost(self: Store, commands: Sequence[Any], telling: bool) -> Any:
+        replies = exchange(self, commands, telling)
+        if any(getattr(c, "script", None) is write_behind.COMPARE_AND_SET for c in commands):
+            raise redis.ConnectionError("The connection was reset.")
+        return replies
+
+    return lambda: monkeypatch.setattr(Store, "_exchange", lost)
+
+
+def test_a_conditional_change_that_may_have_been_made_is_not_refused(
+    user: User, client: APIClient, lose_answers: Callable[[], None]
+) -> None:
+    """412 would say that it was not; the row, which is older, cannot tell."""
+    revision = patch(user.pk, a=window()).revision
+    lose_answers()
+    body, headers = {"microApps": {"b": window()}}, {"If-Match": f'"{revision}"'}
+    answer = client.patch("/api/v1/canvas/", body, "json", headers=headers)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    reset()  # the breaker has opened
+    assert held(user.pk)["layout"]["microApps"].keys() == {"a", "b"}  # type: ignore[index]
+
+
+def test_a_change_that_may_have_been_made_is_made_once_more(
+    user: User, lose_answers: Callable[[], None]
+) -> None:
+    """Where the row takes it, it is acknowledged."""
+    lose_answers()
+    patch(user.pk, a=window())
+    assert in_row(user.pk) == {"a"}
+    reset()
+    assert live(user.pk) == {"a"}
 
 
 def test_if_match_is_compared_with_the_row_while_the_cache_is_away(

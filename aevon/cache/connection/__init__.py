@@ -4,7 +4,7 @@ With `backend.py`, which Django's cache API needs, all of the layer that imports
 error comes out of it as one of the three exceptions of `errors.py`.
 """
 
-from aevon.cache.connection.errors import CacheError, CacheUnavailable, WrongType
+from aevon.cache.connection.errors import CacheError, CacheUnavailable, Unanswered, WrongType
 from aevon.cache.connection.manager import (
     Exchange,
     Life,
@@ -27,6 +27,7 @@ __all__ = [
     "ScriptCall",
     "Statement",
     "Store",
+    "Unanswered",
     "WrongType",
     "around_round_trips",
     "before_trusting",

@@ -26,6 +26,10 @@ class CacheUnavailable(CacheError):
     connection. The caller goes on with PostgreSQL."""
 
 
+class Unanswered(CacheUnavailable):
+    """No answer came: what was asked for may have been done all the same."""
+
+
 class PoolExhausted(redis.ConnectionError):
     """No connection came free within the wait. Says nothing about the server."""
 

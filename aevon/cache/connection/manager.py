@@ -33,6 +33,7 @@ from aevon.cache.connection.errors import (
     CacheError,
     CacheUnavailable,
     PoolExhausted,
+    Unanswered,
     WrongType,
     broke,
     report,
@@ -268,7 +269,8 @@ class Store:
         if isinstance(error, redis.ReadOnlyError) or "READONLY" in str(error):  # or in a script
             # The server has become a replica: the address may lead to another one by now.
             self.pool.disconnect(inuse_connections=False)
-        return CacheUnavailable(f"{kind}: {error}")
+        unavailable = Unanswered if kind in ("timeout", "connection") else CacheUnavailable
+        return unavailable(f"{kind}: {error}")
 
     def _recover(self) -> bool:
         """Whether the cache may be trusted again: it takes writes, and what it was not told while

@@ -53,8 +53,11 @@ class Notes:
         return Circumstances(self.outages, self.lost_memory, self.flushes)
 
     def allows(self, operation: Operation) -> bool:
-        """Whether a fault explains that it was answered by nobody, or by a 503."""
+        """Whether a fault explains that it was answered by nobody, or by a 503: of a conditional
+        change an outage, too, because the cache may have made it, and the row cannot tell."""
         spans = {NOBODY: self.unanswered, 503: self.unavailable}.get(operation.status, [])
+        if operation.status == 503 and operation.kind == "patch" and operation.asked[3] is not None:
+            spans = [*spans, *self.outages]
         return any(begun <= operation.end and operation.start <= end for begun, end in spans)
 
 

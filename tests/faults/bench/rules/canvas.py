@@ -93,8 +93,9 @@ class _Windows:
 
     def lacking(
         self, shown: Mapping[str, int], start: int, end: int, losses: int, *, away: bool = False
-    ) -> dict[str, tuple[int, int]]:
-        """Each window that shows less than was acknowledged before `start`, and what it lacks."""
+    ) -> dict[str, tuple[int, int, float]]:
+        """Each window that shows less than was acknowledged before `start`: the number that it
+        shows, the one that it lacks, and for how many seconds that had been acknowledged."""
         lacking = {}
         for name, floor in self._floors_after(losses, away=away).items():
             number, least = shown.get(name, 0), floor.before(start)
@@ -102,7 +103,11 @@ class _Windows:
                 continue
             came = self._patches.get((name, number))
             if came is None or not may_come_later(came):
-                lacking[name] = (number, least)
+                lacking[name] = (
+                    number,
+                    least,
+                    round((start - self._patches[name, least].end) / 1e9, 3),
+                )
         return lacking
 
     def undrawn(self, shown: Mapping[str, int], end: int) -> dict[str, int]:

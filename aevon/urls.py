@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from aevon.operations.search import search
 from aevon.page.views import page
 from auth_sessions.admin_login import admin_login, admin_password_change
 from auth_sessions.jwks import jwks
@@ -30,6 +31,7 @@ urlpatterns = [
         f"{settings.AEVON_ADMIN_PATH}/password_change/",
         admin.site.admin_view(admin_password_change, cacheable=True),
     ),
+    path(f"{settings.AEVON_ADMIN_PATH}/search/", admin.site.admin_view(search)),
     path(f"{settings.AEVON_ADMIN_PATH}/reflex-arc/", include("aevon.operations.urls")),
     path(f"{settings.AEVON_ADMIN_PATH}/", admin.site.urls),
     path(".well-known/jwks.json", jwks, name="jwks"),

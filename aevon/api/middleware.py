@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import IO
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse, HttpResponseBase
 from rest_framework.exceptions import APIException, ParseError
@@ -24,7 +24,8 @@ PERMANENT_REDIRECT = HTTPStatus.PERMANENT_REDIRECT
 
 
 class ProblemMiddleware:
-    """Refuses oversized bodies under `/api/` unread, and gives Django's own errors one shape.
+    """Refuses oversized bodies under `/api/` unread, a NUL in another page's query, and gives
+    Django's own errors one shape.
 
     Outages in any view, the admin's included, are a 503 with `Retry-After`.
     """
@@ -35,6 +36,9 @@ class ProblemMiddleware:
     def __call__(self, request: WSGIRequest) -> HttpResponseBase:
         """The response, or the refusal of the body."""
         if not problems.is_api(request):
+            # PostgreSQL's text has no such character, and the admin looks for what it is given.
+            if "%00" in request.META["QUERY_STRING"]:
+                raise SuspiciousOperation("The query has a NUL character.")
             return self.get_response(request)
         try:
             check_body(request)

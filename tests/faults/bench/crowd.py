@@ -5,6 +5,7 @@ Clients of one user are in one process. It is told what to do by `crowd-<n>.json
 """
 
 import asyncio
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from .line import NOBODY, Line
 
 OVER: Final = "over"
 CHUNK: Final = 200
+NICE: Final = 10
 
 
 class Plan(msgspec.Struct):
@@ -87,7 +89,9 @@ async def _visit(plan: Plan, name: str, journal: Journal, over: Path) -> None:
 
 
 def main(folder: Path, name: str) -> None:
-    """Until it is over."""
+    """Until it is over. Clients of a site have machines of their own: here they take what it leaves,
+    or the time within which a fault must be over (G4) would be theirs."""
+    os.nice(NICE)
     plan = msgspec.json.decode((folder / f"crowd-{name}.json").read_bytes(), type=Plan)
     journal = Journal(folder / f"crowd-{name}.log")
     asyncio.run(_visit(plan, name, journal, folder / OVER))

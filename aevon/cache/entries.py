@@ -10,6 +10,7 @@ Everything that is obtained from the server, a lease or a mark, carries the life
 gave it; what is put in by right of it is stamped with that life.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
@@ -24,19 +25,27 @@ from aevon.cache.together import Read, together
 D = TypeVar("D", bound=Any)
 T = TypeVar("T")
 
-Kind = Literal["empty", "lease", "fence", "outlived", "corrupt", "foreign type"]
+Kind = Literal["empty", "lease", "fence", "stray fence", "outlived", "corrupt", "foreign type"]
+# No writer's deadline is further away (lua/marks.lua), whichever host's clock it is read by.
+FENCE_HOURS_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a key held that is no state to go by, and the bytes that a lease may replace: a state
-    of another life of the server than `life` (`outlived`), what does not decode (`corrupt`), or a
-    `lease` with a longer life than a reader's. A state of an earlier life is not believed: what
-    was written since has been forgotten (G5)."""
+    of another life of the server than `life` (`outlived`), what does not decode (`corrupt`), a
+    `lease` with a longer life than a reader's, or a fence that no writer can have left (`stray
+    fence`), if it has no end. A state of an earlier life is not believed: what was written since
+    has been forgotten (G5)."""
 
     kind: Kind
     raw: bytes = b""
     life: Life | None = field(default=None, compare=False)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it should never have been there: as long as the layer alone writes, it is not."""
+        return self.kind in ("corrupt", "foreign type", "stray fence")
 
 
 EMPTY: Final = Found("empty")
@@ -67,13 +76,24 @@ def _without_state(
     if members is None:
         return _outlived(projection, user_id, raw, life)
     if "_fence" in members:
-        return Found("fence")
+        return (
+            Found("fence") if _is_left_by_writers(members["_fence"]) else Found("stray fence", raw)
+        )
     if "_lease" in members:
         return Found("lease", raw)
     version = members.get("_gone")
     if own and isinstance(version, int):
         return Gone(version)
     return Found("outlived", raw, life)
+
+
+def _is_left_by_writers(marks: Any) -> bool:
+    """Whether the last of the deadlines is near. One that has passed is of a key that has ended."""
+    deadlines = [*marks.values()] if isinstance(marks, dict) else []
+    now = time.time() * 1000
+    return bool(deadlines) and all(
+        isinstance(each, int | float) and abs(each - now) < FENCE_HOURS_MS for each in deadlines
+    )
 
 
 def _outlived(projection: Projection[D], user_id: int, raw: bytes, life: Life) -> Found:
@@ -146,7 +166,7 @@ def counted(projection: Projection[D], value: Any) -> Any:
         result = "away"
     elif not isinstance(value, Found):
         result = "hit"
-    elif value.kind in ("corrupt", "foreign type"):
+    elif value.is_wrong:
         result = "corrupt"
     else:
         result = "miss"

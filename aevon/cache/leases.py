@@ -131,7 +131,10 @@ def _leased(
         if reply in (1, texts[user_id]):  # sent twice, it finds itself
             held[user_id] = Lease(texts[user_id], life)
         elif isinstance(reply, bytes):
-            held[user_id] = entries.understand(projection, user_id, reply, life)
+            there = entries.understand(projection, user_id, reply, life)
+            # A stray one that ends, after all, is left to its end.
+            stays = isinstance(there, Found) and there.kind == "stray fence"
+            held[user_id] = Found("fence") if stays else there
     return held, dict(zip(texts, replies, strict=True))
 
 

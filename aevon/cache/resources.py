@@ -173,7 +173,7 @@ class EntryResource(_Removable, Generic[D]):
         if isinstance(held, Gone):
             return "absent" if row is None else "stale"
         if isinstance(held, Found):
-            if held.kind in ("corrupt", "foreign type"):
+            if held.is_wrong:
                 return "corrupt"
             return "absent" if row is None else "missing"
         current = self.projection.current

@@ -67,7 +67,7 @@ def _document(held: Held) -> Standing:
     value = held.value
     if not isinstance(value, dict):
         return Standing("unreadable")
-    if isinstance(value.get("_fence"), dict):
+    if "_fence" in value:
         return _fence(value["_fence"], _whole(value.get("_floor")))
     if "_lease" in value:
         return Standing("lease")
@@ -90,8 +90,10 @@ def _is_lease(value: Any) -> bool:
     return bool(len(value) == 1 and isinstance(value[0], dict) and "_lease" in value[0])
 
 
-def _fence(marks: dict[str, Any], floor: int | None) -> Standing:
+def _fence(marks: Any, floor: int | None) -> Standing:
     """As the scripts read it (`lua/marks.lua`): no writer sets a deadline that is hours ahead."""
+    if not isinstance(marks, dict):
+        return Standing("unreadable")
     now = time.time()
     deadlines = [each / 1000 for each in marks.values() if isinstance(each, int | float)]
     live = [each for each in deadlines if now < each <= now + FAR_SECONDS]

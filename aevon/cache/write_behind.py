@@ -180,7 +180,7 @@ def sound(value: Any, raw: bytes) -> Any:
     tombstone, as something to be replaced."""
     if isinstance(value, Found):
         outlived = value.kind == "outlived" and codec.members_of_the_layer(raw) is not None
-        foreign = value.kind == "fence" or outlived
+        foreign = value.kind in ("fence", "stray fence") or outlived
     else:
         foreign = isinstance(value, Gone) or getattr(value, "revision", 0) > REVISION_MAX
     return Found("corrupt", raw) if foreign else value

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from django.db import transaction
@@ -33,7 +33,7 @@ from aevon.cache.leases import Lease, fill, lease, resolve_many
 from aevon.cache.metrics import LOADS, PUBLISHES
 from tests.cache.conftest import counted
 from tests.cache.entry_states import between, fence_runs_out, got, life, note, put, write
-from tests.cache.ledgers import NOTES, Note, add_notes, query
+from tests.cache.ledgers import NOTE_RESOURCE, NOTES, Note, add_notes, query
 from tests.servers import without_cache
 from tests.threads import in_thread
 from tests.waiting import eventually
@@ -415,6 +415,39 @@ def test_fence_met_by_a_reader(trips: Any, django_assert_num_queries: Any) -> No
     # One for the single load; one and the lease that is refused for the other.
     assert (t.count, more()) == (3, 2)
     assert store().command("GET", KEY) == before
+
+
+STRAY: Final = [
+    {"_fence": 5, "_floor": "x"},
+    {"_fence": ["x"], "_floor": 1},
+    {"_fence": {}, "_floor": 1},
+    {"_fence": {"x": "y"}, "_floor": 1},
+    {"_fence": {"x": 10**18}, "_floor": 1},
+    {"_fence": {"x": 1}, "_floor": 1},
+]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_fence_that_no_writer_has_left(stray: Any) -> None:
+    """It is replaced, counted, and reported; it would stay for ever."""
+    write(7, "true", 3)
+    put(KEY, stray)
+    assert NOTE_RESOURCE.verdicts([7]) == {7: "corrupt"}
+    with counted(LOADS, "psyche", "corrupt") as more:
+        assert load() == Note(user_id=7, text="true", version=3)
+    assert (more(), got(KEY)) == (1, note(7, "true", 3))
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_fence_that_no_writer_has_left_and_that_ends(stray: Any) -> None:
+    """Whatever it is, it goes by itself: it is left alone, in two round trips."""
+    write(7, "true", 3)
+    put(KEY, stray, "PX", 5000)
+    start = time.monotonic()
+    assert load() == Note(user_id=7, text="true", version=3)
+    assert list(cache_aside.load_many(NOTES, [7])) == [7]
+    assert got(KEY) == stray
+    assert time.monotonic() - start < 0.2
 
 
 def test_lease_of_another_reader_who_died(settings: Any) -> None:

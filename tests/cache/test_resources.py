@@ -1,6 +1,7 @@
 """What commands, admin and health may do with each keyspace."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -159,7 +160,7 @@ def test_verdicts_on_what_stands_in_an_entrys_place() -> None:
     add_notes(1, 2, 3, 4)
     for start in (0, 4):
         earlier = encode(note(start + 3))
-        others = [{"_lease": "x"}, {"_fence": {"x": 2**52}, "_floor": 0}, earlier]
+        others = [{"_lease": "x"}, {"_fence": {"x": time.time() * 1000}, "_floor": 0}, earlier]
         for number, value in enumerate(others, 1):
             put(f"psyche:{start + number}", value)
         put(f"psyche:{start + 4}", {"_gone": 9})

@@ -83,6 +83,7 @@ def check(
     *,
     first: Mapping[Key, Write],
     last: Mapping[Key, int],
+    grace: Mapping[Told, int] = GRACE,
 ) -> Verdict:
     """Check reads, which come in the order of their beginning, and writes in any order.
 
@@ -90,7 +91,7 @@ def check(
     """
     verdict = Verdict(writes=len(writes))
     _check_writes(verdict, writes, first, last)
-    _check_reads(verdict, reads, [*first.values(), *writes])
+    _check_reads(verdict, reads, [*first.values(), *writes], grace)
     return verdict
 
 
@@ -134,10 +135,12 @@ class _Line:
             self._next += 1
 
 
-def _check_reads(verdict: Verdict, reads: Iterable[Read], writes: Sequence[Write]) -> None:
+def _check_reads(
+    verdict: Verdict, reads: Iterable[Read], writes: Sequence[Write], grace: Mapping[Told, int]
+) -> None:
     committed = {(w.key, w.version): w for w in writes if w.version is not None}
     done = [w for w in writes if w.end is not None and w.version is not None]
-    required = _Line((w.end + GRACE[w.told], w.key, w.version) for w in done)  # type: ignore[operator,misc]
+    required = _Line((w.end + grace[w.told], w.key, w.version) for w in done)  # type: ignore[operator,misc]
     acknowledged = _Line((w.end, w.key, w.version) for w in done)  # type: ignore[misc]
     for read in reads:
         verdict.reads += 1

@@ -342,6 +342,12 @@ PLANTED: Final = [
     b'{"userId": "1", "version": 1}',
     b'{"userId": 1e400}',
     b"[" * 100_000,
+    # Fences that no writer has left, and that have no end.
+    b'{"_fence":5,"_floor":"x"}',
+    b'{"_fence":["x"],"_floor":1}',
+    b'{"_fence":{},"_floor":1}',
+    b'{"_fence":{"x":1},"_floor":1}',
+    b'{"_fence":{"x":1000000000000000000},"_floor":1}',
 ]
 SHOWN: Final = {
     "psyche": (PSYCHE, "/api/v1/klepsydra/psyche/", 200),

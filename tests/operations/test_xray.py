@@ -217,7 +217,7 @@ def test_it_is_found_by_name_and_by_id(operator: Client, make_user: Any) -> None
     assert found("424242").endswith("/users/424242/")
     told = operator.get(reverse("reflex_arc:find"), {"q": "pandorra"}, follow=True)
     assert "Did you mean pandora?" in told.content.decode()
-    for nobody in ("", "nobody", "0", "a\x00b", "x" * 500, "\u202e"):
+    for nobody in ("", "nobody", "0", "x" * 500, "\u202e"):
         assert found(nobody).endswith("/reflex-arc/")
 
 

@@ -55,5 +55,5 @@ class Command(MaintenanceCommand):
                 "created": created,
                 "existing": existing,
             },
-            lines=[f"{created:,} users {done}, {existing:,} were there already."],
+            lines=[f"{created:,} users {done}, {existing:,} were there already, as they are."],
         )

@@ -89,8 +89,7 @@ async def _visit(plan: Plan, name: str, journal: Journal, over: Path) -> None:
 
 
 def main(folder: Path, name: str) -> None:
-    """Until it is over. Clients of a site have machines of their own: here they take what it leaves,
-    or the time within which a fault must be over (G4) would be theirs."""
+    """Until it is over. Clients have machines of their own: here they take what the site leaves."""
     os.nice(NICE)
     plan = msgspec.json.decode((folder / f"crowd-{name}.json").read_bytes(), type=Plan)
     journal = Journal(folder / f"crowd-{name}.log")

@@ -158,7 +158,10 @@ def lines(found: Figures) -> list[tuple[str, object]]:
         *((f"faults: {name}", count) for name, count in sorted(found.notes.faults.items())),
         ("answered by 503 while PostgreSQL was away", found.allowed[503]),
         ("not answered while the web was away", found.allowed[NOBODY]),
-        ("late: of a write that could not be told to the cache", verdict.late.total()),
+        (
+            f"late: of a write that could not be told to the cache, at most {verdict.latest:.2f} s",
+            verdict.late.total(),
+        ),
         ("older than what another was shown of a write in flight", verdict.unsettled),
         ("**5xx, and no answer, at any other time**", len(found.failed)),
         ("**stale**", len(verdict.stale)),

@@ -37,6 +37,7 @@ class Verdict:
     turns: list[str] = field(default_factory=list)
     # Older than a write that is still in its grace: G4.
     late: Counter[str] = field(default_factory=Counter)
+    latest: float = 0.0  # seconds, of PsycheStates
     # Older than what somebody else has just been shown of a write still unacknowledged.
     unsettled: int = 0
 
@@ -50,8 +51,8 @@ class Verdict:
 @dataclass(frozen=True)
 class Circumstances:
     """`outages`: while the cache was away, up to when every process had it again. A write that was
-    acknowledged in one, or `GRACE` after it, may be seen so much later: its process may not have
-    reached a cache that another one reads (G4).
+    acknowledged in one, or `grace` nanoseconds after it, may be seen so much later: its process may
+    not have reached a cache that another one reads (G4).
     `lost_memory`: from the beginning of the last flush to the moment in which the cache lost its
     memory. What was changed on a canvas in between may be lost (G6).
     `flushes`: of all canvases. While the cache is away a canvas is shown as it was last persisted.
@@ -60,16 +61,22 @@ class Circumstances:
     outages: Sequence[Span] = ()
     lost_memory: Sequence[Span] = ()
     flushes: Sequence[Span] = ()
+    grace: int = GRACE["away"]
 
     def told(self, write: Operation) -> Told:
         """Whether the cache can be held to have been told of it."""
-        late = GRACE["away"]
-        away = any(begun <= write.end and write.start <= end + late for begun, end in self.outages)
+        spans = [(begun, end + self.grace) for begun, end in self.outages]
+        away = any(begun <= write.end and write.start <= end for begun, end in spans)
         return "away" if away else "cache"
 
     def seen_from(self, write: Operation) -> int:
         """The time from which on it must be seen."""
-        return write.end + GRACE[self.told(write)]
+        return write.end + self.graces[self.told(write)]
+
+    @property
+    def graces(self) -> dict[Told, int]:
+        """For how long a write may stay unseen."""
+        return {**GRACE, "away": self.grace}
 
     @cached_property
     def _losses(self) -> list[Span]:

@@ -35,11 +35,12 @@ def check(
     ]
     first = {str(user): Write(str(user), 0, 0, 1, 1) for user in last}
     ends = {str(user): version for user, version in last.items()}
-    found = history.check(reads, writes, first=first, last=ends)
+    found = history.check(reads, writes, first=first, last=ends, grace=circumstances.graces)
     kept = {"stale": verdict.stale, "lost": verdict.lost, "duplicate": verdict.lost}
     for example in found.examples:
         kept.get(example.partition(":")[0], verdict.stale).append(f"psyche {example}")
     verdict.late["psyche"] += found.late.total()
+    verdict.latest = max([verdict.latest, *found.late_seconds.values()])
     verdict.unsettled += _unsettled(reads)
     _one_content(verdict, noted)
 

@@ -21,8 +21,9 @@ from tests.canvas.test_layout import (
 from tests.canvas.test_preconditions import (
     test_any_text_is_a_condition_or_refused as any_condition,
 )
+from tests.faults.bench.report import share
 
-EXAMPLES = 2_000
+EXAMPLES = share(2_000)
 
 
 @pytest.mark.parametrize(

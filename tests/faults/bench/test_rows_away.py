@@ -39,10 +39,10 @@ REQUESTS: Final = 1_000  # each time
 TRIES: Final = 3
 SLOW_SECONDS: Final = 0.25  # nearly the time-out, which is 0.3
 FREEZE_SECONDS: Final = 20.0
-READS: Final = 100_000
+READS: Final = report.share(100_000)
 READERS: Final = 10
 # What is not read over HTTP in that time is read in one process.
-READ_SECONDS: Final = 60.0
+READ_SECONDS: Final = report.share(60)
 CUT: Final = 0.01
 READING: Final = {"validate": 3, "psyche": 3, "canvas": 1, "history": 1}
 

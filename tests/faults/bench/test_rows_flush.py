@@ -223,7 +223,7 @@ def beats(site: Production) -> int:
 
 # --- edits during a flush ----------------------------------------------------------------------
 
-EDITS: Final = 10_000
+EDITS: Final = report.share(10_000)
 DRAWERS: Final = 125
 
 

@@ -41,10 +41,10 @@ from .rounds import (
 )
 from .visitors import Person, make_people, under_load
 
-SCHEDULES: Final = 10_000
+SCHEDULES: Final = report.share(10_000)
 # What is not forced over HTTP in that time is forced in one process.
 HTTP_SECONDS: Final = 25.0
-AT_LEAST: Final = 10 * USERS
+AT_LEAST: Final = report.share(10) * USERS
 IN_ONE_PROCESS: Final = 100  # users at once
 LOGOUT_ROUNDS: Final = 8
 
@@ -140,7 +140,7 @@ def test_row_14_older_publish_comes_last(rounds: Any, witness: Witness) -> None:
 
 # --- 13: an entry is lost at any moment --------------------------------------------------------
 
-READS: Final = 10_000  # in each of two ways
+READS: Final = report.share(10_000)  # in each of two ways
 PATIENCE_SECONDS: Final = 900.0
 READING: Final = {"validate": 35, "psyche": 40, "history": 12, "play": 10, "command": 3}
 EVICTED: Final = (PSYCHE, SESSION, CONVO_HISTORY)
@@ -191,7 +191,7 @@ def short_of_memory(client: redis.Redis) -> Iterator[None]:
 
 # --- 15: death between commit and publish ------------------------------------------------------
 
-DEATHS: Final = 200
+DEATHS: Final = report.share(200)
 AT_ONCE: Final = 20
 SPARE: Final = 100
 FENCE_SECONDS: Final = 5.0
@@ -304,7 +304,7 @@ def test_row_15_death_after_commit(rounds: Any) -> None:
 
 # --- 16: a rollback after the fence ------------------------------------------------------------
 
-FAILURES: Final = 16  # of each person: two kinds, 32 people, 1,024 in all
+FAILURES: Final = report.share(16)  # of each person: two kinds, 32 people, 1,024 in all
 REFUSE: Final = """
 CREATE FUNCTION bench_refuse() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE 'refused by the bench' USING ERRCODE = 'serialization_failure'; END $$;

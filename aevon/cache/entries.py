@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 Kind = Literal["empty", "lease", "fence", "stray fence", "outlived", "corrupt", "foreign type"]
 # No writer's deadline is further away (lua/marks.lua), whichever host's clock it is read by.
-FENCE_HOURS_MS: Final = 3_600_000
+FENCE_MAX_MS: Final = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,11 @@ def _without_state(
 
 
 def _is_left_by_writers(marks: Any) -> bool:
-    """Whether the last of the deadlines is near. One that has passed is of a key that has ended."""
+    """Whether the last of the deadlines is near: its key ends with it."""
     deadlines = [*marks.values()] if isinstance(marks, dict) else []
-    now = time.time() * 1000
-    return bool(deadlines) and all(
-        isinstance(each, int | float) and abs(each - now) < FENCE_HOURS_MS for each in deadlines
-    )
+    if not deadlines or not all(isinstance(each, int | float) for each in deadlines):
+        return False
+    return bool(abs(max(deadlines) - time.time() * 1000) < FENCE_MAX_MS)
 
 
 def _outlived(projection: Projection[D], user_id: int, raw: bytes, life: Life) -> Found:

@@ -61,7 +61,9 @@ def oddities(tables: None, patient: None) -> None:
     add_notes(*range(1, 10))
     entry_states.put("psyche:1", {"userId": 1, "text": "newer", "version": 9})
     entry_states.put("psyche:2", {"_lease": "somebody"}, "PX", 300_000)
-    entry_states.put("psyche:3", {"_fence": {"m": 9e15}, "_floor": 1}, "PX", 300_000)
+    entry_states.put(
+        "psyche:3", {"_fence": {"m": (time.time() + 240) * 1000}, "_floor": 1}, "PX", 300_000
+    )
     entry_states.put("psyche:4", b"{")
     store().command("SADD", "psyche:5", "a")
     earlier = codec.encode({"userId": 6, "text": "old", "version": 1})

@@ -185,8 +185,11 @@ def test_a_bad_user_id_in_a_command(
             check=False,
         )
 
-    watching, pool = closing(Monitor(server)), ThreadPoolExecutor(3)
-    with unchanged(site, people), watching as monitor, pool as threads:
+    with (
+        unchanged(site, people),
+        closing(Monitor(server)) as monitor,
+        ThreadPoolExecutor(3) as threads,
+    ):
         for done in threads.map(run, asked):
             line = done.stderr.strip()
             assert (done.returncode, done.stdout) == (1, ""), done

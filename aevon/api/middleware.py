@@ -37,7 +37,7 @@ class ProblemMiddleware:
         """The response, or the refusal of the body."""
         if not problems.is_api(request):
             # PostgreSQL's text has no such character, and the admin looks for what it is given.
-            if "%00" in request.META["QUERY_STRING"]:
+            if "%00" in request.META.get("QUERY_STRING", ""):
                 raise SuspiciousOperation("The query has a NUL character.")
             return self.get_response(request)
         try:

@@ -1,7 +1,7 @@
 """The connection manager (protocol 4.2): pools, credentials, TLS, time-outs, breaker.
 
 With `backend.py`, which Django's cache API needs, all of the layer that imports redis: every driver
-error comes out of it as one of the three exceptions of `errors.py`.
+error comes out of it as one of the exceptions of `errors.py`.
 """
 
 from aevon.cache.connection.errors import CacheError, CacheUnavailable, Unanswered, WrongType

@@ -29,7 +29,7 @@ demo: ## tell the story against the running site (USERS=1000 for a crowd)
 	@$(app) && exec $(bin)/python -m aevon.demo --users $(USERS)
 
 test: ## the whole suite, on servers of its own
-	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time) $(measured)
+	@$(tools) && exec $(bin)/python -m pytest $(two_at_a_time)
 
 test-faults: ## the whole site while things break: the table of docs/reliability.md
 	@$(tools) && exec $(bin)/python -m pytest -m 'faults and not soak' tests/faults tests/hostile
@@ -46,8 +46,10 @@ browser: ## the page in Chromium, with axe-core where `npm ci --prefix tests/bro
 soak: ## an hour of faults, load and every interleaving: the figures of docs/reliability.md
 	@$(tools) && exec $(bin)/python -m pytest -s -m soak
 
-coverage: measured = --cov --cov-report=
-coverage: test ## the whole suite, measured: 95 % of the cache layer and of the services
+coverage: ## the tests of the cache layer and of the services, measured: 95 % of both
+	@$(tools)
+	@$(bin)/python -m pytest -q $(two_at_a_time) --cov --cov-report= \
+		tests/cache tests/canvas tests/auth_sessions tests/klepsydra tests/beep tests/operations
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
 bench: ## what the patterns and the flush cost beside the bare calls, and a command over HTTP

@@ -1,6 +1,9 @@
 """Those who draw on canvases, and what has become of what was acknowledged to them."""
 
+import contextlib
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -14,11 +17,13 @@ from django.db import connection
 from aevon.cache import CANVAS, CANVAS_INDEX, entries, flush
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS, DirtyIndex
+from aevon.embedded import CacheServer
 from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER, CANVASES
 from tests.canvas.helpers import window
+from tests.servers import ROOT, environment
 
 # Makes a merge patch of a user's layout; the revision that is acknowledged.
 Change = Callable[[int, dict[str, Any]], int]
@@ -189,3 +194,26 @@ def let_time_pass(user_id: int, seconds: float) -> None:
 def waits_seconds(user_id: int) -> float:
     """How long the user's document is left alone from now on."""
     return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()
+
+
+@contextlib.contextmanager
+def flushers(server: CacheServer) -> Iterator[Callable[[float], str]]:
+    """`kill(seconds)`: a process that flushes is killed after so many (`flusher.py`); what it was
+    doing."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.flusher"],
+        cwd=ROOT,
+        env=environment(server.url),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdin
+        assert program.stdout
+        answers = program.stdout
+
+        def kill(seconds: float) -> str:
+            print(seconds, file=program.stdin, flush=True)
+            return answers.readline().strip()
+
+        yield kill

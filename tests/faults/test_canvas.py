@@ -4,8 +4,6 @@ that are killed, with too many of them, and beside poison (faults 17, 19-21, 27)
 import itertools
 import math
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +38,7 @@ from tests.faults.drawings import (
     Written,
     evict,
     flush_by_hand,
+    flushers,
     let_time_pass,
     lifetimes_ms,
     not_clean,
@@ -48,7 +47,6 @@ from tests.faults.drawings import (
 )
 from tests.faults.witness import busy, forget_connections
 from tests.klepsydra.rows import SLUG
-from tests.servers import ROOT, environment
 from tests.threads import in_another_thread, in_thread
 from tests.waiting import eventually
 
@@ -179,22 +177,7 @@ AT_WORK: Final = ("persists", "reads", "saves", "settles", "marks")
 def killed_at(server: CacheServer) -> Iterator[Callable[[float], str]]:
     """`killed_at(0.03)`: what a flusher was doing when it was killed, after so many seconds of
     flushing."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.flusher"],
-        cwd=ROOT,
-        env=environment(server.url),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as program:
-        assert program.stdin
-        assert program.stdout
-        answers = program.stdout
-
-        def kill(seconds: float) -> str:
-            print(seconds, file=program.stdin, flush=True)
-            return answers.readline().strip()
-
+    with flushers(server) as kill:
         yield kill
 
 

@@ -2,12 +2,10 @@
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import cycle, islice, pairwise
 from typing import Any, Final
 
@@ -25,12 +23,13 @@ from tests.faults import drawings
 from tests.faults.drawings import (
     Written,
     flush_by_hand,
+    flushers,
     let_time_pass,
     not_clean,
     sql,
     waits_seconds,
 )
-from tests.servers import PATIENCE, ROOT, database_url, environment
+from tests.servers import PATIENCE, database_url
 from tests.waiting import eventually
 
 from . import report
@@ -79,29 +78,6 @@ def send_flush(server: CacheServer) -> None:
     """One more than beat asks for."""
     with persist.app.connection_for_write(server.url) as broker:
         persist.apply_async(connection=broker)
-
-
-@contextmanager
-def flushers(server: CacheServer) -> Iterator[Callable[[float], str]]:
-    """`kill(seconds)`: a process that flushes is killed after so many; what it was doing."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.flusher"],
-        cwd=ROOT,
-        env=environment(server.url),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as program:
-        assert program.stdin
-        assert program.stdout
-        told = program.stdout
-
-        def kill(seconds: float) -> str:
-            print(seconds, file=program.stdin, flush=True)
-            return told.readline().strip()
-
-        yield kill
-        program.stdin.close()
 
 
 def flushing() -> int:

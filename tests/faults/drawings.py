@@ -1,7 +1,9 @@
 """Those who draw on canvases, and what has become of what was acknowledged to them."""
 
 import contextlib
+import itertools
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -196,10 +198,16 @@ def waits_seconds(user_id: int) -> float:
     return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()
 
 
+# The steps of a flush: documents are read and saved, marks and expiry settled; what is in no step
+# reads and clears the index.
+STEPS: Final = ("persists", "reads", "saves", "settles", "marks")
+
+
 @contextlib.contextmanager
-def flushers(server: CacheServer) -> Iterator[Callable[[float], str]]:
-    """`kill(seconds)`: a process that flushes is killed after so many (`flusher.py`); what it was
-    doing."""
+def flushers(server: CacheServer) -> Iterator[Callable[[], str]]:
+    """`kill()`: a process that flushes is killed in the next step in turn, or soon after
+    (`flusher.py`); what it was doing."""
+    steps = itertools.cycle(STEPS)
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.flusher"],
         cwd=ROOT,
@@ -210,10 +218,13 @@ def flushers(server: CacheServer) -> Iterator[Callable[[float], str]]:
     ) as program:
         assert program.stdin
         assert program.stdout
-        answers = program.stdout
+        questions, answers = program.stdin, program.stdout
 
-        def kill(seconds: float) -> str:
-            print(seconds, file=program.stdin, flush=True)
-            return answers.readline().strip()
+        def kill() -> str:
+            seconds = random.uniform(0, random.choice((0.001, 0.03, 0.1)))
+            print(next(steps), seconds, file=questions, flush=True)
+            did = answers.readline().strip()
+            assert did in STEPS, did or "the program has ended"
+            return did
 
         yield kill

@@ -1,11 +1,12 @@
 """A program whose children flush the canvases until they are killed: `flusher.py`, told on its
-standard input for how many seconds, one line for each child.
+standard input how many seconds after the beginning of which step, one line for each child.
 
 The answer is a line: what the child was doing when SIGKILL came.
 """
 
 import mmap
 import os
+import select
 import signal
 import sys
 import time
@@ -15,14 +16,19 @@ from typing import Any
 import django
 from django.conf import settings
 
-# What the child does at the moment, in memory that it shares with its parent.
+# What the child does at the moment, in memory that it shares with its parent; and a pipe that wakes
+# the parent when the step begins that it waits for.
 doing = mmap.mmap(-1, 10)
+begun, begin = os.pipe()
+awaited = ""
 NOTHING = "nothing"
 
 
 def say(what: str) -> None:
     """For the parent, who is asked for it when the child is dead."""
     doing[:] = what.encode().ljust(len(doing))
+    if what == awaited:
+        os.write(begin, b".")
 
 
 def told(what: str, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,16 +74,17 @@ if __name__ == "__main__":
     from aevon.cache import batch, flush
     from aevon.cache.connection import store
     from canvas import services
-    from tests.waiting import eventually
 
     for line in sys.stdin:
+        awaited, seconds = line.split()
         say(NOTHING)
         child = os.fork()
         if not child:
             flush_for_ever()
-        assert eventually(lambda: said() != NOTHING)
-        time.sleep(float(line))
+        assert select.select([begun], [], [], 30)[0], f"no {awaited} in 30 s"
+        time.sleep(float(seconds))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
+        os.read(begun, 1 << 16)  # it may have begun the step more than once
         print(said(), flush=True)

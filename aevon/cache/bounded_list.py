@@ -7,7 +7,6 @@ was forgotten comes back. Each element is stamped with the life of the server in
 filled: a list that an older snapshot brings back is not believed (G5).
 """
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from aevon.cache.connection import (
 )
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
-from aevon.cache.leases import Warmth, warmth
+from aevon.cache.leases import Warmth, given_back_if_stopped, new_text, new_texts, warmth
 from aevon.cache.metrics import PUBLISHES, REFUSED_FILLS, load_of
 from aevon.cache.together import Read, together
 
@@ -159,7 +158,7 @@ def push(blist: BoundedList[E], user_id: int, element: E) -> str:
     PostgreSQL: one query and one round trip more. Never raises for the cache's sake: the outbox
     makes the list follow.
     """
-    lease = _new_lease()
+    lease = new_text()
     key, text = blist.keyspace.key(user_id), codec.encode(element)
     call = APPEND.on(key, blist.limit, blist.ttl_ms(), element.seq, text, lease, _lease_ms())
     try:
@@ -187,7 +186,9 @@ def rebuild(
     Inside a transaction nothing is put in: what it reads may yet be rolled back.
     """
     replaced = {user_id: replacing.get(user_id, b"") for user_id in user_ids}
-    leases = {} if in_transaction() else attempt(lambda: _leased(blist, replaced)[0], away={})
+    leases: Mapping[int, _Lease] = {}
+    if not in_transaction():
+        leases = attempt(lambda: _leased(blist, replaced, new_texts(replaced))[0], away=leases)
     found = blist.recent(user_ids)
     _fill(blist, leases, found)
     return {user_id: recent.elements for user_id, recent in found.items()}
@@ -230,16 +231,15 @@ def _sorted_out(
 
 
 def _warmed(blist: BoundedList[E], missing: Mapping[int, Replaced]) -> dict[int, Warmth]:
-    held, leased = ({}, {}) if in_transaction() else _leased(blist, missing)
-    found = blist.recent(list(missing))
-    filled = _fill_each(blist, held, found)
+    texts = new_texts(missing)
+    key, ttl_ms = blist.keyspace.key, blist.ttl_ms()
+    with given_back_if_stopped(FILL.on(key(u), text, ttl_ms) for u, text in texts.items()):
+        held, leased = ({}, {}) if in_transaction() else _leased(blist, missing, texts)
+        found = blist.recent(list(missing))
+        filled = _fill_each(blist, held, found)
     stored = dict(zip(held, filled, strict=True))
     wanted = [user_id for user_id, recent in found.items() if recent.to_cache]
     return {u: warmth(leased.get(u), stored.get(u)) for u in wanted}
-
-
-def _new_lease() -> bytes:
-    return codec.encode({"_lease": secrets.token_hex(8)})
 
 
 def _lease_ms() -> int:
@@ -255,10 +255,9 @@ class _Lease:
 
 
 def _leased(
-    blist: BoundedList[E], missing: Mapping[int, Replaced]
+    blist: BoundedList[E], missing: Mapping[int, Replaced], texts: Mapping[int, bytes]
 ) -> tuple[dict[int, _Lease], dict[int, int]]:
     """Leases on the lists that are missing, and what the script says of each."""
-    texts = {user_id: _new_lease() for user_id in missing}
     calls = [
         LEASE.on(blist.keyspace.key(user_id), text, _lease_ms(), _no_lease(missing[user_id]))
         for user_id, text in texts.items()

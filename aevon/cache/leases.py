@@ -4,12 +4,13 @@
 import random
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from aevon.cache import codec, conf, entries
-from aevon.cache.connection import CacheUnavailable, Life, Script, store
+from aevon.cache.connection import CacheUnavailable, Life, Script, ScriptCall, store
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.flights import Flights
@@ -97,7 +98,7 @@ def lease(
     """Leave leases where `found` still is: a `Lease`, or what is there by now. A user whose entry
     cannot be leased is left out."""
     try:
-        held, replies = _leased(projection, found)
+        held, replies = _leased(projection, found, new_texts(found))
     except CacheUnavailable:
         if strict:
             raise
@@ -107,27 +108,30 @@ def lease(
     return held
 
 
+def new_text() -> bytes:
+    """A lease that nobody has left yet."""
+    return codec.encode({"_lease": secrets.token_hex(8)})
+
+
+def new_texts(user_ids: Iterable[int]) -> dict[int, bytes]:
+    """One for each."""
+    return {user_id: new_text() for user_id in user_ids}
+
+
 def _leased(
-    projection: Projection[D], found: Mapping[int, Found]
+    projection: Projection[D], found: Mapping[int, Found], texts: Mapping[int, bytes]
 ) -> tuple[dict[int, Any], dict[int, Any]]:
     """As `lease`, and what the script says of each."""
     if not found:
         return {}, {}
     lifetime_ms = int(conf.current().lease_seconds * 1000)
-    texts = {user_id: codec.encode({"_lease": secrets.token_hex(8)}) for user_id in found}
     calls = [
-        LEASE.on(
-            projection.keyspace.key(user_id),
-            text,
-            lifetime_ms,
-            found[user_id].raw,
-            found[user_id].kind,
-        )
-        for user_id, text in texts.items()
+        LEASE.on(projection.keyspace.key(user_id), texts[user_id], lifetime_ms, each.raw, each.kind)
+        for user_id, each in found.items()
     ]
     replies, life = store().exchange(calls, idempotent=True)
     held: dict[int, Any] = {}
-    for user_id, reply in zip(texts, replies, strict=True):
+    for user_id, reply in zip(found, replies, strict=True):
         if reply in (1, texts[user_id]):  # sent twice, it finds itself
             held[user_id] = Lease(texts[user_id], life)
         elif isinstance(reply, bytes):
@@ -135,7 +139,7 @@ def _leased(
             # A stray one that ends, after all, is left to its end.
             stays = isinstance(there, Found) and there.kind == "stray fence"
             held[user_id] = Found("fence") if stays else there
-    return held, dict(zip(texts, replies, strict=True))
+    return held, dict(zip(found, replies, strict=True))
 
 
 def warm(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, Warmth]:
@@ -146,10 +150,19 @@ def warm(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, War
     """
     if in_transaction():
         return dict.fromkeys(projection.living(projection.read(list(found))), "busy")
-    held, replies = _leased(projection, found)
+    texts, nothing = new_texts(found), (b"", "", 0)
+    key = projection.keyspace.key
+    with given_back_if_stopped(FILL.on(key(u), text, *nothing) for u, text in texts.items()):
+        return _warmed(projection, found, texts)
+
+
+def _warmed(
+    projection: Projection[D], found: Mapping[int, Found], texts: Mapping[int, bytes]
+) -> dict[int, Warmth]:
+    held, replies = _leased(projection, found, texts)
     # MGET takes a key of another type for an empty one.
     foreign = {u: entries.FOREIGN_TYPE for u, reply in replies.items() if reply == 0}
-    held_foreign, replies_foreign = _leased(projection, foreign)
+    held_foreign, replies_foreign = _leased(projection, foreign, texts)
     held, replies = held | held_foreign, replies | replies_foreign
     leases = {u: each for u, each in held.items() if isinstance(each, Lease)}
     there = {u: each for u, each in held.items() if not isinstance(each, Found | Lease)}
@@ -157,6 +170,17 @@ def warm(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, War
     stored = dict(zip(leases, _fill(projection, leases, rows), strict=True))
     warmed = {u: warmth(replies[u], stored.get(u)) for u in projection.living(rows)}
     return warmed | {u: "there" for u, each in there.items() if not isinstance(each, Gone)}
+
+
+@contextmanager
+def given_back_if_stopped(calls: Iterable[ScriptCall]) -> Iterator[None]:
+    """Whatever ends the block, Ctrl-C or PostgreSQL, `calls` give the leases of it back: who goes
+    on from there at once would find them, and leave those users out as busy."""
+    try:
+        yield
+    except BaseException:
+        attempt(lambda: store().pipeline(list(calls), idempotent=True), away=[])
+        raise
 
 
 def warmth(leased: Any, stored: int | None) -> Warmth:

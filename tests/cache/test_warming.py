@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from aevon.cache import PSYCHE, EntryResource, codec, fences, resources, write_behind
-from aevon.cache.connection import store
+from aevon.cache.connection import ScriptCall, Store, store
 from aevon.cache.keyspace import InvalidKey
 from aevon.cache.maintenance import (
     Place,
@@ -122,6 +122,34 @@ def test_inside_a_transaction_nothing_is_put_in(tables: None) -> None:
     with transaction.atomic():
         assert [each.warm([1]) for each in (NOTE_RESOURCE, LINE_RESOURCE)] == [{1: "busy"}] * 2
     assert keys() == set()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("tables", "patient")
+@pytest.mark.parametrize("warmed", [NOTE_RESOURCE, LINE_RESOURCE], ids=["entries", "lists"])
+@pytest.mark.parametrize(("after", "stays"), [("lease", 0), ("fill", 2)])
+def test_who_is_stopped_leaves_nobody_busy(
+    monkeypatch: pytest.MonkeyPatch, warmed: Any, after: str, stays: int
+) -> None:
+    """Leases are given back, so that who goes on from there finds nobody at work; what has been put
+    in stays."""
+    add_notes(1, 2)
+    for user_id in (1, 2):
+        add_lines(user_id, 2)
+    exchange = Store.exchange
+
+    def stopped(self: Store, calls: Any, **options: Any) -> Any:
+        answer = exchange(self, calls, **options)
+        if isinstance(calls[0], ScriptCall) and calls[0].script.name.startswith(after):
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(Store, "exchange", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        warmed.warm([1, 2])
+    assert len(keys()) == stays
+    assert warmed.warm([1, 2]) == dict.fromkeys((1, 2), "there" if stays else "loaded")
 
 
 @pytest.mark.django_db

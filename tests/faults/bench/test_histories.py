@@ -26,7 +26,7 @@ from .storm import Storm
 SHORT_SECONDS: Final = float(os.environ.get("HISTORY_HTTP_SECONDS", "90"))
 SOAK_SECONDS: Final = float(os.environ.get("SOAK_SECONDS", "600"))
 SOAK_OPERATIONS: Final = 1_000_000
-PATIENCE: Final = 3  # times its length that the soak goes on for its operations
+PATIENCE: Final = 4  # times its length that the soak goes on for its operations
 KINDS_OF_FAULTS: Final = 12  # PostgreSQL cannot be killed where it is not the tests' own
 USERS: Final = 24
 CLIENTS: Final = 3  # of each

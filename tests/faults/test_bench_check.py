@@ -255,6 +255,7 @@ def test_an_older_state_than_another_was_shown() -> None:
         ),
         (op("command", 1, 2, 1, asked="text"), op("history", 3, 4, ()), "turns"),
         (op("logout", 1, 2, status=204, asked=SID), op("validate", 3, 4, 1, sid=SID), "let_in"),
+        (op("login", 1, 2, SID, sid=SID), op("validate", 3, 4, status=401, sid=SID), "refused"),
     ],
 )
 def test_what_the_cache_could_not_be_told(write: Operation, before: Operation, after: str) -> None:

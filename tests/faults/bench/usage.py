@@ -21,7 +21,9 @@ from tests.servers import database_url
 from .production import Production
 
 EVERY_SECONDS: Final = 1.0
+Process = tuple[str, int]  # name and pid
 Files = Counter[str]  # by path or kind
+CLOSED: Final = "socket that its server has closed"
 Memory = dict[str, int]  # bytes by process
 Held = dict[str, tuple[int, int]]  # connections to PostgreSQL and to the cache, by process
 
@@ -122,25 +124,39 @@ def _ports_of_the_cache(server: CacheServer) -> set[int]:
         return set()
 
 
-def descriptors(site: Production, server: CacheServer) -> dict[str, Files]:
-    """What each process has open, but for its connections to the two servers, and for the files of
-    its metrics: of these it opens one of each kind, whenever it first counts something."""
+def descriptors(site: Production, server: CacheServer) -> dict[Process, Files]:
+    """What each process, by name and pid, has open, but for its connections to the two servers, and
+    for the files of its metrics: of these it opens one of each kind, whenever it first counts
+    something."""
     servers = {int(settings.DATABASES["default"]["PORT"]), server.port}
-    return {name: _descriptors(each, servers) for name, each in processes(site).items()}
+    found = processes(site).items()
+    return {(name, each.pid): _descriptors(each, servers) for name, each in found}
 
 
 def _descriptors(process: psutil.Process, servers: set[int]) -> Files:
     found: Files = Counter()
+    listed = _inodes_of_sockets(process)
     for each in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # it is closed by now
-            found[re.sub(r"\[\d+\]$", "", str(each.readlink()))] += 1
+            kind, *inode = re.split(r"\[(\d+)\]$", str(each.readlink()))
+            found[CLOSED if kind == "socket:" and inode[0] not in listed else kind] += 1
     found["socket:"] -= sum(
         bool(each.raddr) and each.raddr.port in servers for each in process.net_connections("tcp4")
     )
     return Counter({name: n for name, n in found.items() if "/metrics/" not in name})
 
 
-def settled(site: Production, server: CacheServer) -> dict[str, Files]:
+def _inodes_of_sockets(process: psutil.Process) -> set[str]:
+    """Of those that the kernel lists. A connection that its server has reset is not among them."""
+    columns = {"tcp": 9, "tcp6": 9, "udp": 9, "udp6": 9, "unix": 6}
+    return {
+        line.split()[column]
+        for name, column in columns.items()
+        for line in Path(f"/proc/{process.pid}/net/{name}").read_text().splitlines()[1:]
+    }
+
+
+def settled(site: Production, server: CacheServer) -> dict[Process, Files]:
     """`descriptors`, once they change no more for a while."""
     before = descriptors(site, server)
     for _ in range(40):

@@ -62,6 +62,11 @@ class _Sessions:
         login = self._begun.get(sid)
         return (login.start, login.end) if login else (0, 0)
 
+    def known_from(self, sid: str) -> int:
+        """When every process must let it in."""
+        login = self._begun.get(sid)
+        return self.seen_from(login) if login else 0
+
     def may_be_over(self, sid: str, user: int, until: int) -> bool:
         """Whether something that may have ended it had begun by then."""
         born = self.birth(sid)[0]
@@ -77,9 +82,9 @@ class _Sessions:
             self._over[sid] = min(certain, key=lambda each: each.end, default=None)
         return self._over[sid]
 
-    def seen_from(self, end: Operation) -> int:
+    def seen_from(self, change: Operation) -> int:
         """When every process must know of it."""
-        return self._circumstances.seen_from(end)
+        return self._circumstances.seen_from(change)
 
     def disabled(self, login: Operation, *, surely: bool) -> bool:
         """Whether the user was disabled at that time, or may have been."""
@@ -93,8 +98,12 @@ class _Sessions:
 
 def _check_use(verdict: Verdict, each: Operation, sid: str, sessions: _Sessions) -> None:
     if each.status in _REFUSAL:
-        if not sessions.may_be_over(sid, each.user, each.end):
+        if sessions.may_be_over(sid, each.user, each.end):
+            return
+        if each.start > sessions.known_from(sid):
             verdict.refused.append(f"{each}: the session is live")
+        else:
+            verdict.late["session"] += 1
         return
     end = sessions.over(sid, each.user) if 200 <= each.status < 300 else None
     if end is None or end is each or each.start <= end.end:

@@ -24,7 +24,13 @@ from aevon.cache.connection import (
 )
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.keyspace import Keyspace, registered
-from aevon.cache.leases import Warmth, given_back_if_stopped, new_text, new_texts, warmth
+from aevon.cache.leases import (
+    Warmth,
+    given_back_if_stopped,
+    new_lease_text,
+    new_lease_texts,
+    warmth,
+)
 from aevon.cache.metrics import PUBLISHES, REFUSED_FILLS, load_of
 from aevon.cache.together import Read, together
 
@@ -158,7 +164,7 @@ def push(blist: BoundedList[E], user_id: int, element: E) -> str:
     PostgreSQL: one query and one round trip more. Never raises for the cache's sake: the outbox
     makes the list follow.
     """
-    lease = new_text()
+    lease = new_lease_text()
     key, text = blist.keyspace.key(user_id), codec.encode(element)
     call = APPEND.on(key, blist.limit, blist.ttl_ms(), element.seq, text, lease, _lease_ms())
     try:
@@ -188,7 +194,9 @@ def rebuild(
     replaced = {user_id: replacing.get(user_id, b"") for user_id in user_ids}
     leases: Mapping[int, _Lease] = {}
     if not in_transaction():
-        leases = attempt(lambda: _leased(blist, replaced, new_texts(replaced))[0], away=leases)
+        leases = attempt(
+            lambda: _leased(blist, replaced, new_lease_texts(replaced))[0], away=leases
+        )
     found = blist.recent(user_ids)
     _fill(blist, leases, found)
     return {user_id: recent.elements for user_id, recent in found.items()}
@@ -231,15 +239,20 @@ def _sorted_out(
 
 
 def _warmed(blist: BoundedList[E], missing: Mapping[int, Replaced]) -> dict[int, Warmth]:
-    texts = new_texts(missing)
+    if in_transaction():
+        return dict.fromkeys(_to_cache(blist.recent(list(missing))), "busy")
+    texts = new_lease_texts(missing)
     key, ttl_ms = blist.keyspace.key, blist.ttl_ms()
     with given_back_if_stopped(FILL.on(key(u), text, ttl_ms) for u, text in texts.items()):
-        held, leased = ({}, {}) if in_transaction() else _leased(blist, missing, texts)
+        held, leased = _leased(blist, missing, texts)
         found = blist.recent(list(missing))
-        filled = _fill_each(blist, held, found)
-    stored = dict(zip(held, filled, strict=True))
-    wanted = [user_id for user_id, recent in found.items() if recent.to_cache]
-    return {u: warmth(leased.get(u), stored.get(u)) for u in wanted}
+        stored = dict(zip(held, _fill_each(blist, held, found), strict=True))
+    return {u: warmth(leased[u], stored.get(u)) for u in _to_cache(found)}
+
+
+def _to_cache(found: Mapping[int, Recent[Any]]) -> list[int]:
+    """The users of whom there is something to be cached."""
+    return [user_id for user_id, recent in found.items() if recent.to_cache]
 
 
 def _lease_ms() -> int:

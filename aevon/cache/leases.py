@@ -5,12 +5,12 @@ import random
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from aevon.cache import codec, conf, entries
-from aevon.cache.connection import CacheUnavailable, Life, Script, ScriptCall, store
+from aevon.cache.connection import CacheError, CacheUnavailable, Life, Script, ScriptCall, store
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt, in_transaction
 from aevon.cache.flights import Flights
@@ -98,7 +98,7 @@ def lease(
     """Leave leases where `found` still is: a `Lease`, or what is there by now. A user whose entry
     cannot be leased is left out."""
     try:
-        held, replies = _leased(projection, found, new_texts(found))
+        held, replies = _leased(projection, found, new_lease_texts(found))
     except CacheUnavailable:
         if strict:
             raise
@@ -108,14 +108,14 @@ def lease(
     return held
 
 
-def new_text() -> bytes:
-    """A lease that nobody has left yet."""
+def new_lease_text() -> bytes:
+    """Of a lease that nobody has left yet."""
     return codec.encode({"_lease": secrets.token_hex(8)})
 
 
-def new_texts(user_ids: Iterable[int]) -> dict[int, bytes]:
+def new_lease_texts(user_ids: Iterable[int]) -> dict[int, bytes]:
     """One for each."""
-    return {user_id: new_text() for user_id in user_ids}
+    return {user_id: new_lease_text() for user_id in user_ids}
 
 
 def _leased(
@@ -150,7 +150,7 @@ def warm(projection: Projection[D], found: Mapping[int, Found]) -> dict[int, War
     """
     if in_transaction():
         return dict.fromkeys(projection.living(projection.read(list(found))), "busy")
-    texts, nothing = new_texts(found), (b"", "", 0)
+    texts, nothing = new_lease_texts(found), (b"", "", 0)
     key = projection.keyspace.key
     with given_back_if_stopped(FILL.on(key(u), text, *nothing) for u, text in texts.items()):
         return _warmed(projection, found, texts)
@@ -175,11 +175,13 @@ def _warmed(
 @contextmanager
 def given_back_if_stopped(calls: Iterable[ScriptCall]) -> Iterator[None]:
     """Whatever ends the block, Ctrl-C or PostgreSQL, `calls` give the leases of it back: who goes
-    on from there at once would find them, and leave those users out as busy."""
+    on from there at once would find them, and leave those users out as busy. A cache that cannot be
+    told forgets them by itself (`LEASE_SECONDS`)."""
     try:
         yield
     except BaseException:
-        attempt(lambda: store().pipeline(list(calls), idempotent=True), away=[])
+        with suppress(CacheError):
+            store().pipeline(list(calls), idempotent=True)
         raise
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from aevon.cache import bounded_list
-from aevon.cache.leases import new_texts
+from aevon.cache.leases import new_lease_texts
 from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
 from beep import services
@@ -73,7 +73,7 @@ class HistoryMachine(RuleBasedStateMachine):
     def reader_begins(self) -> None:
         """It leaves its lease, where the list is missing, and reads PostgreSQL."""
         users = [self.user_id]
-        leases, _ = bounded_list._leased(CONVO, dict.fromkeys(users, b""), new_texts(users))
+        leases, _ = bounded_list._leased(CONVO, dict.fromkeys(users, b""), new_lease_texts(users))
         self.readers.append((leases, CONVO.recent([self.user_id])))
 
     @rule(data=st.data())

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import OperationalError, transaction
 
-from aevon.cache import PSYCHE, EntryResource, codec, fences, resources, write_behind
+from aevon.cache import PSYCHE, EntryResource, ListResource, codec, fences, resources, write_behind
 from aevon.cache.connection import ScriptCall, Store, store
 from aevon.cache.keyspace import InvalidKey
 from aevon.cache.maintenance import (
@@ -150,6 +151,25 @@ def test_who_is_stopped_leaves_nobody_busy(
         warmed.warm([1, 2])
     assert len(keys()) == stays
     assert warmed.warm([1, 2]) == dict.fromkeys((1, 2), "there" if stays else "loaded")
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("tables", "patient")
+def test_postgresql_that_fails_leaves_nobody_busy() -> None:
+    """Nor where another type stood in the key, which takes a second lease."""
+
+    def fails(_: object) -> Any:
+        raise OperationalError("PostgreSQL is shutting down")
+
+    add_notes(1)
+    add_lines(1, 2)
+    store().command("SADD", "psyche:1", "a")
+    failing = EntryResource(replace(ledgers.NOTES, read=fails))
+    failing_lists = ListResource(replace(ledgers.LINES, recent=fails))
+    for each in (failing, failing_lists):
+        with pytest.raises(OperationalError):
+            each.warm([1])
+    assert keys() == set()
 
 
 @pytest.mark.django_db

@@ -198,14 +198,14 @@ def waits_seconds(user_id: int) -> float:
     return CANVAS_BUFFER.index.refusals([user_id])[user_id].retry_at - time.time()
 
 
-# The steps of a flush: documents are read and saved, marks and expiry settled; what is in no step
-# reads and clears the index.
-STEPS: Final = ("persists", "reads", "saves", "settles", "marks")
+# Of a flush: documents are read and saved, marks and expiry settled, marks cleared. What is in no
+# step, between two flushes, reads the index.
+STEPS: Final = ("persists", "reads", "saves", "settles", "clears", "between")
 
 
 @contextlib.contextmanager
 def flushers(server: CacheServer) -> Iterator[Callable[[], str]]:
-    """`kill()`: a process that flushes is killed in the next step in turn, or soon after
+    """`kill()`: a process that flushes is killed in the next of the steps, or soon after
     (`flusher.py`); what it was doing."""
     steps = itertools.cycle(STEPS)
     with subprocess.Popen(
@@ -221,7 +221,7 @@ def flushers(server: CacheServer) -> Iterator[Callable[[], str]]:
         questions, answers = program.stdin, program.stdout
 
         def kill() -> str:
-            seconds = random.uniform(0, random.choice((0.001, 0.03, 0.1)))
+            seconds = random.uniform(0, random.choice((0, 0.002, 0.05)))
             print(next(steps), seconds, file=questions, flush=True)
             did = answers.readline().strip()
             assert did in STEPS, did or "the program has ended"

@@ -32,14 +32,13 @@ def say(what: str) -> None:
 
 
 def told(what: str, step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, which says when it begins and when it has ended. What is in no step reads and
-    clears the index."""
+    """The step, which says when it begins and when it has ended."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
         before = said()
         say(what)
         result = step(*args, **kwargs)
-        say("marks" if before == NOTHING else before)
+        say("between" if before == NOTHING else before)
         return result
 
     return run
@@ -59,6 +58,7 @@ def flush_for_ever() -> None:
         ("reads", batch, "_read"),
         ("saves", batch, "_save"),
         ("settles", flush, "settle"),
+        ("clears", DirtyIndex, "clear"),
     ):
         setattr(room, name, told(what, getattr(room, name)))
     while True:
@@ -73,6 +73,7 @@ if __name__ == "__main__":
 
     from aevon.cache import batch, flush
     from aevon.cache.connection import store
+    from aevon.cache.dirty_index import DirtyIndex
     from canvas import services
 
     for line in sys.stdin:
@@ -81,10 +82,11 @@ if __name__ == "__main__":
         child = os.fork()
         if not child:
             flush_for_ever()
-        assert select.select([begun], [], [], 30)[0], f"no {awaited} in 30 s"
+        has_begun, _, _ = select.select([begun], [], [], 30)
         time.sleep(float(seconds))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
+        assert has_begun, f"No {awaited} in 30 s."
         os.read(begun, 1 << 16)  # it may have begun the step more than once
         print(said(), flush=True)

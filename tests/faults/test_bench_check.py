@@ -267,6 +267,14 @@ def test_what_the_cache_could_not_be_told(write: Operation, before: Operation, a
     assert kinds(judged(write, before, **end)) == {after}
 
 
+@pytest.mark.parametrize(("kind", "status"), [("validate", 403), ("refresh", 401)])
+def test_what_is_no_lateness_of_a_login(kind: str, status: int) -> None:
+    """It is asked of the row, or of nothing that a login changes."""
+    login = op("login", 1, 2, SID, sid=SID)
+    refused = op(kind, 3, 4, status=status, sid=SID)
+    assert kinds(judged(login, refused, circumstances=AWAY)) == {"refused"}
+
+
 def test_memory_that_was_lost() -> None:
     """What was changed since the flush may be gone afterwards, and nothing else."""
     kept = op("patch", 1, 2, (1, {"w": 1}), asked=("w", 1))

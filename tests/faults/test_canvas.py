@@ -206,7 +206,7 @@ def test_flusher_that_is_killed_a_hundred_times(
     assert drawn.lost() == {}
     assert not_clean(players) == []
     assert written.not_rising() == {}
-    assert min(killed["persists"] + killed["saves"], killed["settles"] + killed["marks"]) > 0
+    assert min(killed["persists"] + killed["saves"], killed["settles"] + killed["clears"]) > 0
     assert evicted[True] > 0
     assert drawn.acknowledged > KILLS
 

@@ -30,8 +30,8 @@ WEIGHTS: Final = {
     "logout_everywhere": 4,
 }
 PAUSE_SECONDS: Final = 0.25  # after no answer, and after one of 500 and above
-# After a login that was refused: ten in a minute, and the name has to wait, who is enabled too.
-REFUSED_SECONDS: Final = 0.4
+# After a login that was refused: of ten in a minute even somebody who is enabled again is told 429.
+REFUSED_SECONDS: Final = 1.0
 PROBES: Final = 0.02  # of the readings: by a session that has ended
 CONDITIONAL: Final = 0.2  # of the patches: by the revision that was seen last
 
@@ -153,9 +153,9 @@ class Client:
         body = {"username": account.username, "password": account.password}
         self._player.logging_in += 1
         reply = await self._ask("login", None, api.request("POST", "auth/token/", body))
-        self._player.logging_in -= 1
         if reply.status != 200:
             await asyncio.sleep(REFUSED_SECONDS)
+        self._player.logging_in -= 1
 
     async def refresh(self, session: Session) -> None:
         """Whoever got no answer lets the session go: its token may have been spent."""

@@ -138,7 +138,7 @@ def test_row_19_flusher_killed(
     assert verdict.violations == []
     assert written.not_rising() == {}
     assert killed["persists"] + killed["saves"] > 0
-    assert killed["settles"] + killed["marks"] > 0
+    assert killed["settles"] + killed["clears"] > 0
     assert met > KILLS_OF_CHILDREN / 2
     drawn = sum(each.kind == "patch" for each in log.operations)
     report.measured(19, f"{KILLS} kills, {drawn:,} changes: 0 lost, 0 regressions")

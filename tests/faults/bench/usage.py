@@ -6,9 +6,9 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import psutil
 import psycopg
@@ -21,9 +21,11 @@ from tests.servers import database_url
 from .production import Production
 
 EVERY_SECONDS: Final = 1.0
-Process = tuple[str, int]  # name and pid
+Process = tuple[str, int]  # of which part of the site, and its pid
 Files = Counter[str]  # by path or kind
-CLOSED: Final = "socket that its server has closed"
+RESET: Final = "socket that its server has reset"
+K = TypeVar("K")
+T = TypeVar("T")
 Memory = dict[str, int]  # bytes by process
 Held = dict[str, tuple[int, int]]  # connections to PostgreSQL and to the cache, by process
 
@@ -53,7 +55,7 @@ class Usage:
     def _measure(self) -> None:
         with psycopg.connect(database_url(), autocommit=True) as ledger:
             while not self._over.wait(EVERY_SECONDS):
-                self.memory.append({name: _rss(each) for name, each in self._all().items()})
+                self.memory.append(of_the_living(self._all(), _rss))
                 self.held.append(held(self.processes, ledger, self._server))
 
     def _all(self) -> dict[str, psutil.Process]:
@@ -62,10 +64,11 @@ class Usage:
 
     def most_held(self) -> Held:
         """The most that each process ever held, of either."""
-        return {
-            name: (max(held[name][0] for held in self.held), max(h[name][1] for h in self.held))
-            for name in self.processes
-        }
+        found: Held = {}
+        for name in self.processes:
+            of_ledger, of_cache = zip(*(h[name] for h in self.held if name in h), strict=True)
+            found[name] = max(of_ledger), max(of_cache)
+        return found
 
 
 def processes(site: Production) -> dict[str, psutil.Process]:
@@ -79,15 +82,30 @@ def processes(site: Production) -> dict[str, psutil.Process]:
     return found
 
 
+def of_the_living(
+    processes: Mapping[K, psutil.Process], measure: Callable[[psutil.Process], T]
+) -> dict[K, T]:
+    """Without those that are gone: Celery replaces children whose task cannot be acknowledged any
+    more."""
+    found = {}
+    for name, process in processes.items():
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+            found[name] = measure(process)
+    return found
+
+
 def _rss(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
 
 
 def growth(memory: Sequence[Memory]) -> dict[str, float]:
-    """By how much the median of the last fifth is above that of the first, as a share of it."""
+    """By how much the median of the last fifth is above that of the first, as a share of it, of
+    those who are there to the end."""
     part = max(1, len(memory) // 5)
     return {
-        name: _median(memory[-part:], name) / _median(memory[:part], name) - 1 for name in memory[0]
+        name: _median(memory[-part:], name) / _median(memory[:part], name) - 1
+        for name in memory[0]
+        if name in memory[-1]
     }
 
 
@@ -100,11 +118,8 @@ def held(
 ) -> Held:
     """The connections that each process holds now."""
     of_ledger, of_cache = _ports_of_the_ledger(ledger), _ports_of_the_cache(server)
-    found = {}
-    for name, process in of.items():
-        own = _local_ports(process)
-        found[name] = len(own & of_ledger), len(own & of_cache)
-    return found
+    own = of_the_living(of, _local_ports)
+    return {n: (len(ports & of_ledger), len(ports & of_cache)) for n, ports in own.items()}
 
 
 def _local_ports(process: psutil.Process) -> set[int]:
@@ -125,35 +140,36 @@ def _ports_of_the_cache(server: CacheServer) -> set[int]:
 
 
 def descriptors(site: Production, server: CacheServer) -> dict[Process, Files]:
-    """What each process, by name and pid, has open, but for its connections to the two servers, and
-    for the files of its metrics: of these it opens one of each kind, whenever it first counts
-    something."""
+    """What each process has open, but for its connections to the two servers, and for the files of
+    its metrics: of these it opens one of each kind, whenever it first counts something."""
     servers = {int(settings.DATABASES["default"]["PORT"]), server.port}
-    found = processes(site).items()
-    return {(name, each.pid): _descriptors(each, servers) for name, each in found}
+    found = {(name.split()[0], each.pid): each for name, each in processes(site).items()}
+    return of_the_living(found, lambda process: _descriptors(process, servers))
 
 
 def _descriptors(process: psutil.Process, servers: set[int]) -> Files:
     found: Files = Counter()
-    listed = _inodes_of_sockets(process)
+    ports = _remote_ports(process)
     for each in Path(f"/proc/{process.pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # it is closed by now
             kind, *inode = re.split(r"\[(\d+)\]$", str(each.readlink()))
-            found[CLOSED if kind == "socket:" and inode[0] not in listed else kind] += 1
-    found["socket:"] -= sum(
-        bool(each.raddr) and each.raddr.port in servers for each in process.net_connections("tcp4")
-    )
-    return Counter({name: n for name, n in found.items() if "/metrics/" not in name})
+            port = ports.get(inode[0]) if kind == "socket:" else None
+            if port not in servers and "/metrics/" not in kind:
+                found[RESET if kind == "socket:" and port is None else kind] += 1
+    return found
 
 
-def _inodes_of_sockets(process: psutil.Process) -> set[str]:
-    """Of those that the kernel lists. A connection that its server has reset is not among them."""
-    columns = {"tcp": 9, "tcp6": 9, "udp": 9, "udp6": 9, "unix": 6}
-    return {
-        line.split()[column]
-        for name, column in columns.items()
-        for line in Path(f"/proc/{process.pid}/net/{name}").read_text().splitlines()[1:]
-    }
+def _remote_ports(process: psutil.Process) -> dict[str, int]:
+    """Of the sockets that the kernel lists, by inode; 0 of one without. A connection that the other
+    side has reset is not among them."""
+    found = {}
+    for name, inode, remote in (("tcp", 9, 2), ("tcp6", 9, 2), ("udp", 9, 2), ("unix", 6, 0)):
+        with contextlib.suppress(FileNotFoundError):  # without IPv6
+            _, *lines = Path(f"/proc/{process.pid}/net/{name}").read_text().splitlines()
+            for fields in map(str.split, lines):
+                port = fields[remote].rpartition(":")[2] if name != "unix" else "0"
+                found[fields[inode]] = int(port, 16)
+    return found
 
 
 def settled(site: Production, server: CacheServer) -> dict[Process, Files]:

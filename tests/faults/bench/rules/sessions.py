@@ -100,10 +100,11 @@ def _check_use(verdict: Verdict, each: Operation, sid: str, sessions: _Sessions)
     if each.status in _REFUSAL:
         if sessions.may_be_over(sid, each.user, each.end):
             return
-        if each.start > sessions.known_from(sid):
+        # A refresh is decided by the row.
+        if each.status != 401 or each.kind == "refresh" or each.start > sessions.known_from(sid):
             verdict.refused.append(f"{each}: the session is live")
         else:
-            verdict.late["session"] += 1
+            verdict.late["login"] += 1
         return
     end = sessions.over(sid, each.user) if 200 <= each.status < 300 else None
     if end is None or end is each or each.start <= end.end:

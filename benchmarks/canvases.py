@@ -45,17 +45,17 @@ class Crowd:
     def changed(self, count: int = CANVASES) -> list[CanvasDocument]:
         """The documents of the next change."""
         self.revision += 1
-        now, since = rfc3339(timezone.now()), time.time()
+        now, since = rfc3339(timezone.now()), time.time() - count / 1e6
         return [
             CanvasDocument(
                 user_id=user_id,
                 layout=layout(user_id),
                 revision=self.revision,
                 updated_at=now,
-                dirty_since=since,
+                dirty_since=since + number / 1e6,  # as theirs are: no two at the same moment
                 incarnation=self.incarnation,
             )
-            for user_id in self.user_ids[:count]
+            for number, user_id in enumerate(self.user_ids[:count])
         ]
 
     def leave_unsaved(self) -> None:

@@ -1,0 +1,122 @@
+"""What is measured, and how: sides that take turns, and the figures that come of it.
+
+Depends on nothing but the standard library, so that a process of any settings can import it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+# A side of a comparison: does its work once and tells a number, without what it had to prepare:
+# the seconds of one call, or so many in a second.
+Side = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long to measure. `short`: only to see that everything runs."""
+
+    rounds: int = 9
+    short: bool = False
+
+    def scaled(self, count: int, short: int) -> int:
+        """`count`, or `short` of them in a short run."""
+        return short if self.short else count
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A value, and the quartiles of what it was in the single rounds."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The median of all rounds."""
+        return cls(statistics.median(values), *_quartiles(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be reached, in words, and what was: a ratio or a count."""
+
+    text: str
+    reached: Spread
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether it was. False where nothing could be measured (NaN)."""
+        below = self.at_most is None or self.reached.value <= self.at_most
+        return below and (self.at_least is None or self.reached.value >= self.at_least)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A comparison. `sides`: what each side told, in each round; the first is ours. `unit`: "s" of
+    one call, or what is counted in a second: "requests/s"."""
+
+    id: str
+    title: str
+    unit: str
+    sides: dict[str, list[float]]
+    targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How something grows. `series`: (x, y) of each; both axes may span powers of ten."""
+
+    id: str
+    title: str
+    x_label: str
+    unit: str
+    series: dict[str, list[tuple[float, float]]]
+    targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+Result = Figure | Curve
+
+
+def seconds(call: Callable[[], Any], *, times: int = 1) -> float:
+    """Of one call, averaged over so many."""
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times
+
+
+def in_turns(sides: Mapping[str, Side], *, rounds: int) -> dict[str, list[float]]:
+    """What each side tells, in rounds in which they take turns, after one that does not count."""
+    for side in sides.values():
+        side()
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            taken[name].append(side())
+    return taken
+
+
+def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
+    """The median of one side by that of the other; the quartiles are of each round's ratio."""
+    rounds = [a / b for a, b in zip(one, other, strict=True)]
+    return Spread(statistics.median(one) / statistics.median(other), *_quartiles(rounds))
+
+
+def exactly(value: float) -> Spread:
+    """A count: the same in every round."""
+    return Spread(value, value, value)
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high

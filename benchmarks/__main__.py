@@ -5,20 +5,16 @@
 """
 
 import argparse
-import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
-from pathlib import Path
 from typing import Final
 
 from benchmarks import report
-from benchmarks.measure import Options, Result
+from benchmarks.measure import Options, Result, measured
 
-DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 # Which module has which figures, as `figures(options)`. Each runs in a process and on servers of
 # its own: Django can be set up once.
-MODULES: Final[dict[str, tuple[str, ...]]] = {}
+MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "benchmarks.loads": ("P1", "P9"),
+}
 
 
 def main() -> None:
@@ -35,21 +31,10 @@ def main() -> None:
     results: list[Result] = []
     for module, offered in MODULES.items():
         if not arguments.figures or set(offered) & set(arguments.figures):
-            results += _apart(module, options)
+            results += measured(module, options)
     report.show(results)
     if not arguments.figures and not options.short:
-        report.write(results, DOCS)
-
-
-def _apart(module: str, options: Options) -> Sequence[Result]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(measured, module, options).result()
-
-
-def measured(module: str, options: Options) -> Sequence[Result]:
-    """The figures of this module. For a process of its own."""
-    return list(import_module(module).figures(options))
+        report.write(results, options.rounds)
 
 
 if __name__ == "__main__":

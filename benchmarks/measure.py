@@ -3,11 +3,17 @@
 Depends on nothing but the standard library, so that a process of any settings can import it.
 """
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
+
+# Signs the tokens of all sides; long enough for production.
+SECRET: Final = "Vq3w-pN8rX_uJ5mZt2Ks7LcYh4Bd9GfE6aQoRjWxT1n"
 
 # A side of a comparison: does its work once and tells a number, without what it had to prepare:
 # the seconds of one call, or so many in a second.
@@ -20,6 +26,11 @@ class Options:
 
     rounds: int = 9
     short: bool = False
+
+    @property
+    def many(self) -> int:
+        """Rounds of what takes a moment: the more there are, the less counts who else was busy."""
+        return self.rounds if self.short else 5 * self.rounds
 
     def scaled(self, count: int, short: int) -> int:
         """`count`, or `short` of them in a short run."""
@@ -113,6 +124,17 @@ def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
 def exactly(value: float) -> Spread:
     """A count: the same in every round."""
     return Spread(value, value, value)
+
+
+def measured(module: str, options: Options) -> list[Result]:
+    """The figures of this module, from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_figures_of, module, options).result()
+
+
+def _figures_of(module: str, options: Options) -> list[Result]:
+    return list(import_module(module).figures(options))
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:

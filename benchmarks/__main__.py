@@ -15,6 +15,7 @@ from benchmarks.measure import Options, Result, measured
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "benchmarks.loads": ("P1", "P9"),
     "benchmarks.patterns": ("P4", "P5", "P8"),
+    "benchmarks.saves": ("P6",),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measure import Side, seconds
 
-# By their names. One that returns a number tells that in place of its seconds.
+# By their names.
 Calls = dict[str, Callable[[], Any]]
 
 
@@ -25,7 +25,8 @@ def apart(
     function: str, *arguments: object, times: int, **environment: str
 ) -> Iterator[dict[str, Side]]:
     """The sides that `module:function` offers, which it prepares with these arguments; each makes
-    its call `times` times. `environment` is added to this process's."""
+    its call `times` times and tells the seconds of one; a call that is made once tells what it
+    returns. `environment` is added to this process's."""
     command = [sys.executable, "-m", "benchmarks.apart", function, *map(str, arguments)]
     process = subprocess.Popen(
         command,
@@ -64,7 +65,15 @@ def main(function: str, *arguments: str) -> None:
     print(json.dumps(list(calls)), flush=True)
     for line in sys.stdin:
         called, times = json.loads(line)
-        print(json.dumps(seconds(calls[called], times=times)), flush=True)
+        print(json.dumps(_told(calls[called], times)), flush=True)
+
+
+def _told(call: Callable[[], Any], times: int) -> float:
+    if times > 1:
+        return seconds(call, times=times)
+    told = call()
+    assert isinstance(told, float)
+    return told
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ from benchmarks.measure import Options, Result, measured
 # its own: Django can be set up once.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "benchmarks.loads": ("P1", "P9"),
+    "benchmarks.gateway": ("P3",),
     "benchmarks.patterns": ("P4", "P5", "P8"),
     "benchmarks.saves": ("P6",),
+    "benchmarks.mixed": ("P10",),
 }
 
 

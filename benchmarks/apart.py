@@ -36,7 +36,8 @@ def apart(
         text=True,
     )
     try:
-        yield {name: partial(_asked, process, name, times) for name in _answer(process)}
+        names = _answer(process)
+        yield {name: partial(_asked, process, name, times) for name in names}
     finally:
         process.communicate()
 
@@ -51,7 +52,7 @@ def _answer(process: "subprocess.Popen[str]") -> Any:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{process.args!r} ended: it says why above.")
+        raise RuntimeError("A process of its own ended: it says why above.")
     return json.loads(line)
 
 

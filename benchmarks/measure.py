@@ -69,8 +69,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A comparison. `sides`: what each side told, in each round; the first is ours. `unit`: "s" of
-    one call, or what is counted in a second: "requests/s"."""
+    """A comparison. `sides`: what each side told, in each round; the first is ours, and so are those
+    in `ours`. `unit`: "s" of one call, or what is counted in a second: "requests/s"."""
 
     id: str
     title: str
@@ -78,6 +78,7 @@ class Figure:
     sides: dict[str, list[float]]
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

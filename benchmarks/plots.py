@@ -31,14 +31,15 @@ THOUSANDTHS: Final = 1000
 
 
 def bars(figure: Figure, path: Path) -> None:
-    """One bar for each side, the first in another colour, with its quartiles."""
+    """One bar for each side, ours in another colour, with its quartiles."""
     scale, unit = (THOUSANDTHS, "ms") if figure.unit == "s" else (1, figure.unit)
     names = list(figure.sides)[::-1]
     rounds = [[value * scale for value in figure.sides[name]] for name in names]
     medians = [statistics.median(values) for values in rounds]
     errors = [_distances(values) for values in rounds]
     with _drawing(path, 0.9 + 0.36 * len(names)) as axes:
-        colours = [OTHERS] * (len(names) - 1) + [OURS]
+        ours = {names[-1], *figure.ours}
+        colours = [OURS if name in ours else OTHERS for name in names]
         axes.barh(names, medians, color=colours, height=0.62)
         axes.errorbar(medians, names, xerr=[*zip(*errors, strict=True)], fmt="none", ecolor=INK)
         for name, median, (_, above) in zip(names, medians, errors, strict=True):

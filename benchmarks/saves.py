@@ -79,7 +79,7 @@ def _flush(options: Options) -> Figure:
         Target("rows/s, of upserts' one by one", ratio(taken[OURS], taken[UPSERT]), at_least=8),
     ]
     title = "Save 10,000 changed canvases of 1.5 KB"
-    return Figure("P6", title, "rows/s", taken, targets, [ON_SAVES])
+    return Figure("P6", title, "rows/s", taken, targets, [ON_SAVES], [NEW])
 
 
 def _saved(crowd: "Crowd", side: Side) -> float:

@@ -10,18 +10,10 @@ from typing import Any, NamedTuple
 from aevon.embedded import embedded_servers
 from benchmarks.measure import SECRET
 
-# For the programs of a site: as in production, behind a proxy that speaks TLS.
-PRODUCTION = {
-    "AEVON_ENV": "production",
-    "AEVON_ACCESS_LOG": "off",
-    "AEVON_LOG_LEVEL": "WARNING",
-    "AEVON_TRUSTED_PROXIES": "1",
-}
-
 
 @contextmanager
-def site(**environment: str) -> Iterator[None]:
-    """Django with an empty database and an empty cache, on embedded servers."""
+def site() -> Iterator[Path]:
+    """Django with an empty database and an empty cache, on embedded servers, and their folder."""
     with tempfile.TemporaryDirectory() as folder, embedded_servers(Path(folder)) as servers:
         os.environ.update(
             DATABASE_URL=str(servers.database_url),
@@ -30,7 +22,6 @@ def site(**environment: str) -> Iterator[None]:
             DJANGO_SETTINGS_MODULE="aevon.settings",
             DJANGO_SECRET_KEY=SECRET,
             JWT_SIGNING_KEY=SECRET,
-            **environment,
         )
         import django
 
@@ -40,7 +31,7 @@ def site(**environment: str) -> Iterator[None]:
 
         call_command("migrate", verbosity=0)
         try:
-            yield
+            yield Path(folder)
         finally:
             connection.close()
             connection.close_pool()

@@ -69,4 +69,6 @@ SIMPLE_JWT = {
     "AUDIENCE": "aevon",
     "USER_ID_CLAIM": "sub",
     "TOKEN_TYPE_CLAIM": "typ",
+    # Or TokenVerifyView does not look at the blacklist.
+    "BLACKLIST_AFTER_ROTATION": True,
 }

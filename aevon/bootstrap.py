@@ -1,7 +1,8 @@
 """Makes `.venv` and installs a requirements file into it, when that has changed.
 
 `make` runs this with the Python it finds (`python3 -I aevon/bootstrap.py requirements.txt`), so
-it speaks a dialect that an old Python can read, and imports nothing that is not installed yet.
+it speaks a dialect that an old Python can read, and imports nothing that is not installed yet. A
+second argument names another environment than `.venv`.
 """
 
 import fcntl
@@ -108,4 +109,7 @@ def fingerprint(requirements: str) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        VENV = ROOT / sys.argv[2]
+        PYTHON = VENV / "bin" / "python"
     main(sys.argv[1])

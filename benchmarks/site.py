@@ -1,30 +1,27 @@
-"""What the benchmarks have in common: a site on servers of its own, and sides that take turns."""
+"""A site of ours on servers of its own, in this process, and what its calls cost in round trips."""
 
 import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aevon.embedded import embedded_servers
-
-# A side of a comparison: does its work once and says how many seconds that took, without what it
-# had to prepare.
-Side = Callable[[], float]
+from benchmarks.measure import SECRET
 
 
 @contextmanager
-def site() -> Iterator[None]:
-    """Django with an empty database and an empty cache, on embedded servers."""
+def site() -> Iterator[Path]:
+    """Django with an empty database and an empty cache, on embedded servers, and their folder."""
     with tempfile.TemporaryDirectory() as folder, embedded_servers(Path(folder)) as servers:
         os.environ.update(
             DATABASE_URL=str(servers.database_url),
             DRAGONFLY_URL=str(servers.dragonfly_url),
             AEVON_DATA_DIR=folder,
             DJANGO_SETTINGS_MODULE="aevon.settings",
+            DJANGO_SECRET_KEY=SECRET,
+            JWT_SIGNING_KEY=SECRET,
         )
         import django
 
@@ -34,23 +31,32 @@ def site() -> Iterator[None]:
 
         call_command("migrate", verbosity=0)
         try:
-            yield
+            yield Path(folder)
         finally:
             connection.close()
             connection.close_pool()
 
 
-def seconds(call: Callable[[], Any], *, times: int = 1) -> float:
-    """Of one call, averaged over so many."""
-    started = time.perf_counter()
-    for _ in range(times):
-        call()
-    return (time.perf_counter() - started) / times
+class Counted(NamedTuple):
+    """What a call asked the servers."""
+
+    round_trips: int
+    statements: int
 
 
-def medians(sides: Mapping[str, Side], *, rounds: int) -> dict[str, float]:
-    """Of each side, over rounds in which they take turns, after one that does not count."""
-    for side in sides.values():
-        side()
-    taken = [{name: side() for name, side in sides.items()} for _ in range(rounds)]
-    return {name: statistics.median(each[name] for each in taken) for name in sides}
+def counted(call: Callable[[], Any]) -> Counted:
+    """What one call asks, by what the cache layer counts."""
+    before = _counted()
+    call()
+    return Counted(*(now - then for now, then in zip(_counted(), before, strict=True)))
+
+
+def _counted() -> tuple[int, int]:
+    from aevon.cache.metrics import QUERIES, ROUND_TRIPS
+
+    return _observations(ROUND_TRIPS), _observations(QUERIES)
+
+
+def _observations(histogram: Any) -> int:
+    samples = (sample for metric in histogram.collect() for sample in metric.samples)
+    return sum(int(each.value) for each in samples if each.name.endswith("_count"))

@@ -1,0 +1,200 @@
+"""P6: how fast 10,000 changed canvases come into PostgreSQL."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from benchmarks.apart import apart
+from benchmarks.layouts import layout
+from benchmarks.measure import (
+    Figure,
+    Options,
+    Result,
+    Side,
+    Target,
+    exactly,
+    in_turns,
+    ratio,
+    seconds,
+)
+from benchmarks.site import counted, site
+
+CANVASES = 10_000
+# Of those that are saved one by one.
+FEW = 1_000
+PART = 1_000
+
+OURS, NEW = "our flush", "our flush, of canvases without a row"
+COPY, UPSERT = "COPY into a temporary table, nothing saved", "upserts one by one"
+READ = "MGET and decoding, nothing saved"
+STAGE = """
+CREATE TEMPORARY TABLE bare (user_id bigint, layout jsonb, revision bigint, updated_at timestamptz)
+ON COMMIT DROP
+"""
+ONE = """
+INSERT INTO canvas_canvas (user_id, layout, revision, updated_at) VALUES (%s, %s, %s, %s)
+ON CONFLICT (user_id) DO UPDATE SET
+    layout = excluded.layout, revision = excluded.revision, updated_at = excluded.updated_at
+WHERE canvas_canvas.revision < excluded.revision
+"""
+ON_SAVES = (
+    "Our flush reads what is marked from the cache, checks it, saves it in batches, each "
+    "in a transaction of its own, and clears the marks and the cached documents' `dirtySince` of "
+    "what has not changed since. A bare COPY has its rows ready, and saves nothing where anybody "
+    "would look for it. Row by row, plain SQL runs over psycopg and Django's ways in a project "
+    "without the cache layer; bulk_create saves all rows in one statement."
+)
+
+
+def figures(options: Options) -> Iterator[Result]:
+    """P6."""
+    with site():
+        yield _flush(options)
+
+
+def _flush(options: Options) -> Figure:
+    from canvas import services
+
+    crowd = Crowd(options.scaled(CANVASES, short=50))
+    few = options.scaled(FEW, short=10)
+    sides: dict[str, Side] = {
+        OURS: lambda: crowd.count / crowd.flush(),
+        NEW: lambda: crowd.count / crowd.flush_new(),
+        COPY: lambda: crowd.count / crowd.copy(),
+        UPSERT: lambda: few / crowd.upsert(few),
+        READ: lambda: crowd.count / crowd.read(),
+    }
+    settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.peers.settings"}
+    arguments = (crowd.user_ids[0], crowd.count, few)
+    with apart("benchmarks.peers.saves:saves", *arguments, times=1, **settings) as peers:
+        sides |= {name: partial(_saved, crowd, side) for name, side in peers.items()}
+        taken = in_turns(sides, rounds=options.rounds)
+    crowd.leave_unsaved()
+    services.persist_now()
+    again = counted(services.persist_now)
+    targets = [
+        Target("statements of a flush with nothing to save", exactly(again.statements), at_most=0),
+        Target("rows/s, of a bare COPY's", ratio(taken[OURS], taken[COPY]), at_least=0.7),
+        Target("rows/s, of upserts' one by one", ratio(taken[OURS], taken[UPSERT]), at_least=8),
+    ]
+    title = "Save 10,000 changed canvases of 1.5 KB"
+    return Figure("P6", title, "rows/s", taken, targets, [ON_SAVES], [NEW])
+
+
+def _saved(crowd: "Crowd", side: Side) -> float:
+    """Rows a second of a peer, whose revisions ours then are above."""
+    rate = side()
+    crowd.revision += 1
+    return rate
+
+
+class Crowd:
+    """So many users, and changes of all their canvases, each above all that were before."""
+
+    def __init__(self, count: int) -> None:
+        from aevon.cache.connection import store
+        from auth_sessions.models import User
+        from benchmarks import bare
+
+        self.count = count
+        users = [User(username=f"bench{n}", password="!") for n in range(count)]
+        self.user_ids = [user.pk for user in User.objects.bulk_create(users)]
+        self.incarnation = store().life.incarnation
+        self.database = bare.database()
+        self.revision = 0
+
+    def changed(self) -> list[Any]:
+        """The documents of the next change."""
+        from django.utils import timezone
+
+        from aevon.cache import rfc3339
+        from canvas.documents import CanvasDocument
+
+        self.revision += 1
+        now, since = rfc3339(timezone.now()), time.time()
+        return [
+            CanvasDocument(
+                user_id=user_id,
+                layout=layout(user_id),
+                revision=self.revision,
+                updated_at=now,
+                dirty_since=since,
+                incarnation=self.incarnation,
+            )
+            for user_id in self.user_ids
+        ]
+
+    def leave_unsaved(self) -> None:
+        """What so many changes leave in the cache."""
+        from aevon.cache import CANVAS, codec
+        from aevon.cache.connection import store
+        from canvas.projection import CANVAS_BUFFER
+
+        documents = self.changed()
+        for start in range(0, self.count, PART):
+            part = documents[start : start + PART]
+            store().pipeline([("SET", CANVAS.key(d.user_id), codec.encode(d)) for d in part])
+            CANVAS_BUFFER.index.mark_unsaved(part)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The next change, ready for PostgreSQL."""
+        import msgspec
+
+        return [
+            (d.user_id, msgspec.json.encode(d.layout).decode(), d.revision, d.updated_at)
+            for d in self.changed()
+        ]
+
+    def flush(self) -> float:
+        """Ours, of canvases that have a row."""
+        from canvas import services
+        from canvas.models import Canvas
+
+        self.leave_unsaved()
+        taken = seconds(services.persist_now)
+        assert Canvas.objects.filter(revision=self.revision).count() == self.count
+        return taken
+
+    def flush_new(self) -> float:
+        """Ours, of canvases that have none."""
+        from canvas.models import Canvas
+
+        Canvas.objects.all().delete()
+        return self.flush()
+
+    def copy(self) -> float:
+        """The same rows into a temporary table."""
+        rows = self.rows()
+
+        def run() -> None:
+            with self.database.transaction(), self.database.cursor() as cursor:
+                cursor.execute(STAGE)
+                with cursor.copy("COPY bare FROM STDIN") as copying:
+                    for row in rows:
+                        copying.write_row(row)
+
+        return seconds(run)
+
+    def upsert(self, few: int) -> float:
+        """Row by row in plain SQL, each its own transaction."""
+        rows = self.rows()[:few]
+
+        def run() -> None:
+            with self.database.cursor() as cursor:
+                for row in rows:
+                    cursor.execute(ONE, row)
+
+        return seconds(run)
+
+    def read(self) -> float:
+        """No saving: only what every way begins with, MGET and decoding."""
+        import msgspec
+
+        from aevon.cache import CANVAS
+        from aevon.cache.connection import store
+        from canvas.documents import CanvasDocument
+
+        decode = msgspec.json.Decoder(CanvasDocument).decode
+        keys = [CANVAS.key(user_id) for user_id in self.user_ids]
+        return seconds(lambda: [decode(raw) for raw in store().command("MGET", *keys)])

@@ -56,6 +56,6 @@ def test_flush_of_a_batch(make_user: Any, trips: Any, django_assert_num_queries:
     users = [make_user() for _ in range(120)]
     for user in users:
         canvas.change(user.pk, {"patch": OPEN})
-    with trips() as sent, django_assert_num_queries(10):
+    with trips() as sent, django_assert_num_queries(11):
         assert canvas.persist_now().persisted == len(users)
     assert sent.count <= 24

@@ -289,7 +289,9 @@ def _telling(
     revision, at = held.document.persisted_revision, held.document.persisted_at
     if row.same:
         revision, at = row.revision, row.persisted_at
-    told = noted(_persistedRevision=revision, **({"_persistedAt": at} if at else {}))
+    told = b',"_persistedRevision":%d' % revision
+    if at is not None:
+        told += b',"_persistedAt":"%s"' % at.encode()
     key = buffer.projection.keyspace.key(user_id)
     lifetime = buffer.projection.lifetime(held.document)[1]
     return SETTLE.on(key, held.head, held.stamp, told, lifetime, since, stick)

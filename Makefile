@@ -15,7 +15,7 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test test-faults beep-eval browser screenshots soak coverage bench bench-warmup check docs format clean
+.PHONY: help run demo test test-faults beep-eval browser screenshots soak coverage bench check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -54,10 +54,6 @@ coverage: ## the tests of the cache layer and of the services, measured: 95 % of
 
 bench: ## each figure beside its limit and its peers, into docs/benchmarks.md (FIGURES=P1: printed)
 	@$(setup) benchmarks/requirements.txt .venv-bench && exec .venv-bench/bin/python -m benchmarks $(FIGURES)
-
-bench-warmup: ## a warm-up of a million users: memory, users per second, stopped and gone on
-	@$(app)
-	@$(bin)/python -m benchmarks.warmup
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)

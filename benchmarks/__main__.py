@@ -18,6 +18,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "benchmarks.gateway": ("P3",),
     "benchmarks.patterns": ("P4", "P5", "P8"),
     "benchmarks.saves": ("P6",),
+    "benchmarks.warmup": ("P7",),
+    "benchmarks.growth": ("P2", "by-users"),
+    "benchmarks.clients": ("by-clients",),
+    "benchmarks.documents": ("by-size",),
+    "benchmarks.weights": ("weights",),
     "benchmarks.mixed": ("P10",),
 }
 

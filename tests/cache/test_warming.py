@@ -25,7 +25,7 @@ from aevon.cache.maintenance import (
     warm_up,
     warming,
 )
-from benchmarks import warmup
+from benchmarks import crowd as crowds
 from klepsydra.models import PsycheState
 from tests.cache import entry_states, ledgers
 from tests.cache.ledgers import (
@@ -392,14 +392,14 @@ def test_a_pace_is_kept_by_one_step_at_a_time(
 
 # --- beside writers, as processes of their own -------------------------------------------------
 
-# As `benchmarks/warmup.py` does with a million.
+# `make bench` warms a million.
 USERS = 1_500
 
 
 @pytest.fixture
 def crowd() -> list[int]:
     """Users with PsycheStates, none of them cached."""
-    warmup.make_users(USERS)
+    crowds.grow(USERS)
     return sorted(resources.resource("psyche").user_ids())
 
 

@@ -1,13 +1,13 @@
 """`make bench`: every figure of the product beside its limit and its peers.
 
-`python -m benchmarks` measures everything and writes docs/benchmarks.md;
+`python -m benchmarks` measures everything and writes docs/benchmarks.md and docs/capacity.md;
 `python -m benchmarks P1 P5` measures and prints these alone.
 """
 
 import argparse
 from typing import Final
 
-from benchmarks import report
+from benchmarks import capacity, report
 from benchmarks.measure import Options, Result, measured
 
 ROUNDS, SHORT = 9, 2
@@ -46,6 +46,7 @@ def main() -> None:
             report.show(found)
     if not arguments.figures and not options.short:
         report.write(results, options.rounds)
+        capacity.make()
 
 
 if __name__ == "__main__":

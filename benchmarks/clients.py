@@ -22,8 +22,8 @@ WORKERS: Final = 2
 THREADS, PROCESSES = "loads, threads of a process", "loads, processes"
 HTTP = f"validate/ over HTTP, {WORKERS} workers"
 ON_CLIENTS = (
-    "Clients, servers and wrk share the machine's cores: beyond their number nothing can rise, and "
-    "what is looked for is that nothing falls. Threads of one process share Python's lock."
+    "Clients, servers and wrk share the machine's cores: beyond their number nothing can rise, "
+    "and what is looked for is that nothing falls. Threads of one process share Python's lock."
 )
 
 

@@ -20,17 +20,17 @@ ALL_CHANGED: Final = 100_000
 SHARE: Final = 0.01
 
 ON_LOADS = (
-    "Each side loads users drawn at random, in a process of its own, which has nothing else to do, "
-    "from a cache server and a database of its own. What grows with the store is the server's table, "
-    "and with it what its processor's caches do not hold."
+    "Each side loads users drawn at random, in a process of its own, which has nothing else to "
+    "do, from a cache server and a database of its own. What grows with the store is the server's "
+    "table, and with it what its processor's caches do not hold."
 )
 ON_RATES = (
-    "Audit reads every user from both sides and compares. Of a million users one canvas in a hundred "
-    "is changed before the flush, not all: this keeps the run short."
+    "Audit reads every user from both sides and compares. Of a million users one canvas in a "
+    "hundred is changed before the flush, not all: this keeps the run short."
 )
 ON_USERS_MEMORY = (
-    "What a cached PsycheState adds to the server's `used_memory`. It saws: a table of twice the size "
-    "is made whenever the old one is full."
+    "What a cached PsycheState adds to the server's `used_memory`. It saws: a table of twice the "
+    "size is made whenever the old one is full."
 )
 
 

@@ -23,16 +23,16 @@ AGAIN = "cache_warmup, all cached"
 CURSOR = "server-side cursor of Django, nothing cached"
 SETS = "redis-py, SET in pipelines of 1,000, nothing read"
 ON_WARMUP = (
-    "The rounds are of {round:,} users: of a million each would take minutes. What they give is a rate, "
-    "and the last lines of the curves by users show that it does not fall with their number. The "
-    "cursor gives every column of the rows that the warm-up reads, as Django's `iterator()` does, and "
-    "makes no document of them; the SETs have their bytes ready. Ours looks first what is cached, leaves "
-    "a lease for each user, reads the rows, makes the documents and puts each in if its lease is still "
-    "there: never over something newer."
+    "The rounds are of {round:,} users: of a million each would take minutes. What they give is a "
+    "rate, and the last lines of the curves by users show that it does not fall with their "
+    "number. The cursor gives every column of the rows that the warm-up reads, as Django's "
+    "`iterator()` does, and makes no document of them; the SETs have their bytes ready. Ours "
+    "looks first what is cached, leaves a lease for each user, reads the rows, makes the "
+    "documents and puts each in if its lease is still there: never over something newer."
 )
 ON_MEMORY = (
-    "`manage.py cache_warmup` in a process of its own took {few:.0f} MiB at its peak for {few_users:,} "
-    "users, and {all:.0f} MiB for {users:,}, at {rate:,.0f} users a second."
+    "`manage.py cache_warmup` in a process of its own took {few:.0f} MiB at its peak for "
+    "{few_users:,} users, and {all:.0f} MiB for {users:,}, at {rate:,.0f} users a second."
 )
 
 

@@ -31,21 +31,21 @@ VALIDATE, LOAD, PATCH, PLAY, COMMAND, FLUSH = (
 )  # fmt: skip
 UPSERT = "save a canvas, row by row"
 ON_MEMORY = (
-    "What the entries of {users:,} users add to the memory of the embedded server, each with what the "
-    "tables take for it; `value` is what the value alone weighs. A canvas is of 1.5 KB, a history of "
-    "five turns. Dragonfly has other tables: its own documentation reckons 22 to 32 bytes an entry "
-    "where Redis takes 32 to 40, and the same again for an expiry (docs/dashtable.md of its "
-    "repository), so what is measured here is rather too much than too little. On Dragonfly it was "
-    "not measured."
+    "What the entries of {users:,} users add to the memory of the embedded server, each with what "
+    "the tables take for it; `value` is what the value alone weighs. A canvas is of 1.5 KB, a "
+    "history of five turns. Dragonfly has other tables: its own documentation reckons 22 to 32 "
+    "bytes an entry where Redis takes 32 to 40, and the same again for an expiry "
+    "(docs/dashtable.md of its repository), so what is measured here is rather too much than too "
+    "little. On Dragonfly it was not measured."
 )
 ON_TRAFFIC = "Bytes to the cache and back, as the server counts them; without what a network adds."
 ON_WAL = (
-    "What a call adds to PostgreSQL's log, which is what a disk and a replica have to take. A page "
-    "that is changed for the first time since a checkpoint is written whole."
+    "What a call adds to PostgreSQL's log, which is what a disk and a replica have to take. A "
+    "page that is changed for the first time since a checkpoint is written whole."
 )
 ON_ROWS = (
-    "Tables with their indexes, of users with one session and five turns each, most of whose rows were "
-    "written twice. The canvas' layout repeats itself, and PostgreSQL compresses it."
+    "Tables with their indexes, of users with one session and five turns each, most of whose rows "
+    "were written twice. The canvas' layout repeats itself, and PostgreSQL compresses it."
 )
 
 

@@ -15,7 +15,7 @@ two_at_a_time = $(if $(others),-n 0,-n 2 --dist loadfile --no-loadscope-reorder)
 secret = $$($(bin)/python -c 'import secrets; print(secrets.token_urlsafe(48))')
 production = AEVON_ENV=production DJANGO_SECRET_KEY=$(secret) JWT_SIGNING_KEY=$(secret)
 
-.PHONY: help run demo test test-faults beep-eval browser screenshots soak coverage bench bench-warmup check docs format clean
+.PHONY: help run demo test test-faults beep-eval browser screenshots soak coverage bench check docs format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -52,15 +52,8 @@ coverage: ## the tests of the cache layer and of the services, measured: 95 % of
 		tests/cache tests/canvas tests/auth_sessions tests/klepsydra tests/beep tests/operations
 	@$(bin)/python -m coverage report --fail-under=95 --include='aevon/cache/*,*/services.py'
 
-bench: ## what the patterns and the flush cost beside the bare calls, and a command over HTTP
-	@$(app)
-	@$(bin)/python -m benchmarks.patterns
-	@$(bin)/python -m benchmarks.flush
-	@$(bin)/python -m benchmarks.commands
-
-bench-warmup: ## a warm-up of a million users: memory, users per second, stopped and gone on
-	@$(app)
-	@$(bin)/python -m benchmarks.warmup
+bench: ## each figure beside its limit and its peers, into docs/benchmarks.md (FIGURES=P1: printed)
+	@$(setup) benchmarks/requirements.txt .venv-bench && exec .venv-bench/bin/python -m benchmarks $(FIGURES)
 
 check: ## style, types, imports, migrations and the production settings
 	@$(tools)
@@ -81,7 +74,7 @@ format: ## let ruff put the code in order
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-clean: ## remove what tools left behind (not .venv, not your data in .aevon)
+clean: ## remove what tools left behind (not .venv or .venv-bench, not your data in .aevon)
 	rm -rf .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache staticfiles site
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +

@@ -1,15 +1,16 @@
 """`make bench`: every figure of the product beside its limit and its peers.
 
-`python -m benchmarks` measures everything and writes docs/benchmarks.md;
+`python -m benchmarks` measures everything and writes docs/benchmarks.md and docs/capacity.md;
 `python -m benchmarks P1 P5` measures and prints these alone.
 """
 
 import argparse
 from typing import Final
 
-from benchmarks import report
+from benchmarks import capacity, report
 from benchmarks.measure import Options, Result, measured
 
+ROUNDS, SHORT = 9, 2
 # Which module has which figures, as `figures(options)`. Each runs in a process and on servers of
 # its own: Django can be set up once.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -17,6 +18,11 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "benchmarks.gateway": ("P3",),
     "benchmarks.patterns": ("P4", "P5", "P8"),
     "benchmarks.saves": ("P6",),
+    "benchmarks.warmup": ("P7",),
+    "benchmarks.growth": ("P2", "by-users"),
+    "benchmarks.clients": ("by-clients",),
+    "benchmarks.documents": ("by-size",),
+    "benchmarks.weights": ("weights",),
     "benchmarks.mixed": ("P10",),
 }
 
@@ -26,19 +32,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [name for each in MODULES.values() for name in each]
     parser.add_argument("figures", nargs="*", metavar="P1", help="only these, printed, not written")
-    parser.add_argument("--rounds", type=int, default=Options().rounds)
+    parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {SHORT} in a short run")
     parser.add_argument("--short", action="store_true", help="only to see that it runs")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.figures) - set(names)):
         parser.error(f"there is no {unknown[0]}: {', '.join(names)}")
-    options = Options(rounds=arguments.rounds, short=arguments.short)
+    rounds = arguments.rounds or (SHORT if arguments.short else ROUNDS)
+    options = Options(rounds=rounds, short=arguments.short)
     results: list[Result] = []
     for module, offered in MODULES.items():
         if not arguments.figures or set(offered) & set(arguments.figures):
-            results += measured(module, options)
-    report.show(results)
+            results += (found := measured(module, options))
+            report.show(found)
     if not arguments.figures and not options.short:
         report.write(results, options.rounds)
+        capacity.make()
 
 
 if __name__ == "__main__":

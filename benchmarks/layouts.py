@@ -3,9 +3,9 @@
 from typing import Any
 
 
-def layout(user_id: int) -> dict[str, Any]:
+def layout(user_id: int, windows: int = 11) -> dict[str, Any]:
     """Eleven windows: 1.5 KB of JSON."""
-    return {"microApps": {f"app-{n}": window(n, user_id) for n in range(11)}}
+    return {"microApps": {f"app-{n}": window(n, user_id) for n in range(windows)}}
 
 
 def window(number: int, user_id: int) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _figures(options: Options) -> Iterator[Result]:
             settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.peers.settings", "PEER": peer}
             sides |= stack.enter_context(apart(function, user_id, times=times, **settings))
         # Nothing listens on this port.
-        nowhere = {"DRAGONFLY_URL": "redis://127.0.0.1:1/0"}
+        nowhere = {"DRAGONFLY_URL": "redis://127.0.0.1:1/0", "AEVON_LOG_LEVEL": "ERROR"}
         away = apart("benchmarks.loads:away", user_id, times=times, **nowhere)
         sides |= stack.enter_context(away)
         taken = in_turns(sides, rounds=options.many)

@@ -10,10 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Final
-
-# Signs the tokens of all sides; long enough for production.
-SECRET: Final = "Vq3w-pN8rX_uJ5mZt2Ks7LcYh4Bd9GfE6aQoRjWxT1n"
+from typing import Any
 
 # A side of a comparison: does its work once and tells a number, without what it had to prepare:
 # the seconds of one call, or so many in a second.
@@ -24,7 +21,7 @@ Side = Callable[[], float]
 class Options:
     """How long to measure. `short`: only to see that everything runs."""
 
-    rounds: int = 9
+    rounds: int
     short: bool = False
 
     @property
@@ -69,8 +66,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A comparison. `sides`: what each side told, in each round; the first is ours, and so are those
-    in `ours`. `unit`: "s" of one call, or what is counted in a second: "requests/s"."""
+    """A comparison. `sides`: what each side told, in each round; the first is ours, and so is
+    each in `ours`. `unit`: "s" of one call, or what is counted in a second: "requests/s"."""
 
     id: str
     title: str

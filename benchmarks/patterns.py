@@ -5,7 +5,7 @@ write is not among them.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, cycle
 from typing import Any
@@ -181,6 +181,9 @@ def change(options: Options, calls: int) -> Figure:
     return Figure("P5", "A change of a canvas", "s", taken, targets, [ON_CHANGES])
 
 
+RoundTrip = list[tuple[Any, ...]]
+
+
 class BareChanges:
     """Changes of the document under `key` by bare calls: as ours were sent, and as simply as can
     be."""
@@ -189,11 +192,11 @@ class BareChanges:
         from benchmarks import bare
 
         self._key, self._client = key, bare.client()
-        self._before: bytes = self._client.get(key)
-        self._pipelines: list[list[tuple[Any, ...]]] = []
+        self._before = self._client.get(key)
+        self._sent: list[list[RoundTrip]] = []
 
-    def record(self, patch: Any) -> None:
-        """What our next change sends after its GET."""
+    def record(self, patch: Callable[[], Any]) -> None:
+        """What our next change sends."""
         from aevon.cache.connection import ScriptCall, store
 
         send, sent = store()._exchange, []
@@ -207,33 +210,41 @@ class BareChanges:
             patch()
         finally:
             del store()._exchange
-        _, pipeline = sent
-        self._pipelines.append(pipeline)
+        self._sent.append(sent)
 
     def simply(self) -> float:
-        """SET of a document as long, and the marks."""
-        return self._taken([[("SET", self._key, self._before), *p[1:]] for p in self._pipelines])
+        """GET, then SET of a document as long, with the marks."""
+        put = ("SET", self._key, self._before)
+        marks = [[c for c in sent[-1] if c[0] == "ZADD"] for sent in self._sent]
+        assert all(len(each) == 2 for each in marks)
+        return self._taken([[[("GET", self._key)], [put, *each]] for each in marks])
 
     def as_ours(self) -> float:
-        """The script, and the marks."""
-        return self._taken(self._pipelines)
+        """The same round trips."""
+        return self._taken(self._sent)
 
-    def _taken(self, pipelines: list[list[tuple[Any, ...]]]) -> float:
+    def _taken(self, changes: list[list[RoundTrip]]) -> float:
         """Of one change. Another's changes before and after are as if they had not been."""
         found = self._client.get(self._key)
         self._client.set(self._key, self._before)
         said = []
         began = time.perf_counter()
-        for commands in pipelines:
-            self._client.get(self._key)
-            pipeline = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            said.append(pipeline.execute()[0])
-        taken = (time.perf_counter() - began) / len(pipelines)
-        assert set(said) <= {True, b"OK", b"stored"}, set(said)
+        for round_trips in changes:
+            for commands in round_trips:
+                replies = self._asked(commands)
+            said.append(replies[0])
+        taken = (time.perf_counter() - began) / len(changes)
+        assert set(said) <= {True, b"stored"}, set(said)
         self._client.set(self._key, found)
         return taken
+
+    def _asked(self, commands: RoundTrip) -> list[Any]:
+        if len(commands) == 1:
+            return [self._client.execute_command(*commands[0])]
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return pipeline.execute()
 
 
 def conversation(options: Options, calls: int) -> Iterator[Figure]:

@@ -6,6 +6,7 @@ anew.
 
 import os
 import platform
+import re
 import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -66,11 +67,18 @@ def write(results: Sequence[Result], rounds: int, docs: Path = DOCS) -> None:
     """`results.json`, and the page and the plots that are made of it."""
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
+    results = sorted(results, key=lambda each: _number(each.id))
     figures = [each for each in results if isinstance(each, Figure)]
     curves = [each for each in results if isinstance(each, Curve)]
     raw = msgspec.json.encode(Results(machine(), rounds, figures, curves))
     (docs / RESULTS).write_bytes(msgspec.json.format(raw, indent=1) + b"\n")
     make(docs)
+
+
+def _number(name: str) -> int:
+    """Of the row that a figure is about; those of no row come last."""
+    found = re.match(r"P(\d+)", name)
+    return int(found[1]) if found else 99
 
 
 def make(docs: Path = DOCS) -> None:
@@ -159,11 +167,14 @@ def _grown(curve: Curve) -> Iterator[str]:
 def _compared(figure: Figure) -> Iterator[str]:
     first = statistics.median(next(iter(figure.sides.values())))
     unit = "a call" if figure.unit == "s" else figure.unit
-    yield f"| | {unit} | quartiles | of the first |\n|---|---|---|---|\n"
+    several = len(figure.ours) > 1  # and no side is what the others are compared with
+    yield f"| | {unit} | quartiles |{'' if several else ' of the first |'}\n"
+    yield f"|{'---|' * (3 if several else 4)}\n"
     for name, values in figure.sides.items():
         low, median, high = _quartiles(values)
         shown = [text(each, figure.unit) for each in (median, low, high)]
-        yield f"| {name} | {shown[0]} | {shown[1]} … {shown[2]} | {median / first:.2f} × |\n"
+        beside = "" if several else f" {median / first:.2f} × |"
+        yield f"| {name} | {shown[0]} | {shown[1]} … {shown[2]} |{beside}\n"
 
 
 def _wrapped(note: str) -> str:

@@ -1,7 +1,7 @@
 """P6: how fast 10,000 changed canvases come into PostgreSQL."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,7 +56,7 @@ def figures(options: Options) -> Iterator[Result]:
 def _flush(options: Options) -> Figure:
     from canvas import services
 
-    crowd = Crowd(options.scaled(CANVASES, short=50))
+    crowd = Crowd(new_users(options.scaled(CANVASES, short=50)))
     few = options.scaled(FEW, short=10)
     sides: dict[str, Side] = {
         OURS: lambda: crowd.count / crowd.flush(),
@@ -89,20 +89,32 @@ def _saved(crowd: "Crowd", side: Side) -> float:
     return rate
 
 
-class Crowd:
-    """So many users, and changes of all their canvases, each above all that were before."""
+def new_users(count: int) -> list[int]:
+    """Their ids."""
+    from auth_sessions.models import User
 
-    def __init__(self, count: int) -> None:
+    first = User.objects.count()
+    users = [User(username=f"bench{first + n}", password="!") for n in range(count)]
+    return [user.pk for user in User.objects.bulk_create(users)]
+
+
+class Crowd:
+    """Users, and changes of all their canvases, each above all that were before. `windows` in each:
+    eleven are 1.5 KB."""
+
+    def __init__(self, user_ids: Sequence[int], *, windows: int = 11) -> None:
         from aevon.cache.connection import store
-        from auth_sessions.models import User
         from benchmarks import bare
 
-        self.count = count
-        users = [User(username=f"bench{n}", password="!") for n in range(count)]
-        self.user_ids = [user.pk for user in User.objects.bulk_create(users)]
+        self.user_ids, self.windows = user_ids, windows
         self.incarnation = store().life.incarnation
         self.database = bare.database()
         self.revision = 0
+
+    @property
+    def count(self) -> int:
+        """How many users."""
+        return len(self.user_ids)
 
     def changed(self) -> list[Any]:
         """The documents of the next change."""
@@ -116,7 +128,7 @@ class Crowd:
         return [
             CanvasDocument(
                 user_id=user_id,
-                layout=layout(user_id),
+                layout=layout(user_id, self.windows),
                 revision=self.revision,
                 updated_at=now,
                 dirty_since=since,
@@ -127,15 +139,20 @@ class Crowd:
 
     def leave_unsaved(self) -> None:
         """What so many changes leave in the cache."""
-        from aevon.cache import CANVAS, codec
-        from aevon.cache.connection import store
         from canvas.projection import CANVAS_BUFFER
 
         documents = self.changed()
         for start in range(0, self.count, PART):
             part = documents[start : start + PART]
-            store().pipeline([("SET", CANVAS.key(d.user_id), codec.encode(d)) for d in part])
+            self.store(part)
             CANVAS_BUFFER.index.mark_unsaved(part)
+
+    def store(self, documents: Sequence[Any]) -> None:
+        """Live documents into the cache, without marks."""
+        from aevon.cache import CANVAS, codec
+        from aevon.cache.connection import store
+
+        store().pipeline([("SET", CANVAS.key(d.user_id), codec.encode(d)) for d in documents])
 
     def rows(self) -> list[tuple[Any, ...]]:
         """The next change, ready for PostgreSQL."""
@@ -153,7 +170,8 @@ class Crowd:
 
         self.leave_unsaved()
         taken = seconds(services.persist_now)
-        assert Canvas.objects.filter(revision=self.revision).count() == self.count
+        saved = Canvas.objects.filter(revision=self.revision, user_id__in=self.user_ids)
+        assert saved.count() == self.count
         return taken
 
     def flush_new(self) -> float:

@@ -1,6 +1,7 @@
 """A site of ours on servers of its own, in this process, and what its calls cost in round trips."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aevon.embedded import embedded_servers
-from benchmarks.measure import SECRET
 
 
 @contextmanager
@@ -20,8 +20,8 @@ def site() -> Iterator[Path]:
             DRAGONFLY_URL=str(servers.dragonfly_url),
             AEVON_DATA_DIR=folder,
             DJANGO_SETTINGS_MODULE="aevon.settings",
-            DJANGO_SECRET_KEY=SECRET,
-            JWT_SIGNING_KEY=SECRET,
+            DJANGO_SECRET_KEY=secrets.token_urlsafe(48),
+            JWT_SIGNING_KEY=secrets.token_urlsafe(48),
         )
         import django
 

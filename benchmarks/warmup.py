@@ -1,196 +1,140 @@
-"""What a warm-up of a million users costs: users per second, and memory beside that of a tenth.
+"""P7: how fast PostgreSQL's rows come into the cache, and how much memory that takes."""
 
-It is stopped by Ctrl-C half-way and goes on with the command that it told, while somebody writes.
-Prints a table. Starts servers of its own, and takes some minutes: `--users 100000` for a short one.
-"""
-
-import argparse
 import contextlib
 import json
-import random
-import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.measure import Figure, Options, Result, Target, exactly, in_turns, ratio, seconds
 from benchmarks.site import site
 
-PAGE: Final = 50_000
-USERS: Final = """
-INSERT INTO auth_sessions_user (username, email, password, first_name, last_name, is_superuser,
-    is_staff, is_active, date_joined, sovereignty_class)
-SELECT 'crowd' || n, '', '!', '', '', false, false, true, now(), 'INITIATE'
-FROM generate_series(%s, %s) n
-"""
-PSYCHES: Final = """
-INSERT INTO klepsydra_psychestate (user_id, sre_wave, loss_streak, frustration_level,
-    frustration_at, is_throttled, phase, amplitude, period_seconds)
-SELECT id, 0, 0, 0, now(), false, 6 * random(), 1, 3600 FROM auth_sessions_user u
-WHERE NOT EXISTS (SELECT FROM klepsydra_psychestate p WHERE p.user_id = u.id)
-"""
+ROUND: Final = 100_000
+ALL: Final = 1_000_000
+FEW: Final = 1_000
+STEP: Final = 1_000
+MIB: Final = 2**20
+
+OURS = "cache_warmup, nothing cached"
+AGAIN = "cache_warmup, all cached"
+CURSOR = "server-side cursor of Django, nothing cached"
+SETS = "redis-py, SET in pipelines of 1,000, nothing read"
+ON_WARMUP = (
+    "The rounds are of {round:,} users: of a million each would take minutes. What they give is a "
+    "rate, and the last lines of the curves by users show that it does not fall with their "
+    "number. The cursor gives every column of the rows that the warm-up reads, as Django's "
+    "`iterator()` does, and makes no document of them; the SETs have their bytes ready. Ours "
+    "looks first what is cached, leaves a lease for each user, reads the rows, makes the "
+    "documents and puts each in if its lease is still there: never over something newer."
+)
+ON_MEMORY = (
+    "`manage.py cache_warmup` in a process of its own took {few:.0f} MiB at its peak for "
+    "{few_users:,} users, and {all:.0f} MiB for {users:,}, at {rate:,.0f} users a second."
+)
 
 
 class Ended(NamedTuple):
     """How a command ended. `peak`: its largest resident memory, in bytes."""
 
-    code: int
     report: dict[str, Any]
     peak: int
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=1_000_000)
-    count = parser.parse_args().users
-    table = Table(f"{count:,} users", "users/s", "seconds", "peak memory")
-
-    def row(name: str, users: int, *ended: Ended) -> None:
-        seconds = sum(each.report.get("seconds", 0) for each in ended)
-        peak = max(each.peak for each in ended) / 2**20
-        rate = f"{users / seconds:,.0f}" if seconds else "–"
-        table.add_row(name, rate, f"{seconds:,.1f}", f"{peak:.0f} MiB")
-
+def figures(options: Options) -> Iterator[Result]:
+    """P7."""
     with site():
-        users = make_users(count)
-        tenth = f"--users={users[0]}-{users[0] + count // 10 - 1}"
-        row("a tenth of them", count // 10, command("cache_warmup", tenth))
-        row("flush of these", count // 10, command("cache_flush"))
-        row("all", count, command("cache_warmup"))
-        row("all again, cached already", count, command("cache_warmup"))
-        row("audit", count, command("cache_audit"))
-        row("flush", count, command("cache_flush"))
-        writer = Writer(range(users[0], users[1] + 1))
-        stopped, resumed = interrupted(count, writer)
-        row("all, stopped half-way, beside a writer", count, stopped, resumed)
-        audited = command("cache_audit")
-        Console().print(table)
-        Console().print(
-            f"Stopped after {stopped.report['users']:,} users (exit code {stopped.code}), gone on "
-            f"with `{stopped.report['goOn']}`: {resumed.report['users']:,} more. "
-            f"{writer.acknowledged:,} writes meanwhile, {writer.older} of them older in the cache "
-            f"afterwards. Consistency: {audited.report['consistency']:.4%}."
-        )
+        yield _figure(options)
 
 
-def make_users(count: int) -> tuple[int, int]:
-    """Users with a PsycheState each, by SQL; the first and the last id."""
-    from django.db import connection
+def _figure(options: Options) -> Figure:
+    from aevon.cache import codec, maintenance, resources
+    from benchmarks import bare, crowd
+    from klepsydra.models import PsycheState
 
-    with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")
-        for first in range(1, count + 1, PAGE):
-            cursor.execute(USERS, [first, min(first + PAGE - 1, count)])
-            cursor.execute(PSYCHES)
-        # As it would be some minutes later. Nobody drains the outbox here.
-        cursor.execute("TRUNCATE cache_outbox")
-        cursor.execute("ANALYZE")
-        cursor.execute("SELECT min(id), max(id) FROM auth_sessions_user")
-        found: tuple[int, int] = cursor.fetchone()
-        return found
+    client, psyche = bare.client(), resources.resource("psyche")
+    crowd.grow(options.scaled(FEW, short=50))
+    few = command("cache_warmup")
+    count = options.scaled(ROUND, short=200)
+    user_ids = crowd.grow(count)
+    documents = [
+        (psyche.keyspace.key(user_id), codec.encode(document))
+        for step in maintenance.batches(user_ids, STEP)
+        for user_id, document in PsycheState.cached.projection.documents(step).items()
+    ]
+
+    def warm_up() -> float:
+        client.flushdb(asynchronous=True)
+        taken = seconds(lambda: maintenance.warm_up([psyche]))
+        assert client.dbsize() == count
+        return count / taken
+
+    def again() -> float:
+        maintenance.warm_up([psyche])
+        return count / seconds(lambda: maintenance.warm_up([psyche]))
+
+    def cursor() -> float:
+        rows = PsycheState.objects.values_list(*PsycheState.cached.document.__struct_fields__)
+        return count / seconds(lambda: sum(1 for _ in rows.iterator(chunk_size=STEP)))
+
+    def sets() -> float:
+        client.flushdb(asynchronous=True)
+        return count / seconds(pipelined)
+
+    def pipelined() -> None:
+        for first in range(0, count, STEP):
+            pipeline = client.pipeline(transaction=False)
+            for key, text in documents[first : first + STEP]:
+                pipeline.set(key, text, px=86_400_000)
+            pipeline.execute()
+
+    sides = {OURS: warm_up, CURSOR: cursor, SETS: sets, AGAIN: again}
+    taken = in_turns(sides, rounds=options.rounds)
+    slower = min((CURSOR, SETS), key=lambda name: sorted(taken[name])[len(taken[name]) // 2])
+    client.flushdb()
+    users = len(crowd.grow(options.scaled(ALL, short=400)))
+    full = command("cache_warmup")
+    targets = [
+        Target(
+            f"users/s, of the {slower}, the slower", ratio(taken[OURS], taken[slower]), at_least=0.6
+        ),
+        Target(
+            f"MiB more for {users:,} users than for a few",
+            exactly((full.peak - few.peak) / MIB),
+            at_most=100,
+        ),
+    ]
+    on_memory = ON_MEMORY.format(
+        few=few.peak / MIB,
+        few_users=few.report["users"],
+        all=full.peak / MIB,
+        users=users,
+        rate=users / full.report["seconds"],
+    )
+    notes = [ON_WARMUP.format(round=count), on_memory]
+    return Figure("P7", "Warm up the cache", "users/s", taken, targets, notes, [AGAIN])
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """A command of the project as a process of its own."""
+def command(*arguments: str) -> Ended:
+    """A command of the project as a process of its own, to its end, and what the kernel knew of its
+    memory last: not `ru_maxrss`, which counts what the parent had when it forked."""
     line = [sys.executable, "manage.py", *arguments, "--json"]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
-
-
-def wait(process: subprocess.Popen[str]) -> Ended:
-    """Its end, and what the kernel knew of its memory last."""
-    started, peak = time.monotonic(), 0
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    peak = 0
     while process.poll() is None:
         peak = max(peak, _peak(process.pid))
         time.sleep(0.02)
     assert process.stdout is not None
-    report = {"seconds": time.monotonic() - started} | json.loads(process.stdout.read())
-    return Ended(process.returncode, report, peak)
+    report = json.loads(process.stdout.read())
+    assert process.returncode == 0, report
+    return Ended(report, peak)
 
 
 def _peak(pid: int) -> int:
-    """Not `ru_maxrss`, which counts what the parent had when it forked."""
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         told = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
         return int(told[0]) * 1024 if told else 0
     return 0
-
-
-def command(*arguments: str) -> Ended:
-    """Run a command to its end."""
-    return wait(start(*arguments))
-
-
-def interrupted(count: int, writer: "Writer") -> tuple[Ended, Ended]:
-    """A warm-up that Ctrl-C ends half-way, and the one that goes on from there."""
-    thread = threading.Thread(target=writer.run)
-    thread.start()
-    try:
-        process = start("cache_warmup")
-        _until(lambda: _keys() > count // 2)
-        process.send_signal(signal.SIGINT)
-        stopped = wait(process)
-        _, _, *arguments = stopped.report["goOn"].split()
-        resumed = command("cache_warmup", *(each for each in arguments if each != "--json"))
-    finally:
-        writer.stop.set()
-        thread.join()
-    return stopped, resumed
-
-
-def _keys() -> int:
-    from aevon.cache.connection import store
-
-    return int(store().command("DBSIZE"))
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.05)
-
-
-class Writer:
-    """Writes users' states one after another, as the site does, and looks at the cache after each
-    acknowledgement and once more at the end."""
-
-    def __init__(self, user_ids: range) -> None:
-        self.user_ids = user_ids
-        self.stop = threading.Event()
-        self.acknowledged = 0
-        self.older = 0
-        self._versions: dict[int, int] = {}
-
-    def run(self) -> None:
-        """Until it is told to stop."""
-        from django.db import connections
-
-        from klepsydra.models import PsycheState
-
-        while not self.stop.is_set():
-            state = PsycheState.objects.get(pk=random.choice(self.user_ids))
-            state.loss_streak += 1
-            state.save()
-            state.refresh_from_db(fields=["version"])
-            self.acknowledged += 1
-            self._versions[state.pk] = state.version
-            self._look(state.pk)
-        for user_id in self._versions:
-            self._look(user_id)
-        connections.close_all()
-
-    def _look(self, user_id: int) -> None:
-        from aevon.cache.connection import store
-
-        held = json.loads(store().command("GET", f"psyche:{user_id}") or b"{}")
-        self.older += held.get("version", self._versions[user_id]) < self._versions[user_id]
-
-
-if __name__ == "__main__":
-    main()

@@ -284,7 +284,7 @@ def _pinned(*names: str) -> dict[str, str]:
     return {canonicalize_name(each["name"]): each["version"] for each in found if each}
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", [*LISTS, "benchmarks/requirements.txt"])
 def test_every_package_has_one_exact_version(name: str) -> None:
     """No range, no marker, no address; nothing twice."""
     lines = _lines(name)

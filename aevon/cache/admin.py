@@ -133,7 +133,7 @@ class CachedStateAdmin(_Base):
         warmed = Warmed(self.cache_keyspace.name)
         with self._telling_when_away(request):
             for user_ids in self._batches(queryset, request, "Warm the cache."):
-                maintenance.warm_batch(self._resource, user_ids, warmed)
+                warmed.step(user_ids, self._resource.warm(user_ids))
             self.message_user(request, f"Cached: {warmed.cached} of {warmed.users} users.")
 
     @admin.action(description="Flush from the cache")

@@ -36,6 +36,8 @@ M = TypeVar("M", bound=models.Model)
 OWNER: Final = "user_id"
 VERSION: Final = "version"
 OWNERS_PAGE: Final = 2_000
+# `codec.rfc3339`, as PostgreSQL writes it.
+RFC3339: Final = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 # All there are, the wrong ones too.
 declared: Final[list["Cached[Any]"]] = []
 
@@ -99,6 +101,14 @@ class Cached(Generic[D]):
         # What is no field keeps its name: the check is to say so (E002), not an import.
         return connection.ops.quote_name(getattr(self.fields.get(member), "column", member))
 
+    def _text_or_column(self, member: str) -> str:
+        """What reads a member from the row `t`. A time comes as the text that the document has:
+        PostgreSQL makes it in a tenth of the time that it takes here."""
+        column = f"t.{self._column(member)}"
+        if isinstance(self.fields.get(member), models.DateTimeField):
+            return f"to_char({column} AT TIME ZONE 'UTC', '{RFC3339}')"
+        return column
+
     def document_of(self, row: Sequence[Any]) -> D:
         """The document of a row with `columns`."""
         values = {
@@ -109,24 +119,27 @@ class Cached(Generic[D]):
 
     def _read(self, user_ids: Sequence[int]) -> dict[int, D | Gone]:
         """One statement, so one snapshot: an absence and its version belong together."""
-        columns = ", ".join(f"t.{self._column(name)}" for name in self.document.__struct_fields__)
+        members = self.document.__struct_fields__
+        columns = ", ".join(map(self._text_or_column, members))
         owner = self._column(OWNER)
         table = connection.ops.quote_name(self.model._meta.db_table)  # noqa: SLF001  by convention
-        # By its index and where it is needed alone, whatever the planner knows of the table.
+        # Both by their index, and the floor where it is needed alone, whatever the planner knows of
+        # the tables: of a small one it would rather read the whole, for each page of a warm-up.
         floor = (
             f"CASE WHEN t.{owner} IS NULL THEN (SELECT f.version FROM cache_version_floor f"  # noqa: S608  names of ours
             " WHERE f.keyspace = %s AND f.user_id = u.id) END"
         )
         statement = (
             f"SELECT u.id, {floor}, t.{owner} IS NOT NULL, {columns}"  # noqa: S608  names of ours
-            f" FROM unnest(%s::bigint[]) AS u (id) LEFT JOIN {table} t ON t.{owner} = u.id"
+            " FROM unnest(%s::bigint[]) AS u (id) LEFT JOIN LATERAL"
+            f" (SELECT * FROM {table} r WHERE r.{owner} = u.id LIMIT 1) t ON true"
         )
         rows: dict[int, D | Gone] = {}
         with prepared_cursor() as cursor:
             cursor.execute(statement, [self.keyspace.name, list(user_ids)])
             for user_id, floor, exists, *values in cursor.fetchall():
                 if exists:
-                    rows[user_id] = self.document_of(values)
+                    rows[user_id] = self.document(**dict(zip(members, values, strict=True)))
                 elif floor is not None:
                     rows[user_id] = Gone(floor)
         return rows

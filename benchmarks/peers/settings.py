@@ -7,12 +7,10 @@ import os
 
 import dj_database_url
 
-from benchmarks.measure import SECRET
-
 PEER = os.environ.get("PEER", "")
-CACHE_URL = os.environ.get("DRAGONFLY_URL", "")
+CACHE_URL = os.environ["DRAGONFLY_URL"]
 
-SECRET_KEY = SECRET
+SECRET_KEY = os.environ["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = [
     *(["cacheops"] if PEER == "cacheops" else []),
@@ -64,7 +62,7 @@ REST_FRAMEWORK = {
 }
 # The same tokens as ours, by the same key.
 SIMPLE_JWT = {
-    "SIGNING_KEY": SECRET,
+    "SIGNING_KEY": os.environ["JWT_SIGNING_KEY"],
     "ISSUER": "aevon",
     "AUDIENCE": "aevon",
     "USER_ID_CLAIM": "sub",

@@ -288,7 +288,7 @@ def test_fill_by_right_of_a_lease_of_an_earlier_life() -> None:
     nobody believes it."""
     write(7, "old", 1)
     held = lease(NOTES, {7: EMPTY})[7]
-    fill(NOTES, {7: Lease(held.text, OTHER_LIFE)}, NOTES.read([7]))
+    fill(NOTES, {7: held._replace(life=OTHER_LIFE)}, NOTES.read([7]))
     assert entries.get(NOTES, 7).kind == "outlived"
 
 
@@ -334,7 +334,7 @@ def test_fill_while_the_cache_goes_away(settings: Any) -> None:
     with pytest.raises(CacheUnavailable):
         resolve_many(NOTES, {7: EMPTY}, strict=True)
     with pytest.raises(CacheUnavailable):
-        fill(NOTES, {7: Lease(b"x", OTHER_LIFE)}, {}, strict=True)
+        fill(NOTES, {7: Lease(KEY, b"x", OTHER_LIFE)}, {}, strict=True)
     assert resolve_many(NOTES, {7: EMPTY}) == NOTES.read([7])
 
 

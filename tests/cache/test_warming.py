@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from aevon.cache import PSYCHE, EntryResource, ListResource, codec, fences, resources, write_behind
 from aevon.cache.connection import ScriptCall, Store, store
@@ -24,7 +25,7 @@ from aevon.cache.maintenance import (
     warm_up,
     warming,
 )
-from benchmarks import warmup
+from benchmarks import crowd as crowds
 from klepsydra.models import PsycheState
 from tests.cache import entry_states, ledgers
 from tests.cache.ledgers import (
@@ -45,6 +46,29 @@ from tests.waiting import eventually
 def keys() -> set[str]:
     """Every key on the server."""
     return set(store().scan("*"))
+
+
+# Leases by the script are asked for where the plain command was refused.
+STEPS = {"SET": "leased", "lease_list": "leased", "fill": "filled", "fill_list": "filled"}
+
+
+def commands(calls: Any) -> Counter[str]:
+    """What a round trip carries, by the names of commands and scripts, or by what they do."""
+    names = (c.script.name if isinstance(c, ScriptCall) else c[0] for c in calls)
+    return Counter(STEPS.get(name, name) for name in names)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Counter[str]]:
+    """What each round trip carries from now on."""
+    exchange, carried = Store._exchange, []
+
+    def noted(self: Store, calls: Any, telling: bool) -> Any:
+        carried.append(commands(calls))
+        return exchange(self, calls, telling)
+
+    monkeypatch.setattr(Store, "_exchange", noted)
+    return carried
 
 
 # --- what it makes of an entry -----------------------------------------------------------------
@@ -116,6 +140,38 @@ def test_a_writer_who_overtakes_the_warm_up_is_not_overwritten(tables: None) -> 
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("warmed", "look"), [(NOTE_RESOURCE, {"MGET": 1}), (LINE_RESOURCE, {"LRANGE": 20})], ids=str
+)
+def test_what_a_step_costs(
+    tables: None, sent: list[Any], django_assert_num_queries: Any, warmed: Any, look: dict[str, int]
+) -> None:
+    """A plain command and a script for each user, in three round trips with one statement; what is
+    cached by then, one round trip and no statement."""
+    users = range(1, 21)
+    add_notes(*users)
+    for user_id in users:
+        add_lines(user_id, 2)
+    with django_assert_num_queries(1):
+        assert set(warmed.warm(users).values()) == {"loaded"}
+    assert sent == [look, {"leased": 20}, {"filled": 20}]
+    sent.clear()
+    with django_assert_num_queries(0):
+        assert set(warmed.warm(users).values()) == {"there"}
+    assert sent == [look]
+
+
+@pytest.mark.django_db
+def test_only_who_is_refused_a_plain_lease_is_asked_about_again(
+    oddities: None, sent: list[Any]
+) -> None:
+    """A key of another type looks empty until it is written to."""
+    NOTE_RESOURCE.warm([4, 5, 7, 8, 9])
+    expected = [{"MGET": 1}, {"leased": 4}, {"lease": 2}, {"lease": 1}, {"filled": 5}]
+    assert sent == expected
+
+
+@pytest.mark.django_db
 def test_inside_a_transaction_nothing_is_put_in(tables: None) -> None:
     """What it reads may yet be rolled back."""
     add_notes(1)
@@ -128,7 +184,7 @@ def test_inside_a_transaction_nothing_is_put_in(tables: None) -> None:
 @pytest.mark.django_db
 @pytest.mark.usefixtures("tables", "patient")
 @pytest.mark.parametrize("warmed", [NOTE_RESOURCE, LINE_RESOURCE], ids=["entries", "lists"])
-@pytest.mark.parametrize(("after", "stays"), [("lease", 0), ("fill", 2)])
+@pytest.mark.parametrize(("after", "stays"), [("leased", 0), ("filled", 2)])
 def test_who_is_stopped_leaves_nobody_busy(
     monkeypatch: pytest.MonkeyPatch, warmed: Any, after: str, stays: int
 ) -> None:
@@ -137,16 +193,16 @@ def test_who_is_stopped_leaves_nobody_busy(
     add_notes(1, 2)
     for user_id in (1, 2):
         add_lines(user_id, 2)
-    exchange = Store.exchange
+    exchange = Store._exchange
 
-    def stopped(self: Store, calls: Any, **options: Any) -> Any:
-        answer = exchange(self, calls, **options)
-        if isinstance(calls[0], ScriptCall) and calls[0].script.name.startswith(after):
+    def stopped(self: Store, calls: Any, telling: bool) -> Any:
+        answer = exchange(self, calls, telling)
+        if after in commands(calls):
             monkeypatch.undo()
             raise KeyboardInterrupt
         return answer
 
-    monkeypatch.setattr(Store, "exchange", stopped)
+    monkeypatch.setattr(Store, "_exchange", stopped)
     with pytest.raises(KeyboardInterrupt):
         warmed.warm([1, 2])
     assert len(keys()) == stays
@@ -267,16 +323,83 @@ def test_a_rate_limits_what_is_loaded(tables: None, monkeypatch: pytest.MonkeyPa
     assert sum(slept) == 0
 
 
+# --- steps at once ------------------------------------------------------------------------------
+
+
+class Stopping:
+    """Ends the warm-up, as Ctrl-C does, once it is told of so many users."""
+
+    def __init__(self, users: int) -> None:
+        self.left = users
+
+    def start(self, service: str, count: Any) -> None:
+        pass
+
+    def advance(self, users: int) -> None:
+        self.left -= users
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.django_db(transaction=True)
+def test_steps_are_worked_at_once_and_told_in_order(tables: None) -> None:
+    """Each in a thread that leaves no connection behind; the next begins before one has ended."""
+    add_notes(*range(1, 31))
+    barrier, lasts = threading.Barrier(warming.AT_ONCE, timeout=30), []
+
+    class Meeting(type(NOTE_RESOURCE)):  # type: ignore[misc]
+        def warm(self, user_ids: Any) -> Any:
+            barrier.wait()
+            return super().warm(user_ids)
+
+    class Lasts(Stopping):
+        def advance(self, users: int) -> None:
+            lasts.append(done[0].last)
+
+    done: list[Any] = []
+    warm_up([Meeting(ledgers.NOTES)], batch=5, progress=Lasts(0), done=done)
+    assert lasts == [5, 10, 15, 20, 25, 30]
+    assert (done[0].loaded, len(keys())) == (30, 30)
+    stats = connection.pool.get_stats()
+    assert stats["pool_size"] - stats["pool_available"] == 1  # this one's own
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_stopped_finishes_the_steps_that_are_under_way(tables: None) -> None:
+    """And begins no other: nobody is left with a lease."""
+    add_notes(*range(1, 101))
+    done: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        warm_up([NOTE_RESOURCE], batch=5, progress=Stopping(20), done=done)
+    assert (done[0].last, done[0].loaded) == (20, 20)
+    held = [entry_states.got(key) for key in keys()]
+    assert 20 <= len(held) <= 20 + 5 * (warming.AT_ONCE + 1)
+    assert all("text" in each for each in held)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pace_is_kept_by_one_step_at_a_time(
+    tables: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As is a transaction, whose rows nobody else sees."""
+    monkeypatch.setattr(warming, "ThreadPoolExecutor", None)
+    add_notes(1, 2, 3)
+    assert warm_up([NOTE_RESOURCE], rate=1_000)[0].loaded == 3
+    with transaction.atomic():
+        add_notes(4)
+        assert warm_up([NOTE_RESOURCE])[0].busy == 1
+
+
 # --- beside writers, as processes of their own -------------------------------------------------
 
-# As `benchmarks/warmup.py` does with a million.
+# `make bench` warms a million.
 USERS = 1_500
 
 
 @pytest.fixture
 def crowd() -> list[int]:
     """Users with PsycheStates, none of them cached."""
-    warmup.make_users(USERS)
+    crowds.grow(USERS)
     return sorted(resources.resource("psyche").user_ids())
 
 

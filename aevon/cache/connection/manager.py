@@ -193,6 +193,14 @@ class Store:
             life,
         )
 
+    def tries(self, commands: Sequence[Command]) -> Exchange:
+        """As `exchange`, of commands that may be repeated; None for what the server refused, which
+        is not held against it: the caller asks again by a script, and learns why."""
+        replies, life = self._replies(commands, idempotent=True, telling=False)
+        return Exchange(
+            [None if isinstance(each, redis.RedisError) else each for each in replies], life
+        )
+
     def _replies(self, commands: Sequence[Command], idempotent: bool, telling: bool) -> Exchange:
         try:
             try:

@@ -34,7 +34,7 @@ class Script:
         return ScriptCall(self, key, args)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScriptCall:
     """A script with its one key and its arguments."""
 

@@ -18,7 +18,7 @@ from aevon.cache.maintenance.auditing import (
 )
 from aevon.cache.maintenance.emptying import Emptied, flush, remove
 from aevon.cache.maintenance.walking import BATCH, Progress, Unwatched, batches, chosen
-from aevon.cache.maintenance.warming import Place, Restarted, Warmed, place, warm_batch, warm_up
+from aevon.cache.maintenance.warming import Place, Restarted, Warmed, place, warm_up
 
 __all__ = [
     "BATCH",
@@ -41,6 +41,5 @@ __all__ = [
     "place",
     "remove",
     "tally",
-    "warm_batch",
     "warm_up",
 ]

@@ -1,11 +1,15 @@
 """Warm-up: PostgreSQL's rows into the cache, in bulk, never over something newer."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
+
+from django.db import connection, connections
 
 from aevon.cache.connection import store
 from aevon.cache.keyspace import REGISTRY, InvalidKey
@@ -16,6 +20,11 @@ from aevon.cache.user_ranges import UserRanges
 
 # A slow pace is kept in small steps, so that it is even and Ctrl-C is heard.
 STEPS_PER_SECOND: Final = 4
+# Steps that are under way at a time: while one waits for a server, another computes.
+AT_ONCE: Final = 2
+
+# What becomes of these users' entries.
+Act = Callable[[Sequence[int]], dict[int, Warmth]]
 
 
 class Restarted(Exception):
@@ -58,8 +67,10 @@ class Warmed:
     failed: int = 0
     last: int = 0
 
-    def add(self, counts: Counter[Warmth]) -> None:
+    def step(self, user_ids: Sequence[int], warmths: Mapping[int, Warmth]) -> None:
         """Count what became of some more."""
+        counts = Counter(warmths.values())
+        self.last = max(user_ids)
         self.users += counts.total()
         self.cached += counts["there"] + counts["loaded"]
         self.loaded += counts["loaded"]
@@ -111,23 +122,55 @@ def warm_up(
         watch.start(resource.keyspace.name, partial(_count, resource, users, user_id))
         warmed = Warmed(resource.keyspace.name, last=user_id)
         done.append(warmed)
-        for user_ids in batches(in_rows(resource, users, after=user_id), pace.step(batch)):
-            loaded = warmed.loaded
-            warm_batch(resource, user_ids, warmed, dry_run=dry_run)
-            watch.advance(len(user_ids))
-            pace.keep(warmed.loaded - loaded)
+        act = resource.would_warm if dry_run else resource.warm
+        steps = batches(in_rows(resource, users, after=user_id), pace.step(batch))
+        with closing(_worked(act, steps, at_once=_at_once(pace))) as worked:
+            for user_ids, warmths in worked:
+                loaded = warmed.loaded
+                warmed.step(user_ids, warmths)
+                watch.advance(len(user_ids))
+                pace.keep(warmed.loaded - loaded)
     if _life() != life:
         raise Restarted
     return done
 
 
-def warm_batch(
-    resource: Resource, user_ids: list[int], warmed: Warmed, *, dry_run: bool = False
-) -> None:
-    """Warm these users' entries and add the result to `warmed`."""
-    act = resource.would_warm if dry_run else resource.warm
-    warmed.add(Counter(act(user_ids).values()))
-    warmed.last = max(user_ids)
+def _at_once(pace: Pace) -> int:
+    """One, where the pace is given, or where other connections do not see what this one does."""
+    return 1 if pace.rate is not None or connection.in_atomic_block else AT_ONCE
+
+
+def _worked(
+    act: Act, steps: Iterable[list[int]], *, at_once: int
+) -> Generator[tuple[list[int], dict[int, Warmth]], None, None]:
+    """Each step with what `act` made of it, in order. Closed before its end, it finishes those that
+    are under way and begins no other."""
+    if at_once == 1:
+        yield from ((user_ids, act(user_ids)) for user_ids in steps)
+        return
+    waiting: deque[tuple[list[int], Future[dict[int, Warmth]]]] = deque()
+    pool = ThreadPoolExecutor(at_once, "warm-up")
+    try:
+        for user_ids in steps:
+            waiting.append((user_ids, pool.submit(_in_thread, act, user_ids)))
+            if len(waiting) > at_once:
+                yield _landed(*waiting.popleft())
+        yield from (_landed(*each) for each in waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _landed(
+    user_ids: list[int], made: "Future[dict[int, Warmth]]"
+) -> tuple[list[int], dict[int, Warmth]]:
+    return user_ids, made.result()
+
+
+def _in_thread(act: Act, user_ids: list[int]) -> dict[int, Warmth]:
+    try:
+        return act(user_ids)
+    finally:
+        connections.close_all()  # back into the pool
 
 
 def _from(services: Sequence[Resource], after: Place | None) -> Iterator[tuple[Resource, int]]:

@@ -1,0 +1,24 @@
+"""That what `make bench` is made of runs, and that docs/benchmarks.md shows what it measured."""
+
+import subprocess
+import sys
+
+from benchmarks import report
+from tests.servers import ROOT
+
+
+def test_a_figure_is_measured_from_servers_to_table() -> None:
+    """Of those that need no package but ours."""
+    command = [sys.executable, "-m", "benchmarks", "P5", "--short"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "✓ round trips: 2 ≤ 2" in ended.stdout, ended.stdout
+    assert "✓ statements: 0 ≤ 0" in ended.stdout, ended.stdout
+
+
+def test_the_page_shows_the_raw_numbers() -> None:
+    """`python -m benchmarks.report` makes it of them anew."""
+    results = report.read()
+    assert report.page(results) == (report.DOCS / "benchmarks.md").read_text()
+    plots = {path.stem for path in (report.DOCS / "benchmarks").glob("*.svg")}
+    assert plots == {each.id for each in [*results.figures, *results.curves]}

@@ -11,10 +11,12 @@ a restart breaks every connection, so what comes over one is of one life.
 import hashlib
 import logging
 import os
+import queue
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import hiredis
@@ -87,6 +89,27 @@ class Pool(redis.BlockingConnectionPool):
             if str(error) == "No connection available.":
                 raise PoolExhausted(str(error)) from None
             raise
+
+    def take(self, *, telling: bool) -> Any:
+        """As `get_connection`, in half of the time where there is one that is ready: redis-py tells
+        its own metrics of it four times."""
+        if not self.breaker.allows(telling=telling):
+            raise BreakerOpen("The circuit breaker is open.")
+        try:
+            connection = self.pool.get(timeout=self.timeout)
+        except queue.Empty:
+            raise PoolExhausted("No connection available.") from None
+        if connection is not None:
+            with suppress(redis.RedisError, OSError):
+                if connection.is_connected and not connection.can_read():
+                    return connection
+            connection.disconnect()
+        self.pool.put_nowait(connection)
+        return self.get_connection(telling=telling)
+
+    def give_back(self, connection: Any) -> None:
+        """As `release`, likewise."""
+        self.pool.put_nowait(connection)
 
 
 class ReportingClient(redis.Redis):
@@ -214,7 +237,7 @@ class Store:
 
     def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
-        connection = self.pool.get_connection(telling=telling)
+        connection = self.pool.take(telling=telling)
         began = time.perf_counter()
         try:
             replies = self._send_as_primary(
@@ -233,7 +256,7 @@ class Store:
             raise
         finally:
             round_trips_of(_kind_of(commands)).observe(time.perf_counter() - began)
-            self.pool.release(connection)  # type: ignore[no-untyped-call]
+            self.pool.give_back(connection)
 
     def _send_as_primary(self, connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Their replies. Once a second the server is asked, in the same packet, whether it still

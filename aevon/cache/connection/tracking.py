@@ -115,6 +115,8 @@ class Tracking:
     ) -> Any:
         """What `read` makes of the key's value and the server's life, kept if it says so; `ASIDE`
         where the server cannot be asked like this."""
+        if self._breaker.state != "closed":
+            return ASIDE
         question = _Question((name, user_id), read)
         began = time.perf_counter()
         try:
@@ -151,8 +153,7 @@ class Tracking:
         self.empty()
 
     def _begin(self) -> None:
-        waits = time.monotonic() < self._retry_at
-        if self._thread is not None or self._closed or waits or self._breaker.state != "closed":
+        if self._thread is not None or self._closed or time.monotonic() < self._retry_at:
             return
         self._thread = threading.Thread(target=self._run, name="near-cache", daemon=True)
         try:

@@ -109,6 +109,12 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tracking, "_told", lambda self, keys: None)
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection is made anew at once."""
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.01)
+
+
 # --- off, and on -------------------------------------------------------------------------------
 
 
@@ -352,6 +358,7 @@ def test_server_that_becomes_a_replica(server: Any, settings: Any, clean: None, 
         other.execute_command("REPLICAOF", "NO", "ONE")
 
 
+@pytest.mark.django_db
 def test_breaker_that_opens(near: Tracking, other: Any) -> None:
     """The cache is away, the near one too; it is back with it."""
     bring(7)
@@ -365,6 +372,7 @@ def test_breaker_that_opens(near: Tracking, other: Any) -> None:
     assert eventually(is_near)
 
 
+@pytest.mark.django_db
 def test_what_came_near_while_the_breaker_is_open(near: Tracking) -> None:
     """Is not given away before it is closed."""
     bring(7)
@@ -557,10 +565,11 @@ STEPS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
-def test_any_order_of_events(near: Tracking, other: Any, steps: list[tuple[str, int]]) -> None:
+def test_any_order_of_events(
+    near: Tracking, other: Any, soon: None, steps: list[tuple[str, int]]
+) -> None:
     """No load gives an older version than one before it gave, none gives one that was never
     written, and once all is still each gives what the server holds."""
-    tracking.RETRY_SECONDS = 0.01  # type: ignore[misc]
     other.flushdb()
     assert eventually(lambda: stands(near))
     written: dict[int, int] = dict.fromkeys(range(1, 5), 0)

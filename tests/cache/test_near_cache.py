@@ -332,6 +332,16 @@ def test_server_that_is_frozen(server: Any, settings: Any, clean: None) -> None:
     assert eventually(is_near)
 
 
+def test_answer_to_an_old_question(near: Tracking) -> None:
+    """What has changed since it was asked may be on its way still."""
+    bring(7)
+    old = tracking._Question(sent_at=time.monotonic() - tracking.FRESH_SECONDS)
+    with near._lock:
+        near._answered(old, [b"master", 0, []], life())
+        assert held() is None
+    assert eventually(held)
+
+
 def test_network_that_swallows(settings: Any, clean: None, other: Any) -> None:
     """Likewise, though no connection is broken."""
     parts = urlsplit(settings.AEVON_CACHE["URL"])

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from aevon.cache import Gone, cache_aside, codec, conf, fences, near_cache
 from aevon.cache.connection import Tracking, reset, store, tracking
 from aevon.cache.metrics import LOADS, NEAR_EVENTS
+from aevon.cache.stats import hit_rate
 from tests.cache.conftest import back, counted
 from tests.cache.doors import bulk, certificate, door, stub
 from tests.cache.entry_states import life, note, put
@@ -152,6 +153,15 @@ def test_hit(near: Tracking, other: Any, django_assert_num_queries: Any) -> None
     assert (gets(other) - before, more()) == (0, 5)
 
 
+def test_entry_that_nobody_asks_for(near: Tracking, other: Any) -> None:
+    """Stays as fresh as it was, because the server is asked whether it is there."""
+    bring(7)
+    before, old = gets(other), time.monotonic() + 2 * tracking.FRESH_SECONDS
+    assert eventually(lambda: time.monotonic() > old)
+    assert eventually(held)
+    assert gets(other) == before
+
+
 def test_miss(near: Tracking, other: Any) -> None:
     """One GET, which brings the entry near."""
     put(KEY, note(7))
@@ -159,6 +169,11 @@ def test_miss(near: Tracking, other: Any) -> None:
     with counted(LOADS, "psyche", "hit") as more, counted(NEAR_EVENTS, "psyche", "kept") as kept:
         assert version() == version() == 1
     assert (gets(other) - before, more(), kept()) == (1, 1, 1)
+
+
+def test_hit_rate() -> None:
+    """What is near is a hit."""
+    assert hit_rate({"hit": 1, "near": 2, "miss": 1, "away": 5}) == 0.75
 
 
 def test_several(near: Tracking, other: Any) -> None:
@@ -291,6 +306,16 @@ def test_connection_that_is_killed(near: Tracking, other: Any) -> None:
     assert more() == 1
     assert eventually(is_near)
     assert number not in tracked(other)
+
+
+def test_connection_that_breaks_under_a_question(near: Tracking) -> None:
+    """It is not made anew by who sends: what is near would stay, and nobody would tell of it."""
+    bring(7)
+    with near._lock:
+        near._connection.disconnect()
+        with pytest.raises(redis.ConnectionError, match="once"):
+            near._send(tracking._Question(), "ROLE")
+    assert eventually(lambda: not near._kept["psyche"])
 
 
 def test_what_changed_while_there_was_no_connection(near: Tracking, other: Any) -> None:

@@ -64,6 +64,12 @@ class _Question:
     answer: "Future[Any]" = field(default_factory=Future)
 
 
+def _refuse(_: Any) -> None:
+    """redis-py connects a broken connection anew whenever it is used: nobody would be told by it of
+    what has changed meanwhile."""
+    raise redis.ConnectionError("A connection that is told of changes is made once.")
+
+
 class Tracking:
     """What this process keeps: of each keyspace in `limits` so many values, those that were used
     last. Thread-safe.
@@ -192,6 +198,7 @@ class Tracking:
         parser.set_pubsub_push_handler(lambda _: _Push([]))
         connection.send_command("CLIENT", "TRACKING", "ON", check_health=False)
         connection.read_response()
+        connection.redis_connect_func = _refuse
         with self._lock:
             self._connection = connection
         while not self._closed:

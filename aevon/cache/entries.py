@@ -173,9 +173,9 @@ def counted(projection: Projection[D], value: Any) -> Any:
     return value
 
 
-def count_load(projection: Projection[D], result: str) -> None:
-    """One load more of this result: `hit`, `miss`, `corrupt`, `away`."""
-    load_of(projection.keyspace.name, result).inc()
+def count_load(projection: Projection[D], result: str, count: int = 1) -> None:
+    """So many loads more of this result: `hit`, `near`, `miss`, `corrupt`, `away`."""
+    load_of(projection.keyspace.name, result).inc(count)
 
 
 def content(projection: Projection[D], row: Any, life: Life) -> tuple[Any, ...]:

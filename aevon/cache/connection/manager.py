@@ -42,6 +42,7 @@ from aevon.cache.connection.errors import (
     report,
 )
 from aevon.cache.connection.scripts import Command, ScriptCall
+from aevon.cache.connection.tracking import Tracking
 from aevon.cache.keyspace import PROBE
 from aevon.cache.metrics import breaker_became, breaker_is, round_trips_of
 
@@ -135,9 +136,19 @@ class Store:
         self.breaker = Breaker(
             open_seconds=settings.breaker_open_seconds,
             recover=self._recover,
-            changed=breaker_became,
+            changed=self._breaker_became,
         )
         breaker_is("closed")
+        self.tracking = (
+            Tracking(
+                self._introduced,
+                self.breaker,
+                settings.near_cache,
+                patience_seconds=settings.read_timeout_seconds,
+            )
+            if settings.near_cache
+            else None
+        )
         self.pool = Pool.from_url(
             settings.url,
             max_connections=settings.pool_size,
@@ -156,6 +167,24 @@ class Store:
         self.django_client = ReportingClient(connection_pool=self.pool)
         self.django_client.breaker = self.breaker
         self._life: Life | None = None
+
+    def _introduced(self) -> Any:
+        """A connection of no pool, over RESP3, on which the server may speak unasked."""
+        options = {**self.pool.connection_kwargs, "protocol": 3, "health_check_interval": 0}
+        connection = self.pool.connection_class(**options)
+        connection.connect()
+        return connection
+
+    def _breaker_became(self, state: str) -> None:
+        breaker_became(state)
+        if state == "open" and self.tracking is not None:
+            self.tracking.empty()
+
+    def close(self) -> None:
+        """End its connections; whoever is being served has theirs to the end."""
+        if self.tracking is not None:
+            self.tracking.close()
+        self.pool.disconnect()
 
     @property
     def sticky(self) -> bool:
@@ -384,7 +413,7 @@ def reset() -> None:
     global _store  # noqa: PLW0603
     with _lock:
         if _store is not None:
-            _store.pool.disconnect()
+            _store.close()
         _store = None
 
 

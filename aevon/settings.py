@@ -180,6 +180,11 @@ DATABASES["default"]["OPTIONS"]["pool"] = {
     "reconnect_timeout": 1,
 }
 
+# Statements that are executed again and again are planned once per connection. Only these
+# (aevon/cache/prepared.py): the ORM binds its parameters in the client.
+if env.choice("AEVON_DATABASE_PREPARED", "on", ("on", "off")) == "on":
+    DATABASES["default"]["OPTIONS"]["prepare_threshold"] = 0
+
 # --- Dragonfly: the Reflex Arc --------------------------------------------------------------
 
 AEVON_CACHE: dict[str, Any] = {

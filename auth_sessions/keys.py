@@ -54,9 +54,12 @@ class Key:
         return {**_members(self.verifying), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KeyRing:
-    """The key that signs, and by `kid` it and all others that are verified against."""
+    """The key that signs, and by `kid` it and all others that are verified against.
+
+    No two are the same: what is remembered of one is not for another.
+    """
 
     signing: Key
     by_kid: Mapping[str, Key]

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from django.db import connection
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from aevon.cache import Gone, owners
+from aevon.cache import Gone, owners, prepared_cursor
 from auth_sessions.documents import SessionDocument
 from auth_sessions.models import Session
 
@@ -42,7 +41,7 @@ WHERE u.id = ANY(%s)
 def read_documents(user_ids: Sequence[int]) -> dict[int, SessionDocument | Gone]:
     """The documents of the users that have a live session, in one query; of those that have none
     the version of that."""
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_DOCUMENTS, [list(user_ids)])
         return {row[0]: _document(row) for row in cursor.fetchall()}
 

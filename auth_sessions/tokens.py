@@ -1,5 +1,6 @@
 """JWTs (RFC 7519) on simplejwt: what they carry, and one way to read them."""
 
+import functools
 import hashlib
 import time
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import Token
 
 from aevon.cache import canonical_user_id
+from auth_sessions import keys
 from auth_sessions.models import Session, User
 from auth_sessions.signing import AccessToken, RefreshToken
 
 REFRESH_LIFETIME: Final[timedelta] = RefreshToken.lifetime
 # How far another host's clock may be ahead when it signs: no reason to refuse what it gives.
 CLOCK_SKEW_SECONDS: Final = 60
+# Half a kilobyte each.
+TOKENS_REMEMBERED: Final = 4_096
 
 
 class InvalidToken(Exception):
@@ -96,7 +100,20 @@ def issue(
 
 
 def read_access(token: str) -> Claims:
-    """The claims of an access token; raises `InvalidToken`."""
+    """The claims of an access token; raises `InvalidToken`.
+
+    A signature that has been verified stays true, and a client shows the same token with each
+    request: the last ones are remembered. Whether it has expired is looked at each time.
+    """
+    claims = _verified(token, keys.ring())
+    if claims.expires_at <= time.time():
+        raise InvalidToken("The token has expired.")
+    return claims
+
+
+@functools.lru_cache(TOKENS_REMEMBERED)
+def _verified(token: str, _ring: keys.KeyRing) -> Claims:
+    """What is refused is not remembered; with other keys nothing is."""
     return _read(token, AccessToken, _AccessPayload)
 
 

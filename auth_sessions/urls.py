@@ -5,6 +5,8 @@ from django.urls import path
 from auth_sessions import browser, gateway, views
 
 urlpatterns = [
+    # In front: it is asked for every request that a gateway lets through.
+    path("validate/", gateway.validate, name="validate"),
     path("token/", views.TokenView.as_view(), name="token"),
     path("token/refresh/", views.RefreshView.as_view(), name="token-refresh"),
     path("browser/", browser.BrowserView.as_view(), name="browser"),
@@ -13,5 +15,4 @@ urlpatterns = [
     path("password/", views.PasswordView.as_view(), name="password"),
     path("sessions/", views.SessionsView.as_view(), name="sessions"),
     path("sessions/<uuid:sid>/", views.SessionView.as_view(), name="session"),
-    path("validate/", gateway.validate, name="validate"),
 ]

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from django.db import connection
 from django.db.models import Exists, OuterRef
 
-from aevon.cache import Recent, owners, rfc3339
+from aevon.cache import Recent, owners, prepared_cursor, rfc3339
 from aevon.intents import Deed
 from beep.documents import TurnDocument
 from beep.models import Conversation, Turn
@@ -31,7 +30,7 @@ ORDER BY wanted.user_id, t.seq DESC
 def recent(user_ids: Sequence[int]) -> dict[int, Recent[TurnDocument]]:
     """The last turns of every user asked for, newest first, in one query."""
     found: dict[int, Recent[TurnDocument]] = {}
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_RECENT, [list(user_ids), LIMIT])
         for user_id, last, *turn in cursor.fetchall():
             turns = found.setdefault(user_id, Recent(last, [])).elements

@@ -14,7 +14,14 @@ from django.utils import timezone
 from psycopg.errors import ForeignKeyViolation
 
 from aevon import intents
-from aevon.cache import after_commit, bounded_list, rfc3339, together
+from aevon.cache import (
+    after_commit,
+    bounded_list,
+    of_one_type,
+    prepared_cursor,
+    rfc3339,
+    together,
+)
 from aevon.intents import Deed, Done
 from beep import context, questions, resolution, resolvers, selectors
 from beep.abilities import UNDO
@@ -200,8 +207,8 @@ def _record(
         "key": key,
         "digest": _digest(text) if key is not None else "",
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD, values)
+    with prepared_cursor() as cursor:
+        cursor.execute(_RECORD, of_one_type(values))
         seq, at = cursor.fetchone()
     return selectors.document(seq, text, response, at)
 

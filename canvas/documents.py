@@ -42,6 +42,12 @@ class CanvasDocument(Document, omit_defaults=True, frozen=True):
     incarnation: str | None = msgspec.field(default=None, name="_incarnation")
 
 
+class SealedCanvas(CanvasDocument, frozen=True):
+    """The same, with the layout as it stands in the bytes."""
+
+    layout: msgspec.Raw  # type: ignore[assignment]  # encodes as what it holds
+
+
 # What to change, seeing the newest state; raises to refuse. It may be asked more than once.
 Plan = Callable[[CanvasDocument], Change]
 

@@ -44,9 +44,9 @@ UPDATE {canvas} c SET
     layout = f.layout,
     revision = f.revision,
     updated_at = coalesce(f.updated_at, now()),
-    persisted_at = clock_timestamp()
+    persisted_at = %s
 FROM canvas_flush f WHERE c.user_id = f.user_id AND c.revision < f.revision
-RETURNING c.user_id, c.persisted_at
+RETURNING c.user_id
 """
 
 
@@ -78,14 +78,16 @@ def locked(
 
 
 def save(documents: Sequence[CanvasDocument]) -> dict[int, str]:
-    """Write documents into rows that are held, never an older revision over a newer one; when each
-    was written (RFC 3339). Raises `DataError` when PostgreSQL does not take one of them, and then
-    has taken none."""
+    """Write documents into rows that are held, never an older revision over a newer one; when those
+    that were written were (RFC 3339), all at once. Raises `DataError` when PostgreSQL does not take
+    one of them, and then has taken none."""
     with connection.cursor() as cursor:
         cursor.execute(_STAGE)
         _copy(cursor, documents)
-        cursor.execute(named(_MERGE))
-        saved = {user_id: rfc3339(at) for user_id, at in cursor.fetchall()}
+        cursor.execute("SELECT clock_timestamp()")
+        (at,) = cursor.fetchone()
+        cursor.execute(named(_MERGE), [at])
+        saved = dict.fromkeys((user_id for (user_id,) in cursor.fetchall()), rfc3339(at))
         # A test's transaction goes on, and may save again.
         cursor.execute("DROP TABLE canvas_flush")
     return saved

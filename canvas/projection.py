@@ -19,7 +19,7 @@ from aevon.cache import (
     write_behind,
 )
 from canvas import journal, selectors
-from canvas.documents import CanvasDocument, content, empty
+from canvas.documents import CanvasDocument, SealedCanvas, content, empty
 from canvas.persistence import locked, save
 
 CANVASES: Final = Projection(
@@ -32,7 +32,12 @@ CANVASES: Final = Projection(
     anchor="canvas_canvas",
 )
 CANVAS_BUFFER: Final = WriteBehind(
-    projection=CANVASES, keys=CANVAS_INDEX, empty=empty, locked=locked, save=save
+    projection=CANVASES,
+    keys=CANVAS_INDEX,
+    empty=empty,
+    locked=locked,
+    save=save,
+    sealed=SealedCanvas,
 )
 
 

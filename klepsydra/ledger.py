@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from django.db import IntegrityError, connection
+from django.db import IntegrityError
 
-from aevon.cache import rfc3339
+from aevon.cache import of_one_type, prepared_cursor, rfc3339
 from klepsydra.documents import Answer, OutcomeDocument, PsycheDocument, outcome_of
 from klepsydra.engine import Play, PsycheSnapshot
 from klepsydra.models import ONE_ANSWER_PER_KEY
@@ -66,40 +66,38 @@ def record(
 ) -> Answer:
     """Write a play that was computed from `before`, and what it answers.
 
-    One statement: the new state and the record are written both or neither. Raises
-    `StateChanged`, and `KeyTaken`, which leaves a transaction of the caller's to roll back.
+    One statement: the new state and the record are written both or neither. `request_digest` is of
+    a request that has a key. Raises `StateChanged`, and `KeyTaken`, which leaves a transaction of
+    the caller's to roll back.
     """
     try:
-        parameters = _parameters(before, play, idempotency_key, request_digest)
+        outcome, written = _outcome(play), _written(play.state)
     except ValueError as error:
         raise StateChanged from error  # no row can be what this was computed from
-    row = _execute(parameters)
+    response = None
+    if idempotency_key is not None:
+        expected = msgspec.structs.replace(before, version=before.version + 1, **written)
+        response = msgspec.json.encode(Answer(outcome=outcome, psyche=expected)).decode()
+    row = _execute(
+        {
+            "user_id": before.user_id,
+            "response": response,
+            **{f"old_{name}": getattr(before, name) for name in _GUARDED},
+            **{f"new_{name}": value for name, value in written.items()},
+            **{f"record_{name}": value for name, value in _record(outcome).items()},
+            "record_idempotency_key": idempotency_key,
+            "record_request_digest": request_digest,
+        }
+    )
     if row is None:
         raise StateChanged
-    return Answer(outcome=_outcome(play), psyche=document_of(row))
-
-
-def _parameters(
-    before: PsycheDocument, play: Play, idempotency_key: str | None, request_digest: str
-) -> dict[str, Any]:
-    outcome = _outcome(play)
-    expected = msgspec.structs.replace(before, version=before.version + 1, **_written(play.state))
-    return {
-        "user_id": before.user_id,
-        "response": idempotency_key
-        and msgspec.json.encode(Answer(outcome=outcome, psyche=expected)).decode(),
-        **{f"old_{name}": getattr(before, name) for name in _GUARDED},
-        **{f"new_{name}": getattr(expected, name) for name in _WRITTEN},
-        **{f"record_{name}": value for name, value in _record(outcome).items()},
-        "record_idempotency_key": idempotency_key,
-        "record_request_digest": request_digest if idempotency_key else "",
-    }
+    return Answer(outcome=outcome, psyche=document_of(row))
 
 
 def _execute(parameters: dict[str, Any]) -> tuple[Any, ...] | None:
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(_STATEMENT, parameters)
+        with prepared_cursor() as cursor:
+            cursor.execute(_STATEMENT, of_one_type(parameters))
             row: tuple[Any, ...] | None = cursor.fetchone()
     except IntegrityError as error:
         if _constraint(error) == ONE_ANSWER_PER_KEY:

@@ -2,8 +2,7 @@
 
 from typing import Any, Final
 
-from django.db import connection
-
+from aevon.cache import prepared_cursor
 from klepsydra.documents import PsycheDocument
 from klepsydra.models import Interaction, PsycheState
 
@@ -14,7 +13,7 @@ document_of: Final = PsycheState.cached.document_of
 
 def read_locked(user_id: int) -> PsycheDocument | None:
     """The user's PsycheState, locked until the transaction's end."""
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         # NO KEY: who inserts rows that refer to this one need not wait.
         cursor.execute(
             f"SELECT {COLUMNS} FROM klepsydra_psychestate WHERE user_id = %s FOR NO KEY UPDATE",  # noqa: S608  names of this file

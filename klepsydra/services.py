@@ -43,7 +43,9 @@ class _Request:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what is asked for: the same key must ask for the same."""
+        """SHA-256 of what is asked for: the same key must ask for the same. "" without a key."""
+        if self.idempotency_key is None:
+            return ""
         asked = msgspec.json.encode([self.instrument.slug, self.stake])
         return hashlib.sha256(asked).hexdigest()
 

@@ -1,13 +1,15 @@
 """Factories and fixtures that every test may ask for."""
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
@@ -16,11 +18,14 @@ from hypothesis import settings as hypothesis_settings
 from rest_framework.test import APIClient
 
 from aevon.cache.connection import reset, store
+from aevon.cache.fences import DROP, FENCE, INSTALL
+from aevon.cache.leases import FILL, LEASE
 from auth_sessions import services
 from auth_sessions.models import User
 from tests.servers import without_cache
 
 _numbers = itertools.count(1)
+SCRIPTS = (DROP, FENCE, FILL, INSTALL, LEASE)
 
 # What is in these folders is asked for by its marker: by `make test-faults`, by `make browser`.
 HERE = Path(__file__).parent
@@ -138,3 +143,32 @@ def client_for() -> Callable[[User], APIClient]:
 def client(user: User, client_for: Callable[[User], APIClient]) -> APIClient:
     """`user`'s API client."""
     return client_for(user)
+
+
+class Trips:
+    """Requests sent to the cache server; a pipeline is one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """`with trips() as t: …; t.count`: each packet that leaves for the server is one."""
+    seen = Trips()
+    send = redis.connection.AbstractConnection.send_packed_command
+
+    def counted(self: Any, command: Any, check_health: bool = True) -> Any:
+        seen.count += 1
+        return send(self, command, check_health)
+
+    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
+
+    @contextlib.contextmanager
+    def counting() -> Iterator[Trips]:
+        # Connect first, and let the server know the scripts of an entry.
+        store().pipeline([("SCRIPT", "LOAD", script.source) for script in SCRIPTS])
+        seen.count = 0
+        yield seen
+
+    return counting

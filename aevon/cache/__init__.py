@@ -30,6 +30,7 @@ from aevon.cache.keyspace import (
     declare,
 )
 from aevon.cache.outbox import add as add_to_outbox
+from aevon.cache.prepared import of_one_type, prepared_cursor
 from aevon.cache.projection import Gone, Projection
 from aevon.cache.resources import (
     BufferResource,
@@ -83,7 +84,9 @@ __all__ = [
     "declare",
     "flush",
     "forget_users",
+    "of_one_type",
     "owners",
+    "prepared_cursor",
     "rate_limit",
     "register",
     "rfc3339",

@@ -31,9 +31,11 @@ from aevon.cache.write_behind import (
     read,
     revived,
     same,
+    sealed,
     sound,
     sticky,
     taken_over,
+    unsealed,
     update,
     with_empty,
 )
@@ -221,7 +223,7 @@ def _read(
         if isinstance(value, Found):
             found[user_id] = value
         else:
-            batch.held[user_id] = read(value, raw)
+            batch.held[user_id] = sealed(buffer, read(value, raw), raw)
     outlived = {u: each for u, each in found.items() if each.kind == "outlived"}
     if outlived:
         batch.held |= revived(buffer, outlived, rows, strict=True)
@@ -252,12 +254,11 @@ def _save(buffer: WriteBehind[D], batch: Batch[D], rows: Mapping[int, LockedRow 
     batch.written = {document.user_id for document in newer}
     batch.rows = {user_id: InRow(revisions[user_id], same=False) for user_id in batch.held}
     batch.rows |= {d.user_id: InRow(d.revision, True, saved_at.get(d.user_id)) for d in newer}
-    equal = [d for d in documents if d.revision == revisions[d.user_id] and d.dirty_since]
-    stored = buffer.projection.documents([d.user_id for d in equal]) if equal else {}
-    for document in equal:
-        row = stored[document.user_id]
-        is_same = same(buffer, row, document)
-        batch.rows[document.user_id] = InRow(row.revision, is_same, row.persisted_at)
+    equal = [d.user_id for d in documents if d.revision == revisions[d.user_id] and d.dirty_since]
+    stored: Mapping[int, Any] = buffer.projection.documents(equal) if equal else {}
+    for user_id, row in stored.items():
+        is_same = same(buffer, row, unsealed(buffer, batch.held[user_id]))
+        batch.rows[user_id] = InRow(row.revision, is_same, row.persisted_at)
 
 
 def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:
@@ -270,7 +271,9 @@ def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:
     them.
     """
     told = [user_id for user_id in batch.held if batch.is_saved(user_id)]
-    replies = store().pipeline([_telling(buffer, batch, u) for u in told], idempotent=True)
+    since, stick = noted(_dirtySince=batch.at), sticky()
+    calls = [_telling(buffer, batch, user_id, since, stick) for user_id in told]
+    replies = store().pipeline(calls, idempotent=True)
     settled = {user_id for user_id, done in zip(told, replies, strict=True) if done}
     buffer.index.changed_since([u for u in told if u not in settled], batch.at)
     revisions = {u: batch.held[u].document.revision for u in settled}
@@ -279,16 +282,19 @@ def settle(buffer: WriteBehind[D], batch: Batch[D]) -> set[int]:
     return buffer.index.clear(revisions, times) | batch.gone
 
 
-def _telling(buffer: WriteBehind[D], batch: Batch[D], user_id: int) -> ScriptCall:
+def _telling(
+    buffer: WriteBehind[D], batch: Batch[D], user_id: int, since: bytes, stick: str
+) -> ScriptCall:
     held, row = batch.held[user_id], batch.rows[user_id]
     revision, at = held.document.persisted_revision, held.document.persisted_at
     if row.same:
         revision, at = row.revision, row.persisted_at
-    told = noted(_persistedRevision=revision, **({"_persistedAt": at} if at else {}))
-    since = noted(_dirtySince=batch.at)
+    told = b',"_persistedRevision":%d' % revision
+    if at is not None:
+        told += b',"_persistedAt":"%s"' % at.encode()
     key = buffer.projection.keyspace.key(user_id)
     lifetime = buffer.projection.lifetime(held.document)[1]
-    return SETTLE.on(key, held.head, held.stamp, told, lifetime, since, sticky())
+    return SETTLE.on(key, held.head, held.stamp, told, lifetime, since, stick)
 
 
 def note_refused(buffer: WriteBehind[D], batch: Batch[D], refusals: Mapping[int, Refusal]) -> None:

@@ -26,6 +26,7 @@ from django.db import connection, models, transaction
 from aevon.cache import cache_aside, codec, write_through
 from aevon.cache.codec import Document
 from aevon.cache.keyspace import Keyspace, UnknownKeyspace
+from aevon.cache.prepared import prepared_cursor
 from aevon.cache.projection import Gone, Projection
 from aevon.cache.resources import EntryResource, register
 
@@ -134,7 +135,7 @@ class Cached(Generic[D]):
             f" (SELECT * FROM {table} r WHERE r.{owner} = u.id LIMIT 1) t ON true"
         )
         rows: dict[int, D | Gone] = {}
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute(statement, [self.keyspace.name, list(user_ids)])
             for user_id, floor, exists, *values in cursor.fetchall():
                 if exists:

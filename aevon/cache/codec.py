@@ -96,4 +96,5 @@ def is_stamped(document: bytes, incarnation: str) -> bool:
 
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC, always with six digits of microseconds: `2026-11-24T10:00:00.000000Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not strftime, which takes ten times as long.
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"

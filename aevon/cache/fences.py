@@ -16,7 +16,7 @@ from aevon.cache.connection import (
 )
 from aevon.cache.entries import Found
 from aevon.cache.failsafe import attempt
-from aevon.cache.metrics import FENCES, PUBLISHES
+from aevon.cache.metrics import fences_of, publishes_of
 from aevon.cache.projection import Gone, Projection
 
 FENCE: Final = Script("fence", uses="marks")
@@ -93,7 +93,8 @@ def _count_fences(
     """Where there was no memory for a fence, the entry has been removed instead."""
     full = sum(not fenced for fenced, *_ in replies)
     joined = sum(joined for fenced, _, joined, _ in replies if fenced)
-    PUBLISHES.labels(projection.keyspace.name, "full").inc(full)
+    if full:
+        publishes_of(projection.keyspace.name, "full").inc(full)
     _count(projection, "full", full)
     _count(projection, "joined", joined)
     _count(projection, "taken", len(replies) - full - joined)
@@ -102,7 +103,7 @@ def _count_fences(
 
 def _count(projection: Projection[Any], event: str, count: int = 1) -> None:
     if count:
-        FENCES.labels(projection.keyspace.name, event).inc(count)
+        fences_of(projection.keyspace.name, event).inc(count)
 
 
 def left(projection: Projection[Any]) -> None:
@@ -131,7 +132,7 @@ def install(
     dropped = attempt(lambda: _drop_impossible(projection, newer), away=[])
     results |= dict.fromkeys(dropped, "dropped")
     for result in results.values():
-        PUBLISHES.labels(projection.keyspace.name, result).inc()
+        publishes_of(projection.keyspace.name, result).inc()
     _count(
         projection,
         "abandoned",

@@ -145,6 +145,18 @@ def load_of(keyspace: str, result: str) -> Any:
 
 
 @cache
+def publishes_of(keyspace: str, result: str) -> Any:
+    """The counter of such publishes."""
+    return PUBLISHES.labels(keyspace, result)
+
+
+@cache
+def fences_of(keyspace: str, event: str) -> Any:
+    """The counter of such events of fences."""
+    return FENCES.labels(keyspace, event)
+
+
+@cache
 def round_trips_of(kind: str) -> Any:
     """The histogram of such round trips."""
     return ROUND_TRIPS.labels(kind)

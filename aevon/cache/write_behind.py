@@ -74,7 +74,8 @@ class WriteBehind(Generic[D]):
     row past the cache, and who brings that change to the live document, holds it too. A user who
     does not exist has None; with `wait=False` rows that somebody else holds are left out.
     `save(documents)` writes documents into rows that are held, never an older revision over a newer
-    one, and tells when (RFC 3339).
+    one, and tells when (RFC 3339). `sealed` is the document with its content as it stands in the
+    bytes (`msgspec.Raw`), which a flush has only to pass on: so `save` is given it too.
     """
 
     projection: Projection[D]
@@ -82,6 +83,7 @@ class WriteBehind(Generic[D]):
     empty: Callable[[int], D]
     locked: Locking
     save: Callable[[Sequence[D]], Mapping[int, str]]
+    sealed: type[Any] | None = None
     index: DirtyIndex[D] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,13 +139,31 @@ _NOTED: Final = re.compile(
     rb',"_incarnation":"\w+"}\Z'
 )
 _NOTED_MAX: Final = 200
+# How each of them begins: in a text of a user's the quotation mark is escaped.
+_NOTE: Final = b',"_'
 
 
 def read(document: Any, raw: bytes) -> Held:
     """A document of the server's present life, and its bytes."""
-    noted = _NOTED.search(raw, max(0, len(raw) - _NOTED_MAX))
-    assert noted is not None  # noqa: S101  it is stamped, or it would not be of this life
-    return Held(document, raw[: noted.start()])
+    start = raw.find(_NOTE, max(0, len(raw) - _NOTED_MAX))
+    # It is stamped, or it would not be of this life: there is one that matches.
+    while not _NOTED.match(raw, start):
+        start = raw.index(_NOTE, start + 1)
+    return Held(document, raw[:start])
+
+
+def sealed(buffer: WriteBehind[D], held: Held, raw: bytes) -> Held:
+    """The same, with its content undecoded where the buffer has a type for that: thousands are held
+    at a time, and each object of their contents would be one for the garbage collector to visit."""
+    if buffer.sealed is None:
+        return held
+    return held._replace(document=codec.decode(raw, buffer.sealed))
+
+
+def unsealed(buffer: WriteBehind[D], held: Held) -> D:
+    """The document with its content, without what the cache layer notes in it."""
+    document: Any = codec.decode(held.head + b"}", buffer.projection.document)
+    return cast("D", document)
 
 
 def load(buffer: WriteBehind[D], user_id: int) -> D:

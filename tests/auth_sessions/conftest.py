@@ -7,7 +7,6 @@ import pytest
 
 from auth_sessions.hashers import LeanArgon2Hasher
 from auth_sessions.models import User
-from tests.cache.conftest import trips  # noqa: F401  a fixture
 
 
 @pytest.fixture

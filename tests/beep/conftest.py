@@ -7,7 +7,6 @@ import pytest
 
 from aevon import intents
 from auth_sessions.models import User
-from tests.cache.conftest import trips  # noqa: F401  a fixture
 from tests.canvas.helpers import patch, window
 
 Performed = list[tuple[str, int, dict[str, Any]]]

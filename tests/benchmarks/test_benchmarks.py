@@ -1,5 +1,6 @@
 """That what `make bench` is made of runs, and that docs/benchmarks.md shows what it measured."""
 
+import re
 import subprocess
 import sys
 
@@ -8,12 +9,12 @@ from tests.servers import ROOT
 
 
 def test_a_figure_is_measured_from_servers_to_table() -> None:
-    """Of those that need no package but ours."""
+    """Of those that need no package but ours; what is counted is as it should be, however short."""
     command = [sys.executable, "-m", "benchmarks", "P5", "--short"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert "✓ round trips: 2 ≤ 2" in ended.stdout, ended.stdout
-    assert "✓ statements: 0 ≤ 0" in ended.stdout, ended.stdout
+    counts = re.findall(r"(✓|✗) (?:round trips|statements): ", ended.stdout)
+    assert counts == ["✓"] * 8, ended.stdout
 
 
 def test_the_page_shows_the_raw_numbers() -> None:

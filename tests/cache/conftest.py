@@ -1,25 +1,20 @@
-"""What the tests of the cache layer share: tables, outages, counted round trips."""
+"""What the tests of the cache layer share: tables and outages."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 from django.test.utils import isolate_apps
 from prometheus_client import Counter
 
 from aevon.cache import resources
 from aevon.cache.cached import declared
 from aevon.cache.connection import reset, store
-from aevon.cache.fences import DROP, FENCE, INSTALL
 from aevon.cache.flights import Flights
-from aevon.cache.leases import FILL, LEASE
 from tests import servers
 from tests.cache import ledgers
 from tests.waiting import eventually
-
-SCRIPTS = (DROP, FENCE, FILL, INSTALL, LEASE)
 
 
 @pytest.fixture
@@ -119,35 +114,6 @@ def due() -> None:
 def back() -> None:
     """Wait until the breaker has closed again: it takes a caller, and then a moment."""
     assert eventually(store().breaker.allows)
-
-
-class Trips:
-    """Requests sent to the cache server; a pipeline is one."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
-@pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """`with trips() as t: …; t.count`: each packet that leaves for the server is one."""
-    seen = Trips()
-    send = redis.connection.AbstractConnection.send_packed_command
-
-    def counted(self: Any, command: Any, check_health: bool = True) -> Any:
-        seen.count += 1
-        return send(self, command, check_health)
-
-    monkeypatch.setattr(redis.connection.AbstractConnection, "send_packed_command", counted)
-
-    @contextlib.contextmanager
-    def counting() -> Iterator[Trips]:
-        # Connect first, and let the server know the scripts of an entry.
-        store().pipeline([("SCRIPT", "LOAD", script.source) for script in SCRIPTS])
-        seen.count = 0
-        yield seen
-
-    return counting
 
 
 @contextlib.contextmanager

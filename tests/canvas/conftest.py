@@ -1,3 +1,1 @@
 """Fixtures of the canvas."""
-
-from tests.cache.conftest import trips  # noqa: F401  a fixture

@@ -88,7 +88,7 @@ def test_a_flush_takes_all_users_in_one_transaction(
     for user_id in same_shard:
         patch(user_id, a=window())
     # A savepoint and its release; brief, make, lock, away edits; stage, copy, merge, drop.
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         assert services.persist_now() == Flushed(persisted=len(same_shard))
 
 

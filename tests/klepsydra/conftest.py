@@ -4,7 +4,6 @@ import pytest
 
 from auth_sessions.models import User
 from klepsydra import services
-from tests.cache.conftest import trips  # noqa: F401  a fixture
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ from django.test import Client
 from aevon.cache import maintenance
 from aevon.cache.connection import store
 from auth_sessions.models import User
-from tests.cache.conftest import trips
 from tests.cache.test_house import APP
-
-__all__ = ["trips"]
 
 Browser = Callable[..., Client]
 

@@ -1,0 +1,33 @@
+"""Statements that PostgreSQL parses and plans once per connection, not once per call.
+
+Django binds parameters in the client, so that each call is another text to be planned: of the one
+statement of an interaction that is a third. Only where `OPTIONS["prepare_threshold"]` allows it
+(psycopg 3); elsewhere the parameters are bound by the server all the same, and nothing is prepared.
+"""
+
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.utils import CursorWrapper
+from psycopg.types.numeric import Int8
+
+
+def prepared_cursor() -> CursorWrapper:
+    """A cursor of Django's default connection for a statement that is executed again and again.
+
+    Counted, timed and translated as all others. A parameter has its own type here, not that of a
+    literal: say `%s::bigint[]` where the statement alone does not tell.
+    """
+    connection: Any = connections[DEFAULT_DB_ALIAS]
+    connection.ensure_connection()
+    # As `connection.cursor()` does it with a cursor of another class.
+    wrapped: CursorWrapper = connection._prepare_cursor(psycopg.Cursor(connection.connection))  # noqa: SLF001
+    return wrapped
+
+
+def of_one_type(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters, every integer a bigint: by its size each would make a statement more."""
+    return {
+        name: Int8(value) if type(value) is int else value for name, value in parameters.items()
+    }

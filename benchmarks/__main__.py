@@ -15,6 +15,7 @@ ROUNDS, SHORT = 9, 2
 # its own: Django can be set up once.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "benchmarks.loads": ("P1", "P9"),
+    "benchmarks.near": ("near", "near-delay"),
     "benchmarks.gateway": ("P3",),
     "benchmarks.patterns": ("P4", "P5", "P8"),
     "benchmarks.saves": ("P6",),

@@ -1,20 +1,33 @@
-"""The near cache: what a hit costs, and how late another process' write is seen.
-
-Two plain functions of the server and the database in force, and a table of both.
-"""
+"""The near cache: what a hit costs, and how late another process' write is seen."""
 
 import random
-import statistics
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.site import seconds, site
+from benchmarks.measure import (
+    Figure,
+    Options,
+    Result,
+    Spread,
+    Target,
+    exactly,
+    ratio,
+    seconds,
+)
+from benchmarks.site import site
 
-ROUNDS = 9
 CALLS = 2_000
 SAMPLES = 1_000
+NEAR, HIT, ORM = "near", "the same, not near", "ORM get(pk)"
+QUIET, BUSY = "a quiet process", "a process with a thread that computes"
+ON_HITS = "The ORM is the product's, whose statements are timed; P1 has a plain one."
+ON_DELAYS = (
+    "From the acknowledgement of another connection's SET until this process gives the older value "
+    "away no more. Whatever happens, that is at most half a second: a clock's word, not the "
+    "server's."
+)
 
 
 @contextmanager
@@ -44,9 +57,8 @@ def bring(user_id: int) -> None:
         time.sleep(0.001)
 
 
-def hit_seconds(user_id: int, *, rounds: int = ROUNDS, calls: int = CALLS) -> dict[str, float]:
-    """Seconds of a load of that user's PsycheState, medians over rounds in turn: `near`, `orm`
-    (`get(pk)` of the same row) and `hit` (the same load while it is not near)."""
+def hit_seconds(user_id: int, *, rounds: int, calls: int) -> dict[str, list[float]]:
+    """Seconds of a load of that user's PsycheState in each round: near, not near, and `get(pk)`."""
     from klepsydra.models import PsycheState
 
     def loaded() -> None:
@@ -56,14 +68,15 @@ def hit_seconds(user_id: int, *, rounds: int = ROUNDS, calls: int = CALLS) -> di
         bring(user_id)
         return seconds(loaded, times=times)
 
-    found: dict[str, list[float]] = {"near": [], "orm": [], "hit": []}
+    few = max(1, calls // 10)
+    found: dict[str, list[float]] = {NEAR: [], HIT: [], ORM: []}
     for _ in range(rounds):
         with near():
-            found["near"].append(nearly(calls))
+            found[NEAR].append(nearly(calls))
         loaded()
-        found["hit"].append(seconds(loaded, times=calls // 10))
-        found["orm"].append(seconds(lambda: PsycheState.objects.get(pk=user_id), times=calls // 10))
-    return {name: statistics.median(taken) for name, taken in found.items()}
+        found[HIT].append(seconds(loaded, times=few))
+        found[ORM].append(seconds(lambda: PsycheState.objects.get(pk=user_id), times=few))
+    return found
 
 
 def propagation_seconds(
@@ -109,23 +122,41 @@ def _burn(ended: threading.Event) -> None:
         number += 1
 
 
-def main() -> None:
-    """Print both."""
-    from auth_sessions.models import User
-    from klepsydra import services as klepsydra
-
-    user_id = User.objects.create_user("bench").pk
-    klepsydra.psyche(user_id)
-    taken = hit_seconds(user_id)
-    for name, each in taken.items():
-        print(f"{name:5} {each * 1e6:8.2f} µs  {each / taken['near']:6.1f} ×")
-    for busy in (False, True):
-        late = sorted(propagation_seconds(user_id=user_id, busy=busy))
-        p50, p99 = (late[int(len(late) * share)] * 1000 for share in (0.5, 0.99))
-        what = "a busy process" if busy else "a quiet process"
-        print(f"{what}: p50 {p50:.2f} ms, p99 {p99:.2f} ms, at most {late[-1] * 1000:.2f} ms")
-
-
-if __name__ == "__main__":
+def figures(options: Options) -> Iterator[Result]:
+    """What a hit costs, and how late another process' write is seen."""
     with site():
-        main()
+        from auth_sessions.models import User
+        from klepsydra import services as klepsydra
+
+        user_id = User.objects.create_user("bench").pk
+        klepsydra.psyche(user_id)
+        yield _hits(options, user_id)
+        yield _delays(options, user_id)
+
+
+def _hits(options: Options, user_id: int) -> Figure:
+    taken = hit_seconds(user_id, rounds=options.many, calls=options.scaled(CALLS, short=20))
+    targets = [
+        Target("times as fast as the ORM", ratio(taken[ORM], taken[NEAR]), at_least=30),
+        Target("times as fast as a hit in the cache server", ratio(taken[HIT], taken[NEAR])),
+    ]
+    return Figure("near", "A load from the near cache", "s", taken, targets, [ON_HITS], [HIT])
+
+
+def _delays(options: Options, user_id: int) -> Figure:
+    n = options.scaled(SAMPLES, short=20)
+    late = {
+        QUIET: propagation_seconds(n, user_id=user_id),
+        BUSY: propagation_seconds(n, user_id=user_id, busy=True),
+    }
+    targets = [
+        Target(f"ms until it is gone, {name}, {share:.0%} stay below", _below(delays, share))
+        for name, delays in late.items()
+        for share in (0.5, 0.99)
+    ]
+    title = "Another process' write is seen by the near cache"
+    return Figure("near-delay", title, "s", late, targets, [ON_DELAYS], [BUSY])
+
+
+def _below(delays: list[float], share: float) -> Spread:
+    return exactly(sorted(delays)[int(len(delays) * share)] * 1000)

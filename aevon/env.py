@@ -69,6 +69,21 @@ def names(name: str, default: str) -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def counts(name: str, *, maximum: int) -> dict[str, int]:
+    """Value of `name` as whole numbers of 1 … `maximum` by a word: `psyche=10000,session=50000`."""
+    found: dict[str, int] = {}
+    for part in names(name, ""):
+        word, _, number = (piece.strip() for piece in part.partition("="))
+        sound = word and word not in found and number.isdecimal() and number.isascii()
+        if not sound or not 1 <= int(number[:20]) <= maximum:
+            raise ImproperlyConfigured(
+                f"{name} must be like psyche=10000,session=50000, each name once, with whole"
+                f" numbers of 1 to {maximum}, not {part!r}."
+            )
+        found[word] = int(number)
+    return found
+
+
 def path(name: str, default: str) -> str:
     """Value of `name` as a path that is still free below the root, without slashes around it."""
     value = text(name, default)

@@ -211,6 +211,7 @@ AEVON_CACHE: dict[str, Any] = {
     "CONVO_HISTORY_TTL_SECONDS": env.integer(
         "AEVON_CONVO_HISTORY_TTL_SECONDS", 86_400, minimum=1, maximum=31_536_000
     ),
+    "NEAR_CACHE": env.counts("AEVON_NEAR_CACHE", maximum=10_000_000),
 }
 CACHES = {
     "default": {

@@ -136,7 +136,7 @@ class BareInteractions:
         for user_id, state in self._states.items():
             snapshot, roll = snapshot_of(state), user_id * 7919 % WEIGHT_TOTAL
             played = engine.interact(snapshot, spinforge, 1, now=time.time(), roll=roll)
-            parameters = ledger._parameters(state, played, None, "")
+            parameters = ledger._parameters(state, played, ledger._outcome(played), None, "")
             written = ledger._written(played.state)
             following = msgspec.structs.replace(state, version=state.version + 1, **written)
             self._states[user_id] = following

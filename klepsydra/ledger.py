@@ -71,14 +71,28 @@ def record(
     the caller's to roll back.
     """
     try:
-        outcome, written = _outcome(play), _written(play.state)
+        outcome = _outcome(play)
+        parameters = _parameters(before, play, outcome, idempotency_key, request_digest)
     except ValueError as error:
         raise StateChanged from error  # no row can be what this was computed from
-    response = None
+    row = _execute(parameters)
+    if row is None:
+        raise StateChanged
+    return Answer(outcome=outcome, psyche=document_of(row))
+
+
+def _parameters(
+    before: PsycheDocument,
+    play: Play,
+    outcome: OutcomeDocument,
+    idempotency_key: str | None,
+    request_digest: str,
+) -> dict[str, Any]:
+    written, response = _written(play.state), None
     if idempotency_key is not None:
         expected = msgspec.structs.replace(before, version=before.version + 1, **written)
         response = msgspec.json.encode(Answer(outcome=outcome, psyche=expected)).decode()
-    row = _execute(
+    return of_one_type(
         {
             "user_id": before.user_id,
             "response": response,
@@ -89,15 +103,12 @@ def record(
             "record_request_digest": request_digest,
         }
     )
-    if row is None:
-        raise StateChanged
-    return Answer(outcome=outcome, psyche=document_of(row))
 
 
 def _execute(parameters: dict[str, Any]) -> tuple[Any, ...] | None:
     try:
         with prepared_cursor() as cursor:
-            cursor.execute(_STATEMENT, of_one_type(parameters))
+            cursor.execute(_STATEMENT, parameters)
             row: tuple[Any, ...] | None = cursor.fetchone()
     except IntegrityError as error:
         if _constraint(error) == ONE_ANSWER_PER_KEY:

@@ -17,7 +17,7 @@ from aevon.cache import conf
 from aevon.cache.cached import OWNER, VERSION, Cached, CachedQuerySet, declared
 from aevon.cache.codec import Document
 from aevon.cache.keyspace import NAME, REGISTRY, Keyspace
-from aevon.cache.resources import EntryResource, resource, resources
+from aevon.cache.resources import BufferResource, EntryResource, resource, resources
 
 TRIGGERS: Final = ("cache_is_told", "cache_version_rises", "cache_version_ends")
 # What a document's member is, by its column: what PostgreSQL gives for the column, or its text,
@@ -43,6 +43,29 @@ def settings_are_sound(**_: Any) -> list[CheckMessage]:
     except (ImproperlyConfigured, TypeError) as error:
         return [Error(str(error), id="aevon_cache.E001")]
     return []
+
+
+@register(Tags.caches)
+def what_is_near_is_read_by_loads(**_: Any) -> list[CheckMessage]:
+    """E009: a keyspace cannot be kept near."""
+    try:
+        names = list(conf.current().near_cache)
+    except (ImproperlyConfigured, TypeError):
+        return []  # E001
+    entries = {
+        each.keyspace.name
+        for each in resources()
+        if isinstance(each, EntryResource) and not isinstance(each, BufferResource)
+    }
+    return [
+        Error(
+            f"AEVON_CACHE['NEAR_CACHE'] (AEVON_NEAR_CACHE) names `{name}`: only what is read by"
+            f" cache-aside can be kept near, which is {', '.join(sorted(entries))}.",
+            id="aevon_cache.E009",
+        )
+        for name in names
+        if name not in entries
+    ]
 
 
 @register(Tags.models)

@@ -1,7 +1,8 @@
 """The cache layer's settings: typed, read at call time from `settings.AEVON_CACHE`."""
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,14 +32,17 @@ class CacheSettings:
     psyche_ttl_seconds: int = 86_400
     canvas_idle_ttl_seconds: int = 86_400
     convo_history_ttl_seconds: int = 86_400
+    # How many entries of a keyspace each process keeps for itself (`near_cache`).
+    near_cache: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_url(self.url)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "url" and not _is_positive(value):
+        _check_near_cache(self.near_cache)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ("url", "near_cache") and not _is_positive(value):
                 raise ImproperlyConfigured(
-                    f"AEVON_CACHE[{field.name.upper()!r}] must be a number above 0, not {value!r}."
+                    f"AEVON_CACHE[{each.name.upper()!r}] must be a number above 0, not {value!r}."
                 )
 
 
@@ -53,6 +57,17 @@ def _check_url(url: Any) -> None:
             "DRAGONFLY_URL cannot be read: its port must be a number up to 65535, and special "
             "characters of the password must be percent-encoded."
         ) from None
+
+
+def _check_near_cache(limits: Any) -> None:
+    if not isinstance(limits, dict) or not all(
+        isinstance(name, str) and isinstance(limit, int) and _is_positive(limit)
+        for name, limit in limits.items()
+    ):
+        raise ImproperlyConfigured(
+            "AEVON_CACHE['NEAR_CACHE'] must be whole numbers above 0 by the names of keyspaces,"
+            f" not {limits!r}."
+        )
 
 
 def _is_positive(value: Any) -> bool:
@@ -76,7 +91,7 @@ _last: tuple[dict[str, Any], CacheSettings] | None = None
 
 def _checked(given: dict[str, Any]) -> CacheSettings:
     values: dict[str, Any] = {name.lower(): value for name, value in given.items()}
-    unknown = values.keys() - {field.name for field in fields(CacheSettings)}
+    unknown = values.keys() - {each.name for each in fields(CacheSettings)}
     if unknown:
         raise ImproperlyConfigured(f"AEVON_CACHE has unknown entries: {', '.join(sorted(unknown))}")
     return CacheSettings(**values)

@@ -20,7 +20,7 @@ from aevon.cache.codec import MISS, CorruptValue
 from aevon.cache.connection import CacheUnavailable, Life, WrongType, store
 from aevon.cache.metrics import load_of
 from aevon.cache.projection import Gone, Projection
-from aevon.cache.together import Read, together
+from aevon.cache.together import Read
 
 D = TypeVar("D", bound=Any)
 T = TypeVar("T")
@@ -120,8 +120,14 @@ def peek(projection: Projection[D], user_id: int) -> Any:
 
 def look(projection: Projection[D], user_id: int) -> tuple[Any, bytes]:
     """As `peek`, and the bytes."""
-    read = reading(projection, user_id, lambda value, raw: (value, raw))
-    return together(read)[0]
+    key = projection.keyspace.key(user_id)
+    try:
+        (raw,), life = store().exchange([("GET", key)], idempotent=True)
+    except WrongType:
+        return FOREIGN_TYPE, b""
+    except CacheUnavailable:
+        return None, b""
+    return understand(projection, user_id, raw, life), raw or b""
 
 
 def reading(projection: Projection[D], user_id: int, found: Callable[[Any, bytes], T]) -> Read[T]:
@@ -173,9 +179,9 @@ def counted(projection: Projection[D], value: Any) -> Any:
     return value
 
 
-def count_load(projection: Projection[D], result: str) -> None:
-    """One load more of this result: `hit`, `miss`, `corrupt`, `away`."""
-    load_of(projection.keyspace.name, result).inc()
+def count_load(projection: Projection[D], result: str, count: int = 1) -> None:
+    """So many loads more of this result: `hit`, `near`, `miss`, `corrupt`, `away`."""
+    load_of(projection.keyspace.name, result).inc(count)
 
 
 def content(projection: Projection[D], row: Any, life: Life) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from aevon.cache import conf, entries
+from aevon.cache import conf, entries, near_cache
 from aevon.cache.connection import (
     CacheError,
     CacheUnavailable,
@@ -52,6 +52,7 @@ def fence(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, Mark]
     except CacheError:
         _count(projection, "away", len(tokens))
         return {}
+    near_cache.forget(projection, tokens)
     _count_fences(projection, replies)
     pairs = zip(tokens.items(), replies, strict=True)
     return {user_id: Mark(token, life) for (user_id, token), (fenced, *_) in pairs if fenced}
@@ -69,6 +70,7 @@ def fence_and_get(projection: Projection[Any], user_id: int) -> tuple[Any, Mark 
         entries.count_load(projection, "away")
         _count(projection, "away")
         return None, None
+    near_cache.forget(projection, [user_id])
     _count_fences(projection, [reply])
     fenced, raw, *_ = reply
     held = entries.counted(projection, entries.understand(projection, user_id, raw or None, life))
@@ -131,6 +133,7 @@ def install(
     newer = [user_id for user_id, result in results.items() if result == "newer"]
     dropped = attempt(lambda: _drop_impossible(projection, newer), away=[])
     results |= dict.fromkeys(dropped, "dropped")
+    near_cache.forget(projection, rows)
     for result in results.values():
         publishes_of(projection.keyspace.name, result).inc()
     _count(
@@ -222,3 +225,4 @@ def drop(projection: Projection[D], user_ids: Sequence[int]) -> None:
     nothing in any more. Raises `CacheUnavailable`."""
     keys = [projection.keyspace.key(user_id) for user_id in user_ids]
     store().pipeline([DROP.on(key, _stick()) for key in keys], idempotent=True)
+    near_cache.forget(projection, user_ids)

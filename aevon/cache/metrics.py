@@ -16,8 +16,15 @@ from prometheus_client import Counter, Gauge, Histogram  # noqa: E402
 LOADS = Counter(
     "aevon_cache_loads_total",
     "Loads through the cache layer by keyspace and result "
-    "(hit, miss, corrupt, away: served from PostgreSQL because the cache was not reachable).",
+    "(hit; near: a hit for which the cache was not asked; miss, corrupt, away: served from "
+    "PostgreSQL because the cache was not reachable).",
     ["keyspace", "result"],
+)
+NEAR_EVENTS = Counter(
+    "aevon_cache_near_total",
+    "Entries that processes keep for themselves, by keyspace and event (kept; evicted: there were "
+    "too many; invalidated: the cache told of a change; emptied: it, or the connection, was lost).",
+    ["keyspace", "event"],
 )
 PUBLISHES = Counter(
     "aevon_cache_publishes_total",
@@ -52,7 +59,8 @@ FAILURES = Counter(
 )
 ROUND_TRIPS = Histogram(
     "aevon_cache_round_trip_seconds",
-    "Round trips to the cache server, the failed ones too, by kind (command, script, pipeline).",
+    "Round trips to the cache server, the failed ones too, by kind (command, script, pipeline, "
+    "near).",
     ["kind"],
     buckets=(0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.3, 1),
 )

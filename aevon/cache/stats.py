@@ -20,7 +20,7 @@ from aevon.cache.resources import BufferResource
 
 T = TypeVar("T")
 
-HIT: Final = "hit"
+HITS: Final = ("hit", "near")
 AWAY: Final = "away"
 DAY_SECONDS: Final = 86_400
 
@@ -219,7 +219,7 @@ def _load_samples() -> list[Any]:
 def hit_rate(results: dict[str, int]) -> float | None:
     """The share of loads that were hits (0 … 1), of those that the cache answered."""
     answered = sum(count for result, count in results.items() if result != AWAY)
-    return results.get(HIT, 0) / answered if answered else None
+    return sum(results.get(hit, 0) for hit in HITS) / answered if answered else None
 
 
 def _outbox_depth() -> int | None:

@@ -185,3 +185,18 @@ def test_the_brokers_certificate_is_checked() -> None:
     assert Connection(env.broker_url("rediss://:p@h:1/0")).ssl == {
         "ssl_cert_reqs": ssl.CERT_REQUIRED
     }
+
+
+def test_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers by a word; nothing at all is none."""
+    assert env.counts("COUNTS", maximum=9) == {}
+    monkeypatch.setenv("COUNTS", " psyche=3, session = 9,")
+    assert env.counts("COUNTS", maximum=9) == {"psyche": 3, "session": 9}
+
+
+@pytest.mark.parametrize("value", ["a", "a=", "=1", "a=0", "a=10", "a=-1", "a=1.5", "a=1,a=2"])
+def test_wrong_counts_name_their_variable(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """The message says where to look."""
+    monkeypatch.setenv("COUNTS", value)
+    with pytest.raises(ImproperlyConfigured, match="COUNTS"):
+        env.counts("COUNTS", maximum=9)

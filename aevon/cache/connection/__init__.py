@@ -16,8 +16,11 @@ from aevon.cache.connection.manager import (
 )
 from aevon.cache.connection.scripts import Command, Script, ScriptCall
 from aevon.cache.connection.server import Statement, statement
+from aevon.cache.connection.tracking import ASIDE, Answer, Tracking
 
 __all__ = [
+    "ASIDE",
+    "Answer",
     "CacheError",
     "CacheUnavailable",
     "Command",
@@ -27,6 +30,7 @@ __all__ = [
     "ScriptCall",
     "Statement",
     "Store",
+    "Tracking",
     "Unanswered",
     "WrongType",
     "around_round_trips",

@@ -57,7 +57,7 @@ _SERVER_FAULTS: Final = ("connection", "timeout", "not-now")
 
 def report(breaker: Breaker, error: redis.RedisError) -> str:
     """Tell the breaker and the metrics what an error means; its kind."""
-    kind = _kind(error)
+    kind = kind_of(error)
     if kind == "refused":
         return kind
     if kind in _SERVER_FAULTS:
@@ -92,7 +92,8 @@ def _means_not_now(error: ResponseError) -> bool:
     return text.startswith(_NOT_NOW) or f"{code} ".startswith(_NOT_NOW)
 
 
-def _kind(error: redis.RedisError) -> str:
+def kind_of(error: redis.RedisError) -> str:
+    """What an error means, in a word; `refused`: the call was wrong, or is not allowed."""
     if isinstance(error, BreakerOpen):
         return "breaker-open"
     if isinstance(error, PoolExhausted):

@@ -10,7 +10,7 @@ from aevon.cache.keyspace import Keyspace
 from aevon.cache.resources import Resource
 from aevon.cache.user_ranges import UserRanges
 
-BATCH: Final = 500
+BATCH: Final = 1_000
 # Named one by one up to here; a larger selection is met by going through all there are.
 FEW_USERS: Final = 10_000
 

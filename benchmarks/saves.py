@@ -114,7 +114,7 @@ def _by_workers() -> None:
 
     tasks.persist.delay()
     while services.unsaved().unsaved:
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 class Crowd:

@@ -114,9 +114,8 @@ def in_turns(sides: Mapping[str, Side], *, rounds: int) -> dict[str, list[float]
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
-    """The median of one side by that of the other; the quartiles are of each round's ratio."""
-    rounds = [a / b for a, b in zip(one, other, strict=True)]
-    return Spread(statistics.median(one) / statistics.median(other), *_quartiles(rounds))
+    """Of each round's ratio the median: what slows a machine down for a while slows both sides."""
+    return Spread.of([a / b for a, b in zip(one, other, strict=True)])
 
 
 def exactly(value: float) -> Spread:

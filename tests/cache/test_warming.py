@@ -141,7 +141,9 @@ def test_a_writer_who_overtakes_the_warm_up_is_not_overwritten(tables: None) -> 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("warmed", "look"), [(NOTE_RESOURCE, {"MGET": 1}), (LINE_RESOURCE, {"LRANGE": 20})], ids=str
+    ("warmed", "look"),
+    [(NOTE_RESOURCE, {"MGET": 1}), (LINE_RESOURCE, {"LRANGE": 20})],
+    ids=["entries", "lists"],
 )
 def test_what_a_step_costs(
     tables: None, sent: list[Any], django_assert_num_queries: Any, warmed: Any, look: dict[str, int]

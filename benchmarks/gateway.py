@@ -14,6 +14,9 @@ from benchmarks.site import site
 CONNECTIONS = 8
 PLAIN, REST = "plain view, JWT + GET", "REST view, JWTAuthentication"
 VALIDATE, DEFAULT, NONE = "our validate/", "default middleware", "no middleware"
+# More than a process remembers: each is read as if it came for the first time.
+TOKENS = 4_500
+NEW = f"{VALIDATE}, each of {TOKENS:,} tokens in turn"
 # Where it is, in which project, and what wrk needs for it.
 PEERS = {
     f"{PLAIN}, {DEFAULT}": ("plain/", DEFAULT, ""),
@@ -25,10 +28,11 @@ PEERS = {
 ON_REQUESTS = (
     f"wrk with {CONNECTIONS} connections; granian with one worker and otherwise the options of "
     "`make run`, no access log. All sides are sent the same token, signed with the same key "
-    "(HS256). Ours looks up the session: one that was ended is refused at once. simplejwt's "
-    "JWTAuthentication reads the user's row and would let it in until it expires; TokenVerifyView "
-    "asks whether the token is on the blacklist, and reads no user. Ours runs with the product's "
-    "whole middleware; the default one is that of `startproject`."
+    "(HS256), but where it says otherwise: ours remembers which it has verified. Ours looks up the "
+    "session: one that was ended is refused at once. simplejwt's JWTAuthentication reads the "
+    "user's row and would let it in until it expires; TokenVerifyView asks whether the token is on "
+    "the blacklist, and reads no user. Ours runs with the product's whole middleware; the default "
+    "one is that of `startproject`."
 )
 
 
@@ -46,6 +50,8 @@ def _figure(options: Options, folder: Path) -> Figure:
     from auth_sessions.models import User
 
     _, tokens = services.open_session(User.objects.create_user("gateway"))
+    many = folder / "tokens"
+    many.write_text("\n".join(_tokens(options.scaled(TOKENS, short=50))))
     headers = {"Authorization": f"Bearer {tokens.access}", **FORWARDED}
     settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.peers.settings"}
     with apart("benchmarks.peers.checks:ready", tokens.access, times=1, **settings):
@@ -59,7 +65,11 @@ def _figure(options: Options, folder: Path) -> Figure:
     with ExitStack() as stack:
         ours = served(OURS, workers=1, **environment(folder))
         url = stack.enter_context(ours)
-        sides = {VALIDATE: partial(asked, f"{url}/api/v1/auth/validate/")}
+        validate = f"{url}/api/v1/auth/validate/"
+        sides = {
+            VALIDATE: partial(asked, validate),
+            NEW: partial(asked, validate, script="many.lua", arguments=[str(many)]),
+        }
         projects = {}
         for peer in (DEFAULT, NONE):
             other = served("benchmarks.peers.wsgi:application", workers=1, PEER=peer, **settings)
@@ -78,5 +88,20 @@ def _figure(options: Options, folder: Path) -> Figure:
         Target(f"requests/s, of the {name}", ratio(taken[VALIDATE], taken[name]), at_least=least)
         for name, least in wanted.items()
     ]
+    targets.append(
+        Target(
+            "requests/s of new tokens, of those of a known one", ratio(taken[NEW], taken[VALIDATE])
+        )
+    )
     title = "Validate a token over HTTP, one worker"
-    return Figure("P3", title, "requests/s", taken, targets, [ON_REQUESTS])
+    return Figure("P3", title, "requests/s", taken, targets, [ON_REQUESTS], [NEW])
+
+
+def _tokens(count: int) -> list[str]:
+    """Of so many users."""
+    from auth_sessions import services
+    from auth_sessions.models import User
+
+    users = [User(username=f"visitor{n}", password="!") for n in range(count)]
+    made = User.objects.bulk_create(users)
+    return [services.open_session(user)[1].access for user in made]

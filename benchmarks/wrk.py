@@ -20,13 +20,20 @@ def is_there() -> bool:
 
 
 def requests_a_second(
-    url: str, *, connections: int, seconds: int, headers: Mapping[str, str], script: str = ""
+    url: str,
+    *,
+    connections: int,
+    seconds: int,
+    headers: Mapping[str, str],
+    script: str = "",
+    arguments: Sequence[str] = (),
 ) -> float:
-    """How many `url` answers; raises `WrkError` where one is no 2xx or never came."""
+    """How many `url` answers; raises `WrkError` where one is no 2xx or never came. `arguments` are
+    the script's."""
     options = [f"-H{name}: {value}" for name, value in headers.items()]
     if script:
         options.append(f"-s{LUA / script}")
-    said = run([f"-c{connections}", "-t1", f"-d{seconds}s", *options, url])
+    said = run([f"-c{connections}", "-t1", f"-d{seconds}s", *options, url, "--", *arguments])
     if re.search(r"Non-2xx|Socket errors", said):
         raise WrkError(f"{url}: {said}")
     found = re.search(r"^Requests/sec:\s+([\d.]+)", said, re.MULTILINE)

@@ -58,6 +58,9 @@ def authenticate(request: HttpRequest | Request) -> Principal | None:
     except tokens.InvalidToken:
         raise AuthenticationFailed("The access token is not valid or has expired.") from None
     document = cache_aside.load(SESSIONS, claims.user_id)
+    if not admits(document, claims.sid):
+        # A session that another process has just opened: nobody is refused by what may be late.
+        document = cache_aside.past_near(SESSIONS, claims.user_id, document)
     if document is None or not admits(document, claims.sid):
         raise AuthenticationFailed("The session has ended.")
     logs.know(userId=document.user_id)

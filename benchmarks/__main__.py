@@ -5,9 +5,10 @@
 """
 
 import argparse
+from importlib.util import find_spec
 from typing import Final
 
-from benchmarks import capacity, report
+from benchmarks import capacity, report, wrk
 from benchmarks.measure import Options, Result, measured
 
 ROUNDS, SHORT = 9, 2
@@ -38,16 +39,29 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.figures) - set(names)):
         parser.error(f"there is no {unknown[0]}: {', '.join(names)}")
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error("at least one round is needed")
+    if find_spec("cacheops") is None:
+        parser.error("the peers are not installed here: `make bench` brings them along")
+    everything = not arguments.figures and not arguments.short
+    if everything and not wrk.is_there():
+        parser.error(f"{wrk.WHY_NOT}: without it the page would lack P3 and P10")
     rounds = arguments.rounds or (SHORT if arguments.short else ROUNDS)
     options = Options(rounds=rounds, short=arguments.short)
     results: list[Result] = []
     for module, offered in MODULES.items():
         if not arguments.figures or set(offered) & set(arguments.figures):
-            results += (found := measured(module, options))
-            report.show(found)
-    if not arguments.figures and not options.short:
+            found = measured(module, options)
+            results += found
+            report.show([each for each in found if _is_asked_for(each.id, arguments.figures)])
+    if everything:
         report.write(results, options.rounds)
         capacity.make()
+
+
+def _is_asked_for(name: str, figures: list[str]) -> bool:
+    """`P8` has two, `P8-append` and `P8-read`."""
+    return not figures or any(name == each or name.startswith(f"{each}-") for each in figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import report
+from aevon.cache.flush import BATCH as FLUSH_BATCH
+from benchmarks import gateway, report, saves
 
 PAGE: Final = "capacity.md"
 TEMPLATE: Final = Path(__file__).with_name("capacity.md")
@@ -19,7 +20,6 @@ SIZES: Final = (1_000_000, 100_000_000, 1_000_000_000)
 # Where each assumption is doubled.
 TRIED: Final = 100_000_000
 GB: Final = 10**9
-FLUSH_BATCH: Final = 1_000
 
 
 def assumed(value: float, unit: str, why: str) -> Any:
@@ -122,8 +122,8 @@ class Measured:
             **weights,
             statements=every["statements"],
             log=every["log"],
-            flush_rate=every["P6"]["our flush"],
-            web_rate=every.get("P3", {}).get("our validate/"),
+            flush_rate=every["P6"][saves.ALONE],
+            web_rate=every.get("P3", {}).get(gateway.VALIDATE),
         )
 
 

@@ -63,7 +63,8 @@ def _figures(count: int) -> Iterator[Result]:
     crowd, memory = _weighed(client, count)
     note = ON_MEMORY.format(users=count)
     yield _figure("memory", "Memory of a cached user", "bytes", memory, note)
-    asking = _traffic(client) * -1 + _traffic(client)
+    before = _traffic(client)
+    asking = _traffic(client) - before
     sent: dict[str, float] = {}
     trips: dict[str, float] = {}
     statements: dict[str, float] = {}

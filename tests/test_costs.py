@@ -1,6 +1,6 @@
 """What each request costs: round trips to the cache and statements to PostgreSQL, warm.
 
-These are the numbers that docs/benchmarks.md is made of: times depend on the machine, counts creep.
+Times are in docs/benchmarks.md: they depend on the machine. Counts creep.
 """
 
 from typing import Any, NamedTuple

@@ -35,6 +35,15 @@ def load(projection: Projection[D], user_id: int) -> D | None:
     return None if isinstance(held, Gone) else held
 
 
+def past_near(projection: Projection[D], user_id: int, document: D | None) -> D | None:
+    """For who is about to refuse somebody by `document`: as `load`, past the near cache, which may
+    not have heard yet. The same where the keyspace is not near, at no cost. Raises as `load`."""
+    if not near_cache.holds(projection):
+        return document
+    near_cache.forget(projection, [canonical_user_id(user_id)])
+    return load(projection, user_id)
+
+
 def load_many(projection: Projection[D], user_ids: Sequence[int]) -> dict[int, D]:
     """The documents of several users; those without one are left out.
 

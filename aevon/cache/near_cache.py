@@ -58,6 +58,11 @@ def get_many(
     return {user_id: near[user_id] if user_id in near else found[user_id] for user_id in user_ids}
 
 
+def holds(projection: Projection[Any]) -> bool:
+    """Whether the keyspace is switched on."""
+    return _tracking(projection) is not None
+
+
 def forget(projection: Projection[Any], user_ids: Collection[int]) -> None:
     """These entries are others by now: for whoever has told the server so, before anybody hears of
     it."""

@@ -10,7 +10,23 @@ from typing import Any
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
+from psycopg.errors import FeatureNotSupported
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
+
+
+class _Cursor(psycopg.Cursor[Any]):
+    """Plans anew what a table has outgrown: a migration may change one while it is read."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> "_Cursor":
+        try:
+            return super().execute(query, params, **options)
+        except FeatureNotSupported:  # "cached plan must not change result type"
+            # Within a transaction it has failed, and psycopg forgets all plans with its ROLLBACK.
+            if self.connection.info.transaction_status != TransactionStatus.IDLE:
+                raise
+            self.connection.execute("DEALLOCATE ALL")
+            return super().execute(query, params, **options)
 
 
 def prepared_cursor() -> CursorWrapper:
@@ -21,8 +37,7 @@ def prepared_cursor() -> CursorWrapper:
     """
     connection: Any = connections[DEFAULT_DB_ALIAS]
     connection.ensure_connection()
-    # As `connection.cursor()` does it with a cursor of another class.
-    wrapped: CursorWrapper = connection._prepare_cursor(psycopg.Cursor(connection.connection))  # noqa: SLF001
+    wrapped: CursorWrapper = connection._prepare_cursor(_Cursor(connection.connection))  # noqa: SLF001  as `connection.cursor()` does
     return wrapped
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from aevon.cache import conf
+from aevon.cache import conf, near_cache
 from aevon.cache.connection import Tracking, store
 from auth_sessions import services
 from auth_sessions.models import User
+from auth_sessions.projection import SESSIONS
 from tests.auth_sessions.asking import VALIDATE, bearer, log_in
 from tests.servers import environment
 from tests.waiting import eventually
@@ -71,6 +72,25 @@ def test_session_that_another_process_ends(ada: User) -> None:
     )
     assert eventually(lambda: client.get(VALIDATE).status_code == 401)
     assert {client.get(VALIDATE).status_code for _ in range(20)} == {401}
+
+
+def test_session_that_another_process_has_just_opened(
+    ada: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is refused for what the server has yet to tell of."""
+    near_client(ada)
+    before = store().command("GET", f"session:{ada.pk}")
+    monkeypatch.setattr(Tracking, "_told", lambda self, keys: None)
+    token = log_in().json()["access"]
+    after = store().command("GET", f"session:{ada.pk}")
+    # What this process did itself it knows: near is again what was there before.
+    store().command("SET", f"session:{ada.pk}", before)
+    tracking = store().tracking
+    assert tracking is not None
+    near_cache.get(SESSIONS, ada.pk)
+    assert tracking.held("session", ada.pk) is not None
+    store().command("SET", f"session:{ada.pk}", after)
+    assert bearer(token).get(VALIDATE).status_code == 204
 
 
 def test_session_that_this_process_ends(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:

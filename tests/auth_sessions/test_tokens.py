@@ -19,6 +19,7 @@ from auth_sessions.signing import MAX_TOKEN_BYTES
 from auth_sessions.tokens import InvalidToken
 from tests.auth_sessions import material
 from tests.auth_sessions.material import ALGORITHMS, SECRETS, hmac_signed, part
+from tests.waiting import eventually
 
 SID = UUID("0d5ce2a4-2d0c-4a43-a2a9-5ac7d1d53c0c")
 ADA = User(pk=7, username="ada", email="ada@example.org", sovereignty_class="SOVEREIGN")
@@ -68,6 +69,21 @@ def test_tokens_read_back() -> None:
     access, refresh = tokens.read_access(pair.access), tokens.read_refresh(pair.refresh)
     assert (access.user_id, access.sid) == (refresh.user_id, refresh.sid) == (7, str(SID))
     assert access.jti != refresh.jti
+
+
+def test_token_that_was_remembered_ends(settings: Any) -> None:
+    """That its signature is true is known, and does not let it live on."""
+    token = signed(settings, exp=int(time.time()) + 2)
+    assert tokens.read_access(token) is tokens.read_access(token)
+    assert eventually(lambda: not _is_read(token))
+
+
+def _is_read(token: str) -> bool:
+    try:
+        tokens.read_access(token)
+    except InvalidToken:
+        return False
+    return True
 
 
 def test_one_kind_as_the_other() -> None:

@@ -825,6 +825,41 @@ def test_pool_without_a_free_connection(settings: Any) -> None:
     assert small.command("PING") is True
 
 
+def test_connections_that_the_server_closes_leave_their_places_free(settings: Any) -> None:
+    """However often: each is made anew where it was."""
+    small = use(settings, POOL_SIZE=2)
+    for _ in range(6):
+        assert small.command("PING") is True
+        with redis.Redis.from_url(conf.current().url, protocol=2) as other:
+            other.client_kill_filter(_type="normal", skipme=True)
+    assert small.command("PING") is True
+    assert small.pool.pool.qsize() == 2
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_who_is_interrupted_while_taking_a_connection(
+    settings: Any, closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a soft time limit of Celery's, for example: its place is free again."""
+    small = use(settings, POOL_SIZE=1)
+    assert small.command("PING") is True
+
+    def interrupted(*_: Any, **__: Any) -> bool:
+        raise KeyboardInterrupt
+
+    connection_class = small.pool.connection_class
+    if closed:
+        small.pool.disconnect()
+        monkeypatch.setattr(connection_class, "connect", interrupted)
+    else:
+        monkeypatch.setattr(connection_class, "can_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small.command("PING")
+    monkeypatch.undo()
+    assert small.pool.pool.qsize() == 1
+    assert small.command("PING") is True
+
+
 def test_two_hundred_threads_on_a_pool_of_twenty(settings: Any) -> None:
     """Each gets its answer or goes on without; nothing else (fault 23)."""
     use(settings, POOL_SIZE=20)

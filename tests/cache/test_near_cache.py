@@ -479,7 +479,10 @@ def test_write_of_ones_own_while_a_get_is_on_its_way(
     assert not near._kept["psyche"]
 
 
-def test_change_that_is_told_before_the_reply(server: Any, settings: Any, clean: None) -> None:
+@pytest.mark.parametrize("keys", [[KEY.encode()], None], ids=["of the key", "of all"])
+def test_change_that_is_told_before_the_reply(
+    server: Any, settings: Any, clean: None, keys: list[bytes] | None
+) -> None:
     """By a server that does not keep to the order: the reply is not kept."""
     near = switched_on(settings, READ_TIMEOUT_SECONDS=2)
     put(KEY, note(7))
@@ -488,7 +491,7 @@ def test_change_that_is_told_before_the_reply(server: Any, settings: Any, clean:
     reader.start()
     assert eventually(lambda: near._questions)
     with near._lock:
-        near._told([KEY.encode()])
+        near._told(keys)
     server.resume()
     reader.join()
     assert not near._kept["psyche"]

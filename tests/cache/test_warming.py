@@ -174,6 +174,13 @@ def test_only_who_is_refused_a_plain_lease_is_asked_about_again(
 
 
 @pytest.mark.django_db
+def test_full_cache_takes_nothing(tables: None, full: None) -> None:
+    """What is refused as a plain command is no lease."""
+    add_notes(1, 2)
+    assert NOTE_RESOURCE.warm([1, 2]) == {1: "failed", 2: "failed"}
+
+
+@pytest.mark.django_db
 def test_inside_a_transaction_nothing_is_put_in(tables: None) -> None:
     """What it reads may yet be rolled back."""
     add_notes(1)
@@ -354,7 +361,7 @@ def test_steps_are_worked_at_once_and_told_in_order(tables: None) -> None:
     """Each in a thread that leaves no connection behind; the next begins before one has ended."""
     add_notes(*range(1, 31))
     before = connections_in_use()
-    barrier, lasts = threading.Barrier(warming.AT_ONCE, timeout=30), []
+    barrier, lasts = threading.Barrier(2, timeout=30), []
 
     class Meeting(type(NOTE_RESOURCE)):  # type: ignore[misc]
         def warm(self, user_ids: Any) -> Any:
@@ -370,6 +377,18 @@ def test_steps_are_worked_at_once_and_told_in_order(tables: None) -> None:
     assert lasts == [5, 10, 15, 20, 25, 30]
     assert (done[0].loaded, len(keys())) == (30, 30)
     assert eventually(lambda: connections_in_use() <= before)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_connection_is_enough(tables: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that finds the users: no other step could have any."""
+    add_notes(*range(1, 21))
+    pool = connection.settings_dict["OPTIONS"]["pool"]
+    monkeypatch.setitem(pool, "max_size", 1)
+    began: list[str] = []
+    monkeypatch.setattr(warming, "ThreadPoolExecutor", lambda *_: began.append("threads"))
+    (done,) = warm_up([NOTE_RESOURCE], batch=5)
+    assert (done.loaded, began) == (20, [])
 
 
 @pytest.mark.django_db(transaction=True)

@@ -87,7 +87,7 @@ def test_a_flush_takes_all_users_in_one_transaction(
     same_shard = [user.pk for user in users if user.pk % 8 == users[0].pk % 8]
     for user_id in same_shard:
         patch(user_id, a=window())
-    # A savepoint and its release; brief, make, lock, away edits; stage, copy, merge, drop.
+    # A savepoint, released; brief, make, lock, away edits; stage, copy, time, merge, drop.
     with django_assert_num_queries(11):
         assert services.persist_now() == Flushed(persisted=len(same_shard))
 
@@ -137,6 +137,7 @@ def test_a_flusher_that_dies_leaves_everything_to_the_next(
     assert (mark(user.pk), ttl_ms(user.pk)) == (1, -1)
     services.persist_now()
     assert in_row(user.pk) == {"a"}
+    assert Canvas.objects.get(user=user).revision == 1  # the very same: nobody need go above it
     assert mark(user.pk) is None
 
 

@@ -16,7 +16,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import hiredis
@@ -100,13 +99,23 @@ class Pool(redis.BlockingConnectionPool):
             connection = self.pool.get(timeout=self.timeout)
         except queue.Empty:
             raise PoolExhausted("No connection available.") from None
-        if connection is not None:
-            with suppress(redis.RedisError, OSError):
-                if connection.is_connected and not connection.can_read():
-                    return connection
-            connection.disconnect()
-        self.pool.put_nowait(connection)
+        if self._is_ready(connection):
+            return connection
+        # Makes it, or makes it anew.
         return self.get_connection(telling=telling)
+
+    def _is_ready(self, connection: Any) -> bool:
+        """Whether it may be taken; else, and whatever comes up, its place is free again."""
+        try:
+            if connection is not None and connection.is_connected and not connection.can_read():
+                return True
+        except (redis.RedisError, OSError):
+            pass
+        except BaseException:
+            self.pool.put_nowait(connection)
+            raise
+        self.pool.put_nowait(connection)
+        return False
 
     def give_back(self, connection: Any) -> None:
         """As `release`, likewise."""
@@ -181,7 +190,7 @@ class Store:
             self.tracking.empty()
 
     def close(self) -> None:
-        """End its connections; whoever is being served has theirs to the end."""
+        """End its connections, those in use as well."""
         if self.tracking is not None:
             self.tracking.close()
         self.pool.disconnect()
@@ -284,8 +293,8 @@ class Store:
             connection.disconnect()
             raise
         finally:
-            round_trips_of(_kind_of(commands)).observe(time.perf_counter() - began)
             self.pool.give_back(connection)
+            round_trips_of(_kind_of(commands)).observe(time.perf_counter() - began)
 
     def _send_as_primary(self, connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Their replies. Once a second the server is asked, in the same packet, whether it still

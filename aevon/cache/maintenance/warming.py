@@ -136,8 +136,12 @@ def warm_up(
 
 
 def _at_once(pace: Pace) -> int:
-    """One, where the pace is given, or where other connections do not see what this one does."""
-    return 1 if pace.rate is not None or connection.in_atomic_block else AT_ONCE
+    """One, where the pace is given, where other connections do not see what this one does, or where
+    there are none: this one and one for each step."""
+    pool = connection.settings_dict["OPTIONS"].get("pool")
+    most = pool.get("max_size", AT_ONCE + 1) if isinstance(pool, dict) else AT_ONCE + 1
+    alone = pace.rate is not None or connection.in_atomic_block or most <= AT_ONCE
+    return 1 if alone else AT_ONCE
 
 
 def _worked(

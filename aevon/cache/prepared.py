@@ -5,7 +5,7 @@ statement of an interaction that is a third. Only where `OPTIONS["prepare_thresh
 (psycopg 3); elsewhere the parameters are bound by the server all the same, and nothing is prepared.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -15,18 +15,27 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
 
+class _Said(NamedTuple):
+    """Where Django's log of statements looks for one."""
+
+    query: bytes
+
+
 class _Cursor(psycopg.Cursor[Any]):
     """Plans anew what a table has outgrown: a migration may change one while it is read."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> "_Cursor":
         try:
-            return super().execute(query, params, **options)
+            super().execute(query, params, **options)
         except FeatureNotSupported:  # "cached plan must not change result type"
             # Within a transaction it has failed, and psycopg forgets all plans with its ROLLBACK.
             if self.connection.info.transaction_status != TransactionStatus.IDLE:
                 raise
             self.connection.execute("DEALLOCATE ALL")
-            return super().execute(query, params, **options)
+            super().execute(query, params, **options)
+        finally:
+            self._query = _Said(query.encode())  # type: ignore[assignment]  # psycopg's own has no text
+        return self
 
 
 def prepared_cursor() -> CursorWrapper:

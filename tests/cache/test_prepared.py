@@ -69,9 +69,10 @@ def change_type(name: str) -> None:
 
 def test_statement_is_seen_by_who_counts(django_assert_num_queries: object) -> None:
     """By Django's own means: the debug cursor, and the wrappers of this thread."""
-    with django_assert_num_queries(1), prepared_cursor() as cursor:  # type: ignore[operator]
+    with django_assert_num_queries(1) as asked, prepared_cursor() as cursor:  # type: ignore[operator]
         cursor.execute("SELECT %s::bigint + 1", [1])
         assert cursor.fetchone() == (2,)
+    assert asked[0]["sql"] == "SELECT %s::bigint + 1"
 
 
 def test_kinds_that_stay_as_they_are() -> None:

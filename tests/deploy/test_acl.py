@@ -124,7 +124,8 @@ def test_every_command_of_the_code_is_allowed() -> None:
     used = {name for text in lua for name in re.findall(r"p?call\(\s*'([A-Z.]+)'", text)}
     used |= {name for text in python for name in re.findall(r'\(\s*"([A-Z.]+)"', text)} & known
     assert used >= {"GET", "SET", "EVALSHA", "RANDOMKEY", "CL.THROTTLE", "STICK", "ZADD"}
-    assert used - {name.upper() for name in allowed()} == set()
+    # For the near cache alone, which is off (docs/deployment.md says what it needs).
+    assert used - {name.upper() for name in allowed()} == {"CLIENT"}
 
 
 # --- the application ---------------------------------------------------------------------------

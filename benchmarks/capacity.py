@@ -123,7 +123,7 @@ class Measured:
             statements=every["statements"],
             log=every["log"],
             flush_rate=every["P6"][saves.ALONE],
-            web_rate=every.get("P3", {}).get(gateway.VALIDATE),
+            web_rate=every.get("P3", {}).get(gateway.NEW),
         )
 
 

@@ -35,7 +35,8 @@ NOTES = [
     ),
     (
         "The cache layer is off where `DRAGONFLY_URL` leads nowhere: the same programs, and every "
-        "breaker is open."
+        "breaker is open. It is not a project that never had the layer: triggers still note each "
+        "change, and a canvas that is changed past the cache is a transaction and a journal's row."
     ),
 ]
 

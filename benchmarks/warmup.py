@@ -28,7 +28,8 @@ ON_WARMUP = (
     "number. The cursor gives every column of the rows that the warm-up reads, as Django's "
     "`iterator()` does, and makes no document of them; the SETs have their bytes ready. Ours "
     "looks first what is cached, leaves a lease for each user, reads the rows, makes the "
-    "documents and puts each in if its lease is still there: never over something newer."
+    "documents and puts each in if its lease is still there: never over something newer. Two of "
+    "its steps are under way at a time, in threads; cursor and SETs are one each."
 )
 ON_MEMORY = (
     "`manage.py cache_warmup` in a process of its own took {few:.0f} MiB at its peak for "

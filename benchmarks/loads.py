@@ -16,10 +16,10 @@ AWAY = "PsycheState.cached.get, cache away"
 
 ON_LOADS = (
     "Ours and the bare GET with decoding make the same Struct; the pickles and JSON hold the same "
-    "values as a dict; the ORM, and the packages on top of it, make a model's instance. Ours may be "
-    "faster than redis-py's own GET: it packs commands in C and takes connections from redis-py's "
-    "pool without its metrics, and then does more: it counts, and looks at whose state it is, and "
-    "of which life of the server."
+    "values as a dict; the ORM, and the packages on top of it, make a model's instance. Ours may "
+    "be faster than redis-py's own GET: it packs commands in C and takes connections from "
+    "redis-py's pool without its metrics, and then does more: it counts, and looks at whose state "
+    "it is, and of which life of the server."
 )
 ON_AWAY = (
     "Nothing listens on the cache's port, and the breaker is open; once a second a thread looks "

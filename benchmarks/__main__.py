@@ -1,7 +1,8 @@
 """`make bench`: every figure of the product beside its limit and its peers.
 
 `python -m benchmarks` measures everything and writes docs/benchmarks.md and docs/capacity.md;
-`python -m benchmarks P1 P5` measures and prints these alone.
+`python -m benchmarks P1 P5` measures and prints these alone; with `--write` the pages have them,
+beside what was measured before.
 """
 
 import argparse
@@ -36,11 +37,14 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", metavar="P1", help="only these, printed, not written")
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {SHORT} in a short run")
     parser.add_argument("--short", action="store_true", help="only to see that it runs")
+    parser.add_argument("--write", action="store_true", help="put these into the pages")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.figures) - set(names)):
         parser.error(f"there is no {unknown[0]}: {', '.join(names)}")
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("at least one round is needed")
+    if arguments.short and arguments.write:
+        parser.error("a short run says nothing that belongs into the pages")
     if find_spec("cacheops") is None:
         parser.error("the peers are not installed here: `make bench` brings them along")
     everything = not arguments.figures and not arguments.short
@@ -54,7 +58,11 @@ def main() -> None:
             found = measured(module, options)
             results += found
             report.show([each for each in found if _is_asked_for(each.id, arguments.figures)])
-    if everything:
+    if arguments.figures and arguments.write:
+        before = report.read()
+        new = {each.id for each in results}
+        results += [each for each in (*before.figures, *before.curves) if each.id not in new]
+    if everything or arguments.write:
         report.write(results, options.rounds)
         capacity.make()
 

@@ -67,7 +67,7 @@ def _figure(options: Options) -> Figure:
     ]
 
     def warm_up() -> float:
-        client.flushdb(asynchronous=True)
+        client.flushdb()  # not behind our back
         taken = seconds(lambda: maintenance.warm_up([psyche]))
         assert client.dbsize() == count
         return count / taken
@@ -81,7 +81,7 @@ def _figure(options: Options) -> Figure:
         return count / seconds(lambda: sum(1 for _ in rows.iterator(chunk_size=STEP)))
 
     def sets() -> float:
-        client.flushdb(asynchronous=True)
+        client.flushdb()  # not behind our back
         return count / seconds(pipelined)
 
     def pipelined() -> None:

@@ -58,4 +58,4 @@ def test_flush_of_a_batch(make_user: Any, trips: Any, django_assert_num_queries:
         canvas.change(user.pk, {"patch": OPEN})
     with trips() as sent, django_assert_num_queries(11):
         assert canvas.persist_now().persisted == len(users)
-    assert sent.count <= 24
+    assert sent.count == 20

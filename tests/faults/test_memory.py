@@ -96,6 +96,7 @@ def test_requests_while_the_memory_is_full(
 # --- forgetful ---------------------------------------------------------------------------------
 
 READS = 20_000
+EVICTIONS = 1000
 
 
 def crowd(witness: Witness, players: list[int], *, at_once: int = 10) -> list[Callable[[], object]]:
@@ -132,11 +133,10 @@ def test_memory_that_evicts(server: CacheServer, make_players: Any, witness: Wit
         time.sleep(0.3)  # their connections take memory, too
         raw.config_set("maxmemory-policy", "allkeys-lru")
         raw.config_set("maxmemory", raw.info("memory")["used_memory"] - 30_000)
-        while witness.reads < READS:
+        while witness.reads < READS or raw.info("stats")["evicted_keys"] < EVICTIONS:
             with contextlib.suppress(redis.OutOfMemoryError):
                 raw.set(f"filler:{next(_numbers) % 50}", "x" * random.randrange(2000))
             time.sleep(0.002)
-        assert raw.info("stats")["evicted_keys"] > 1000
     assert witness.stale == []
 
 

@@ -28,7 +28,6 @@ from aevon.cache.write_behind import (
     discard,
     made,
     noted,
-    read,
     revived,
     same,
     sealed,
@@ -223,7 +222,7 @@ def _read(
         if isinstance(value, Found):
             found[user_id] = value
         else:
-            batch.held[user_id] = sealed(buffer, read(value, raw), raw)
+            batch.held[user_id] = sealed(buffer, Held(value, raw))
     outlived = {u: each for u, each in found.items() if each.kind == "outlived"}
     if outlived:
         batch.held |= revived(buffer, outlived, rows, strict=True)

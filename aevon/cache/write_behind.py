@@ -102,11 +102,30 @@ def turn(user_id: int) -> AbstractContextManager[object]:
     return _turns[user_id % len(_turns)]
 
 
+# Members of the layer's own at the end of a document, in their order (lua/told.lua).
+_NOTED: Final = re.compile(
+    rb'(?:,"_persistedRevision":\d+)?(?:,"_persistedAt":"[\d.:TZ-]+")?(?:,"_dirtySince":[\d.eE+-]+)?'
+    rb',"_incarnation":"\w+"}\Z'
+)
+_NOTED_MAX: Final = 200
+# How each of them begins: in a text of a user's the quotation mark is escaped.
+_NOTE: Final = b',"_'
+
+
 class Held(NamedTuple):
-    """A live document, and its bytes without what the cache layer notes at their end."""
+    """A document of the server's present life, and its bytes."""
 
     document: Any
-    head: bytes
+    raw: bytes
+
+    @property
+    def head(self) -> bytes:
+        """Its bytes without what the cache layer notes at their end."""
+        start = self.raw.find(_NOTE, max(0, len(self.raw) - _NOTED_MAX))
+        # It is stamped, or it would not be of this life: there is one that matches.
+        while not _NOTED.match(self.raw, start):
+            start = self.raw.index(_NOTE, start + 1)
+        return self.raw[:start]
 
     @property
     def stamp(self) -> bytes:
@@ -124,7 +143,7 @@ def plain(document: D) -> D:
 
 def made(document: Any) -> Held:
     """A document that is not read but made, as the cache layer will write it."""
-    return Held(document, codec.encode(plain(document))[:-1])
+    return Held(document, codec.encode(document))
 
 
 def same(buffer: WriteBehind[D], one: D, other: D) -> bool:
@@ -133,31 +152,12 @@ def same(buffer: WriteBehind[D], one: D, other: D) -> bool:
     return bool(content(plain(one)) == content(plain(other)))
 
 
-# Members of the layer's own at the end of a document, in their order (lua/told.lua).
-_NOTED: Final = re.compile(
-    rb'(?:,"_persistedRevision":\d+)?(?:,"_persistedAt":"[\d.:TZ-]+")?(?:,"_dirtySince":[\d.eE+-]+)?'
-    rb',"_incarnation":"\w+"}\Z'
-)
-_NOTED_MAX: Final = 200
-# How each of them begins: in a text of a user's the quotation mark is escaped.
-_NOTE: Final = b',"_'
-
-
-def read(document: Any, raw: bytes) -> Held:
-    """A document of the server's present life, and its bytes."""
-    start = raw.find(_NOTE, max(0, len(raw) - _NOTED_MAX))
-    # It is stamped, or it would not be of this life: there is one that matches.
-    while not _NOTED.match(raw, start):
-        start = raw.index(_NOTE, start + 1)
-    return Held(document, raw[:start])
-
-
-def sealed(buffer: WriteBehind[D], held: Held, raw: bytes) -> Held:
+def sealed(buffer: WriteBehind[D], held: Held) -> Held:
     """The same, with its content undecoded where the buffer has a type for that: thousands are held
     at a time, and each object of their contents would be one for the garbage collector to visit."""
     if buffer.sealed is None:
         return held
-    return held._replace(document=codec.decode(raw, buffer.sealed))
+    return held._replace(document=codec.decode(held.raw, buffer.sealed))
 
 
 def unsealed(buffer: WriteBehind[D], held: Held) -> D:
@@ -326,7 +326,7 @@ def _held(buffer: WriteBehind[D], user_id: int, *, patient: bool) -> tuple[Held,
     if value is None:
         raise CacheUnavailable("The live document cannot be read.")
     if not isinstance(value, Found):
-        return read(value, raw), True
+        return Held(value, raw), True
     found = value if patient else taken_over(value)
     return _missing(buffer, user_id, found, strict=True), False
 
@@ -358,11 +358,13 @@ def _stored(buffer: WriteBehind[D], held: Held, following: D, *, was_there: bool
     again, the next flush reports a loss that was none. What another life of the server took than
     the one that was read from does not count: it may not know of what was persisted since.
     """
+    if following.incarnation is None:
+        return False  # it comes from its row alone: somebody else is about to put it in
     key = buffer.projection.keyspace.key(following.user_id)
     # One that has been persisted since it was read holds something unsaved from now on.
     since = following.dirty_since if held.document.dirty_since is None else time.time()
     replacing = COMPARE_AND_SET.on(
-        key, held.head, made(following).head, held.stamp, noted(_dirtySince=since), sticky()
+        key, held.raw, codec.encode(following), noted(_dirtySince=since), sticky()
     )
     marks = buffer.index.mark(following) if was_there else []
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -22,7 +22,7 @@ from aevon.cache import (
     write_behind,
 )
 from aevon.cache.codec import encode
-from aevon.cache.connection import reset, store
+from aevon.cache.connection import Script, reset, store
 from aevon.cache.entries import Found
 from aevon.cache.flush import flush
 from aevon.cache.write_behind import update
@@ -227,6 +227,17 @@ def test_server_that_restarts_between_read_and_write(monkeypatch: pytest.MonkeyP
     assert lives
 
 
+def test_another_life_that_holds_the_same_between_read_and_write() -> None:
+    """A copy of the memory, which knows nothing of what was persisted since, is not written on."""
+    edit("a")
+    read = store().command("GET", KEY)
+    copy = read.replace(life().incarnation.encode(), b"0" * 12)
+    put(KEY, copy)
+    call = write_behind.COMPARE_AND_SET.on(KEY, read, read.replace(b'"a"', b'"b"'), b"", "")
+    assert store().script(call) == b"conflict"
+    assert store().command("GET", KEY) == copy
+
+
 def test_entry_evicted_between_read_and_write() -> None:
     """The change is computed again; the row's revision is not gone back behind."""
     save_row("saved", 3)
@@ -238,6 +249,31 @@ def test_entry_evicted_between_read_and_write() -> None:
         return add("+")(sheet)
 
     assert update(SHEETS, 7, change).revision == 4
+
+
+# --- what the layer notes in a document --------------------------------------------------------
+
+NOTES = (',"_persistedRevision":7', ',"_persistedAt":"2026-01-02T03:04:05.000006Z"')
+SINCE_NOTE = ',"_dirtySince":1796021671.05862'
+STAMP = ',"_incarnation":"ed8c242253a5"}'
+LIKE_NOTES = st.sampled_from([*NOTES, SINCE_NOTE, STAMP, STAMP[:-1], ',"_', "x" * 90, "}", '"'])
+
+
+@given(
+    inner=st.lists(LIKE_NOTES, max_size=5).map("".join),
+    told=st.sampled_from(["", NOTES[0], NOTES[1], "".join(NOTES)]),
+    since=st.sampled_from(["", SINCE_NOTE]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_notes_are_found_at_the_end_alone(inner: str, told: str, since: str) -> None:
+    """By a flush and by the server's scripts alike, whatever the content looks like."""
+    head = f'{{"text":{json.dumps(inner)},"inner":{{"a":1{inner}}}'
+    assume(not head.endswith((*NOTES, SINCE_NOTE)))
+    raw = (head + told + since + STAMP).encode()
+    script = Script("told").source + "return {parts(ARGV[1])}"
+    parts = store().command("EVAL", script, 1, KEY, raw)
+    assert [each.decode() for each in parts] == [head, told, since, STAMP]
+    assert write_behind.Held(None, raw).head == head.encode()
 
 
 # --- removal -----------------------------------------------------------------------------------

@@ -10,18 +10,25 @@ local NOTED_MAX = 200
 -- unsaved, as a member; its stamp, to the end. '' for what is not there. nil where it has no stamp.
 local function parts(text)
   local last = string.sub(text, -NOTED_MAX)
-  local before, stamp = string.match(last, '^(.*)(,"_incarnation":"%w+"})$')
-  if not before then return nil end
-  local function cut(member)
-    local shorter, found = string.match(before, '^(.*)(' .. member .. ')$')
-    before = shorter or before
-    return found or ''
+  local at = string.find(last, ',"_', 1, true)
+  while at do
+    local next = at
+    local function taken(member)
+      local _, last_of_it = string.find(last, member, next)
+      if not last_of_it then return '' end
+      local found = string.sub(last, next, last_of_it)
+      next = last_of_it + 1
+      return found
+    end
+    local told = taken('^,"_persistedRevision":%d+') .. taken('^,"_persistedAt":"[%d.:TZ-]+"')
+    local since = taken('^,"_dirtySince":[%d.eE+-]+')
+    local stamp = taken('^,"_incarnation":"%w+"}')
+    if stamp ~= '' and next > #last then
+      return string.sub(text, 1, #text - #last + at - 1), told, since, stamp
+    end
+    at = string.find(last, ',"_', at + 1, true)
   end
-  local since = cut(',"_dirtySince":[%d.eE+-]+')
-  local at = cut(',"_persistedAt":"[%d.:TZ-]+"')
-  local revision = cut(',"_persistedRevision":%d+')
-  local head = string.sub(text, 1, #text - #last) .. before
-  return head, revision .. at, since, stamp
+  return nil
 end
 
 -- `stick` is 'STICK' or ''. Without expiry: it holds something that PostgreSQL does not.

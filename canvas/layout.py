@@ -5,7 +5,7 @@ A change is `{"patch": …}` (JSON Merge Patch, RFC 7396) or `{"replace": …}` 
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -165,23 +165,28 @@ def _micro_app_problems(app_id: str, app: Any) -> Iterator[Problem]:
     yield from _MICRO_APP(app, path)
 
 
-Check = Callable[[Any, str], Iterator[Problem]]
+# What is wrong with a value, whose path is given.
+Check = Callable[[Any, str], Iterable[Problem]]
+_NOTHING: Final = ()
 
 
 def _object(**members: Check) -> Check:
     """An object with exactly these members."""
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: str) -> Iterable[Problem]:
         if not isinstance(value, dict):
-            yield Problem(path, "not_an_object", "This must be an object.")
-            return
-        for name in sorted(value.keys() - members.keys()):
-            yield Problem(_member(path, name), "unknown_member", "This member is not known.")
+            return [Problem(path, "not_an_object", "This must be an object.")]
+        found = [
+            Problem(_member(path, name), "unknown_member", "This member is not known.")
+            for name in sorted(value.keys() - members.keys())
+        ]
         for name, member in members.items():
             if name in value:
-                yield from member(value[name], _member(path, name))
+                found += member(value[name], _member(path, name))
             else:
-                yield Problem(_member(path, name), "required", "This member is required.")
+                required = "This member is required."
+                found.append(Problem(_member(path, name), "required", required))
+        return found
 
     return check
 
@@ -194,24 +199,29 @@ def _member(path: str, name: str) -> str:
 def _text(shortest: int, longest: int) -> Check:
     """A text of so many characters, that PostgreSQL can hold."""
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: str) -> Iterable[Problem]:
         if not isinstance(value, str) or not shortest <= len(value) <= longest:
             detail = f"This must be a text of {shortest} to {longest} characters."
-            yield Problem(path, "invalid_text", detail)
-        elif re.search("[\0\ud800-\udfff]", value):
-            yield Problem(path, "invalid_text", "This text holds what is not a character.")
+            return [Problem(path, "invalid_text", detail)]
+        if _NO_CHARACTER.search(value):
+            return [Problem(path, "invalid_text", "This text holds what is not a character.")]
+        return _NOTHING
 
     return check
+
+
+_NO_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def _number(least: int, most: int) -> Check:
     """A finite number within these bounds."""
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: str) -> Iterable[Problem]:
         if type(value) is not int and not (type(value) is float and math.isfinite(value)):
-            yield Problem(path, "not_a_number", "This must be a number.")
-        elif not least <= value <= most:
-            yield Problem(path, "out_of_range", f"This must be from {least:,} to {most:,}.")
+            return [Problem(path, "not_a_number", "This must be a number.")]
+        if not least <= value <= most:
+            return [Problem(path, "out_of_range", f"This must be from {least:,} to {most:,}.")]
+        return _NOTHING
 
     return check
 
@@ -220,18 +230,18 @@ def _integer(least: int, most: int) -> Check:
     """A whole number within these bounds, written as one."""
     within = _number(least, most)
 
-    def check(value: Any, path: str) -> Iterator[Problem]:
+    def check(value: Any, path: str) -> Iterable[Problem]:
         if type(value) is int:
-            yield from within(value, path)
-        else:
-            yield Problem(path, "not_an_integer", "This must be a whole number.")
+            return within(value, path)
+        return [Problem(path, "not_an_integer", "This must be a whole number.")]
 
     return check
 
 
-def _micro_apps(value: Any, path: str) -> Iterator[Problem]:
-    if not isinstance(value, dict):
-        yield Problem(path, "not_an_object", "This must be an object.")
+def _micro_apps(value: Any, path: str) -> Iterable[Problem]:
+    if isinstance(value, dict):
+        return _NOTHING
+    return [Problem(path, "not_an_object", "This must be an object.")]
 
 
 _coordinate: Final = _number(-COORDINATE_MAX, COORDINATE_MAX)

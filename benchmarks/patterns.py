@@ -201,9 +201,9 @@ class BareChanges:
 
         send, sent = store()._exchange, []
 
-        def exchange(commands: Any, telling: bool) -> Any:
+        def exchange(commands: Any, *how: Any) -> Any:
             sent.append([c.evalsha if isinstance(c, ScriptCall) else c for c in commands])
-            return send(commands, telling)
+            return send(commands, *how)
 
         store()._exchange = exchange
         try:

@@ -540,6 +540,38 @@ def test_call_that_fails_between_two_replies() -> None:
     assert store().command("GET", "psyche:2") == b"two"
 
 
+def test_reply_that_is_left_behind_by_a_user_of_the_pool(settings: Any) -> None:
+    """As by one who is interrupted between asking and reading: a read looks for it, too."""
+    small = use(settings, POOL_SIZE=1)
+    small.command("SET", "psyche:2", "two")
+    connection = small.pool.get_connection()
+    connection.send_command("GET", "psyche:1")
+    assert connection.can_read(timeout=5)
+    small.pool.release(connection)
+    assert small.command("GET", "psyche:2") == b"two"
+
+
+def test_look_at_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system call: only before what may not be repeated, or where somebody else has used it."""
+    looks = []
+    look = store().pool.connection_class.can_read
+
+    def counted(*args: Any, **options: Any) -> bool:
+        looks.append(1)
+        return bool(look(*args, **options))
+
+    store().command("PING")
+    monkeypatch.setattr(store().pool.connection_class, "can_read", counted)
+    store().command("PING")
+    assert len(looks) == 0
+    store().command("PING", idempotent=False)
+    assert len(looks) == 1
+    store().django_client.ping()
+    before = len(looks)
+    store().command("PING")
+    assert len(looks) == before + 1
+
+
 # --- recovery ----------------------------------------------------------------------------------
 
 
@@ -854,7 +886,7 @@ def test_who_is_interrupted_while_taking_a_connection(
     else:
         monkeypatch.setattr(connection_class, "can_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        small.command("PING")
+        small.command("PING", idempotent=False)
     monkeypatch.undo()
     assert small.pool.pool.qsize() == 1
     assert small.command("PING") is True

@@ -63,9 +63,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Counter[str]]:
     """What each round trip carries from now on."""
     exchange, carried = Store._exchange, []
 
-    def noted(self: Store, calls: Any, telling: bool) -> Any:
+    def noted(self: Store, calls: Any, *how: Any) -> Any:
         carried.append(commands(calls))
-        return exchange(self, calls, telling)
+        return exchange(self, calls, *how)
 
     monkeypatch.setattr(Store, "_exchange", noted)
     return carried
@@ -204,8 +204,8 @@ def test_who_is_stopped_leaves_nobody_busy(
         add_lines(user_id, 2)
     exchange = Store._exchange
 
-    def stopped(self: Store, calls: Any, telling: bool) -> Any:
-        answer = exchange(self, calls, telling)
+    def stopped(self: Store, calls: Any, *how: Any) -> Any:
+        answer = exchange(self, calls, *how)
         if after in commands(calls):
             monkeypatch.undo()
             raise KeyboardInterrupt

@@ -84,31 +84,39 @@ class Pool(redis.BlockingConnectionPool):
         if not self.breaker.allows(telling=telling):
             raise BreakerOpen("The circuit breaker is open.")
         try:
-            return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+            connection: Any = super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             if str(error) == "No connection available.":
                 raise PoolExhausted(str(error)) from None
             raise
+        connection.is_clean = False
+        return connection
 
-    def take(self, *, telling: bool) -> Any:
+    def take(self, *, telling: bool, look: bool) -> Any:
         """As `get_connection`, in half of the time where there is one that is ready: redis-py tells
-        its own metrics of it four times."""
+        its own metrics of it four times.
+
+        Without a `look`, which is a system call, it may have been closed since it answered last.
+        """
         if not self.breaker.allows(telling=telling):
             raise BreakerOpen("The circuit breaker is open.")
         try:
             connection = self.pool.get(timeout=self.timeout)
         except queue.Empty:
             raise PoolExhausted("No connection available.") from None
-        if self._is_ready(connection):
+        if self._is_ready(connection, look):
             return connection
         # Makes it, or makes it anew.
         return self.get_connection(telling=telling)
 
-    def _is_ready(self, connection: Any) -> bool:
+    def _is_ready(self, connection: Any, look: bool) -> bool:
         """Whether it may be taken; else, and whatever comes up, its place is free again."""
         try:
-            if connection is not None and connection.is_connected and not connection.can_read():
-                return True
+            if connection is not None and connection.is_connected:
+                # Whoever takes it may be interrupted, and leave a reply behind.
+                is_clean, connection.is_clean = connection.is_clean, False
+                if (is_clean and not look) or not connection.can_read():
+                    return True
         except (redis.RedisError, OSError):
             pass
         except BaseException:
@@ -265,17 +273,17 @@ class Store:
     def _replies(self, commands: Sequence[Command], idempotent: bool, telling: bool) -> Exchange:
         try:
             try:
-                return self._exchange(commands, telling)
+                return self._exchange(commands, telling, not idempotent)
             except redis.ConnectionError as error:
                 if not idempotent or not broke(error):
                     raise
-                return self._exchange(commands, telling)
+                return self._exchange(commands, telling, True)
         except redis.RedisError as error:
             raise self._translated(error) from error
 
-    def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
+    def _exchange(self, commands: Sequence[Command], telling: bool, look: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
-        connection = self.pool.take(telling=telling)
+        connection = self.pool.take(telling=telling, look=look)
         began = time.perf_counter()
         try:
             replies = self._send_as_primary(
@@ -287,6 +295,7 @@ class Store:
                 for i, reply in zip(unknown, self._send(connection, whole), strict=True):
                     replies[i] = reply
             self._life = connection.life
+            connection.is_clean = True
             return Exchange(replies, connection.life)
         except BaseException:
             # A reply may be under way that the next caller must not take for theirs.

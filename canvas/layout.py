@@ -5,7 +5,7 @@ A change is `{"patch": …}` (JSON Merge Patch, RFC 7396) or `{"replace": …}` 
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -66,6 +66,10 @@ class Problem:
     code: str
     detail: str
 
+    def within(self, name: str) -> "Problem":
+        """The same, of an object that has this one's under this name."""
+        return Problem(f"{name}.{self.field}" if self.field else name, self.code, self.detail)
+
 
 class InvalidLayout(Exception):
     """A change would make the layout invalid; it was not made."""
@@ -122,90 +126,75 @@ def problems(layout: Any, ids: Collection[str] | None = None) -> list[Problem]:
     With `ids` only these micro-apps are looked at, so that a small change of a large layout is
     cheap: the others were valid before it.
     """
-    return list(_layout_problems(layout, ids))
+    found = [*_LAYOUT(layout)]
+    apps = layout.get("microApps") if isinstance(layout, dict) else None
+    if not isinstance(apps, dict):
+        return found
+    if len(apps) > MICRO_APPS_MAX:
+        detail = f"At most {MICRO_APPS_MAX} micro-apps fit on a canvas."
+        return [*found, Problem("microApps", "too_many", detail)]
+    for app_id in apps.keys() if ids is None else apps.keys() & ids:
+        found += [each.within(f"microApps.{app_id}") for each in _micro_app(app_id, apps[app_id])]
+    return found
+
+
+def _micro_app(app_id: str, app: Any) -> Sequence[Problem]:
+    return _MICRO_APP(app) if ID.fullmatch(app_id) else [Problem("", "invalid_id", ID_RULE)]
 
 
 def unknown(change: Change) -> list[Problem]:
     """What a patch names that no layout has. To remove it would change nothing, and so a slip would
     pass unseen; set to anything else it is a problem of the layout."""
-    if "replace" in change:
-        return []
-    return list(_unknown(change["patch"], _SHAPE, ""))
+    return [] if "replace" in change else _unknown(change["patch"], _SHAPE)
 
 
-def _unknown(patch: Any, shape: Any, path: str) -> Iterator[Problem]:
+def _unknown(patch: Any, shape: Any) -> list[Problem]:
+    found: list[Problem] = []
     if not isinstance(patch, dict) or shape is None:
-        return
+        return found
     for name, value in patch.items():
         inner = shape.get(name, shape.get(_ANY, _NOWHERE))
         if inner is not _NOWHERE:
-            yield from _unknown(value, inner, _member(path, name))
+            found += [each.within(name) for each in _unknown(value, inner)]
         elif value is None:
-            yield Problem(_member(path, name), "unknown_member", "This member is not known.")
+            found.append(Problem(name, "unknown_member", "This member is not known."))
+    return found
 
 
-def _layout_problems(layout: Any, ids: Collection[str] | None) -> Iterator[Problem]:
-    yield from _LAYOUT(layout, "")
-    apps = layout.get("microApps") if isinstance(layout, dict) else None
-    if not isinstance(apps, dict):
-        return
-    if len(apps) > MICRO_APPS_MAX:
-        detail = f"At most {MICRO_APPS_MAX} micro-apps fit on a canvas."
-        yield Problem("microApps", "too_many", detail)
-        return
-    for app_id in apps.keys() if ids is None else apps.keys() & ids:
-        yield from _micro_app_problems(app_id, apps[app_id])
-
-
-def _micro_app_problems(app_id: str, app: Any) -> Iterator[Problem]:
-    path = f"microApps.{app_id}"
-    if not ID.fullmatch(app_id):
-        yield Problem(path, "invalid_id", ID_RULE)
-        return
-    yield from _MICRO_APP(app, path)
-
-
-# What is wrong with a value, whose path is given.
-Check = Callable[[Any, str], Iterable[Problem]]
-_NOTHING: Final = ()
+# What is wrong with a value; fields are named as seen from it, "" for itself.
+Check = Callable[[Any], Sequence[Problem]]
 
 
 def _object(**members: Check) -> Check:
     """An object with exactly these members."""
 
-    def check(value: Any, path: str) -> Iterable[Problem]:
+    def check(value: Any) -> Sequence[Problem]:
         if not isinstance(value, dict):
-            return [Problem(path, "not_an_object", "This must be an object.")]
-        found = [
-            Problem(_member(path, name), "unknown_member", "This member is not known.")
-            for name in sorted(value.keys() - members.keys())
-        ]
+            return [Problem("", "not_an_object", "This must be an object.")]
+        found: list[Problem] = []
+        if value.keys() != members.keys():
+            strange = sorted(value.keys() - members.keys())
+            found += [Problem(n, "unknown_member", "This member is not known.") for n in strange]
         for name, member in members.items():
-            if name in value:
-                found += member(value[name], _member(path, name))
-            else:
-                required = "This member is required."
-                found.append(Problem(_member(path, name), "required", required))
+            if name not in value:
+                found.append(Problem(name, "required", "This member is required."))
+            elif wrong := member(value[name]):
+                found += [each.within(name) for each in wrong]
         return found
 
     return check
 
 
-def _member(path: str, name: str) -> str:
-    """A dotted path; "" is the layout itself, which is the whole body of a request."""
-    return f"{path}.{name}" if path else name
-
-
 def _text(shortest: int, longest: int) -> Check:
     """A text of so many characters, that PostgreSQL can hold."""
 
-    def check(value: Any, path: str) -> Iterable[Problem]:
+    def check(value: Any) -> Sequence[Problem]:
         if not isinstance(value, str) or not shortest <= len(value) <= longest:
             detail = f"This must be a text of {shortest} to {longest} characters."
-            return [Problem(path, "invalid_text", detail)]
+            return [Problem("", "invalid_text", detail)]
         if _NO_CHARACTER.search(value):
-            return [Problem(path, "invalid_text", "This text holds what is not a character.")]
-        return _NOTHING
+            return [Problem("", "invalid_text", "This text holds what is not a character.")]
+        return ()
 
     return check
 
@@ -216,12 +205,12 @@ _NO_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
 def _number(least: int, most: int) -> Check:
     """A finite number within these bounds."""
 
-    def check(value: Any, path: str) -> Iterable[Problem]:
+    def check(value: Any) -> Sequence[Problem]:
         if type(value) is not int and not (type(value) is float and math.isfinite(value)):
-            return [Problem(path, "not_a_number", "This must be a number.")]
+            return [Problem("", "not_a_number", "This must be a number.")]
         if not least <= value <= most:
-            return [Problem(path, "out_of_range", f"This must be from {least:,} to {most:,}.")]
-        return _NOTHING
+            return [Problem("", "out_of_range", f"This must be from {least:,} to {most:,}.")]
+        return ()
 
     return check
 
@@ -230,18 +219,18 @@ def _integer(least: int, most: int) -> Check:
     """A whole number within these bounds, written as one."""
     within = _number(least, most)
 
-    def check(value: Any, path: str) -> Iterable[Problem]:
+    def check(value: Any) -> Sequence[Problem]:
         if type(value) is int:
-            return within(value, path)
-        return [Problem(path, "not_an_integer", "This must be a whole number.")]
+            return within(value)
+        return [Problem("", "not_an_integer", "This must be a whole number.")]
 
     return check
 
 
-def _micro_apps(value: Any, path: str) -> Iterable[Problem]:
+def _micro_apps(value: Any) -> Sequence[Problem]:
     if isinstance(value, dict):
-        return _NOTHING
-    return [Problem(path, "not_an_object", "This must be an object.")]
+        return ()
+    return [Problem("", "not_an_object", "This must be an object.")]
 
 
 _coordinate: Final = _number(-COORDINATE_MAX, COORDINATE_MAX)

@@ -14,6 +14,7 @@ from aevon.cache import conf
 
 USER_ID_MAX: Final = 2**63 - 1
 _CANONICAL = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_PART: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 
 
@@ -77,7 +78,7 @@ class InternalKeyspace:
     def key(self, part: object) -> str:
         """The key; `part` is a shard number or a token of letters, digits, `.`, `_`, `-`."""
         text = str(part)
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII):
+        if not _PART.fullmatch(text):
             raise InvalidKey(f"Not a key part: {text[:40]!r}")
         return f"{self.service}:{self.name}:{text}"
 

@@ -201,9 +201,9 @@ class BareChanges:
 
         send, sent = store()._exchange, []
 
-        def exchange(commands: Any, *how: Any) -> Any:
+        def exchange(commands: Any, *how: Any, **options: Any) -> Any:
             sent.append([c.evalsha if isinstance(c, ScriptCall) else c for c in commands])
-            return send(commands, *how)
+            return send(commands, *how, **options)
 
         store()._exchange = exchange
         try:

@@ -67,8 +67,14 @@ class Problem:
     detail: str
 
     def within(self, name: str) -> "Problem":
-        """The same, of an object that has this one's under this name."""
-        return Problem(f"{name}.{self.field}" if self.field else name, self.code, self.detail)
+        """The same, as it is called from outside: paths grow from the inside, with a dot in front
+        of each name, even of an empty one."""
+        return Problem(f".{name}{self.field}", self.code, self.detail)
+
+    @property
+    def of_the_layout(self) -> "Problem":
+        """The same, with its whole path; "" is the layout, which is the whole body of a request."""
+        return Problem(self.field[1:], self.code, self.detail)
 
 
 class InvalidLayout(Exception):
@@ -128,13 +134,18 @@ def problems(layout: Any, ids: Collection[str] | None = None) -> list[Problem]:
     """
     found = [*_LAYOUT(layout)]
     apps = layout.get("microApps") if isinstance(layout, dict) else None
-    if not isinstance(apps, dict):
-        return found
+    if isinstance(apps, dict):
+        found += [each.within("microApps") for each in _micro_apps(apps, ids)]
+    return [each.of_the_layout for each in found]
+
+
+def _micro_apps(apps: dict[str, Any], ids: Collection[str] | None) -> list[Problem]:
     if len(apps) > MICRO_APPS_MAX:
         detail = f"At most {MICRO_APPS_MAX} micro-apps fit on a canvas."
-        return [*found, Problem("microApps", "too_many", detail)]
+        return [Problem("", "too_many", detail)]
+    found: list[Problem] = []
     for app_id in apps.keys() if ids is None else apps.keys() & ids:
-        found += [each.within(f"microApps.{app_id}") for each in _micro_app(app_id, apps[app_id])]
+        found += [each.within(app_id) for each in _micro_app(app_id, apps[app_id])]
     return found
 
 
@@ -145,7 +156,8 @@ def _micro_app(app_id: str, app: Any) -> Sequence[Problem]:
 def unknown(change: Change) -> list[Problem]:
     """What a patch names that no layout has. To remove it would change nothing, and so a slip would
     pass unseen; set to anything else it is a problem of the layout."""
-    return [] if "replace" in change else _unknown(change["patch"], _SHAPE)
+    found = [] if "replace" in change else _unknown(change["patch"], _SHAPE)
+    return [each.of_the_layout for each in found]
 
 
 def _unknown(patch: Any, shape: Any) -> list[Problem]:
@@ -157,11 +169,16 @@ def _unknown(patch: Any, shape: Any) -> list[Problem]:
         if inner is not _NOWHERE:
             found += [each.within(name) for each in _unknown(value, inner)]
         elif value is None:
-            found.append(Problem(name, "unknown_member", "This member is not known."))
+            found.append(_STRANGE.within(name))
     return found
 
 
-# What is wrong with a value; fields are named as seen from it, "" for itself.
+_STRANGE: Final = Problem("", "unknown_member", "This member is not known.")
+_MISSING: Final = Problem("", "required", "This member is required.")
+_NO_OBJECT: Final = Problem("", "not_an_object", "This must be an object.")
+_NO_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
+
+# What is wrong with a value, as it is called from inside: "" is the value itself.
 Check = Callable[[Any], Sequence[Problem]]
 
 
@@ -170,14 +187,13 @@ def _object(**members: Check) -> Check:
 
     def check(value: Any) -> Sequence[Problem]:
         if not isinstance(value, dict):
-            return [Problem("", "not_an_object", "This must be an object.")]
+            return [_NO_OBJECT]
         found: list[Problem] = []
         if value.keys() != members.keys():
-            strange = sorted(value.keys() - members.keys())
-            found += [Problem(n, "unknown_member", "This member is not known.") for n in strange]
+            found += [_STRANGE.within(name) for name in sorted(value.keys() - members.keys())]
         for name, member in members.items():
             if name not in value:
-                found.append(Problem(name, "required", "This member is required."))
+                found.append(_MISSING.within(name))
             elif wrong := member(value[name]):
                 found += [each.within(name) for each in wrong]
         return found
@@ -199,9 +215,6 @@ def _text(shortest: int, longest: int) -> Check:
     return check
 
 
-_NO_CHARACTER: Final = re.compile("[\0\ud800-\udfff]")
-
-
 def _number(least: int, most: int) -> Check:
     """A finite number within these bounds."""
 
@@ -217,25 +230,23 @@ def _number(least: int, most: int) -> Check:
 
 def _integer(least: int, most: int) -> Check:
     """A whole number within these bounds, written as one."""
-    within = _number(least, most)
+    number = _number(least, most)
 
     def check(value: Any) -> Sequence[Problem]:
         if type(value) is int:
-            return within(value)
+            return number(value)
         return [Problem("", "not_an_integer", "This must be a whole number.")]
 
     return check
 
 
-def _micro_apps(value: Any) -> Sequence[Problem]:
-    if isinstance(value, dict):
-        return ()
-    return [Problem("", "not_an_object", "This must be an object.")]
+def _any_object(value: Any) -> Sequence[Problem]:
+    return () if isinstance(value, dict) else [_NO_OBJECT]
 
 
 _coordinate: Final = _number(-COORDINATE_MAX, COORDINATE_MAX)
 _side: Final = _number(1, SIDE_MAX)
-_LAYOUT: Final = _object(microApps=_micro_apps)
+_LAYOUT: Final = _object(microApps=_any_object)
 _MICRO_APP: Final = _object(
     type=_text(1, TYPE_MAX),
     title=_text(0, TITLE_MAX),

@@ -113,7 +113,7 @@ _NOTE: Final = b',"_'
 
 
 class Held(NamedTuple):
-    """A document of the server's present life, and its bytes."""
+    """A document and its bytes. Those of a life of the server have a head and a stamp."""
 
     document: Any
     raw: bytes
@@ -130,7 +130,7 @@ class Held(NamedTuple):
     @property
     def stamp(self) -> bytes:
         """The end of its bytes."""
-        return codec.stamp(self.document.incarnation or "")
+        return codec.stamp(self.document.incarnation)
 
 
 def plain(document: D) -> D:

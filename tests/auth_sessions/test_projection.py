@@ -191,9 +191,9 @@ def test_a_groups_permissions_reach_all_members_at_once(
     added, sent = permission("add_user"), []
     exchange = Store._exchange
 
-    def counted_exchange(self: Store, commands: Any, *how: Any) -> Any:
+    def counted_exchange(self: Store, commands: Any, *how: Any, **options: Any) -> Any:
         sent.append(len(commands))
-        return exchange(self, commands, *how)
+        return exchange(self, commands, *how, **options)
 
     with monkeypatch.context() as patched, django_assert_max_num_queries(8):
         patched.setattr(Store, "_exchange", counted_exchange)

@@ -552,7 +552,8 @@ def test_reply_that_is_left_behind_by_a_user_of_the_pool(settings: Any) -> None:
 
 
 def test_look_at_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system call: only before what may not be repeated, or where somebody else has used it."""
+    """A system call: only before what may not be repeated, where somebody else has used it, or
+    where it has been idle."""
     looks = []
     look = store().pool.connection_class.can_read
 
@@ -569,7 +570,11 @@ def test_look_at_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     store().django_client.ping()
     before = len(looks)
     store().command("PING")
+    store().command("PING")
     assert len(looks) == before + 1
+    monkeypatch.setattr("aevon.cache.connection.manager.OPEN_SECONDS", 0)
+    store().command("PING")
+    assert len(looks) == before + 2
 
 
 # --- recovery ----------------------------------------------------------------------------------
@@ -868,19 +873,20 @@ def test_connections_that_the_server_closes_leave_their_places_free(settings: An
     assert small.pool.pool.qsize() == 2
 
 
-@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("state", ["open", "closed", "new"])
 def test_who_is_interrupted_while_taking_a_connection(
-    settings: Any, closed: bool, monkeypatch: pytest.MonkeyPatch
+    settings: Any, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a soft time limit of Celery's, for example: its place is free again."""
     small = use(settings, POOL_SIZE=1)
-    assert small.command("PING") is True
+    if state != "new":
+        assert small.command("PING") is True
 
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
     connection_class = small.pool.connection_class
-    if closed:
+    if state == "closed":
         small.pool.disconnect()
         monkeypatch.setattr(connection_class, "connect", interrupted)
     else:

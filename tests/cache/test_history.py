@@ -101,7 +101,7 @@ def test_a_day_is_read_in_one_round_trip(monkeypatch: Any) -> None:
     """Two hundred and eighty-eight answers, one exchange."""
     calls = []
     exchange = store()._exchange
-    monkeypatch.setattr(store(), "_exchange", lambda *a: calls.append(a) or exchange(*a))
+    monkeypatch.setattr(store(), "_exchange", lambda *a, **o: calls.append(a) or exchange(*a, **o))
     slots()
     assert len(calls) == 1
 

@@ -63,9 +63,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Counter[str]]:
     """What each round trip carries from now on."""
     exchange, carried = Store._exchange, []
 
-    def noted(self: Store, calls: Any, *how: Any) -> Any:
+    def noted(self: Store, calls: Any, *how: Any, **options: Any) -> Any:
         carried.append(commands(calls))
-        return exchange(self, calls, *how)
+        return exchange(self, calls, *how, **options)
 
     monkeypatch.setattr(Store, "_exchange", noted)
     return carried
@@ -204,8 +204,8 @@ def test_who_is_stopped_leaves_nobody_busy(
         add_lines(user_id, 2)
     exchange = Store._exchange
 
-    def stopped(self: Store, calls: Any, *how: Any) -> Any:
-        answer = exchange(self, calls, *how)
+    def stopped(self: Store, calls: Any, *how: Any, **options: Any) -> Any:
+        answer = exchange(self, calls, *how, **options)
         if after in commands(calls):
             monkeypatch.undo()
             raise KeyboardInterrupt

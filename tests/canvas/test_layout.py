@@ -135,6 +135,7 @@ BAD_MICRO_APPS: list[tuple[dict[str, Any], str, str]] = [
     ({"zIndex": 2**31 + 1}, "zIndex", "out_of_range"),
     ({"zIndex": 10**400}, "zIndex", "out_of_range"),
     ({"colour": "red"}, "colour", "unknown_member"),
+    ({"": "red"}, "", "unknown_member"),
 ]
 
 
@@ -207,6 +208,7 @@ def test_a_change_touches_what_its_patch_names() -> None:
         ({"": None, "microApps": {}}, [""]),
         ({"microApps": {"a": {"colour": None, "title": "x"}}}, ["microApps.a.colour"]),
         ({"microApps": {"a": {"position": {"z": None}}}}, ["microApps.a.position.z"]),
+        ({"microApps": {"a": {"": None}}}, ["microApps.a."]),
         ({"microApps": {"a": None, "b": {"title": None, "size": None}}}, []),
         ({"microApps": None}, []),
         ({"microApps": {"a": {"title": {"x": None}}}}, []),

@@ -79,8 +79,8 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From then on the cache stores documents, and its answer is lost."""
     exchange = Store._exchange
 
-    def lost(self: Store, commands: Sequence[Any], *how: Any) -> Any:
-        replies = exchange(self, commands, *how)
+    def lost(self: Store, commands: Sequence[Any], *how: Any, **options: Any) -> Any:
+        replies = exchange(self, commands, *how, **options)
         if any(getattr(c, "script", None) is write_behind.COMPARE_AND_SET for c in commands):
             raise redis.ConnectionError("The connection was reset.")
         return replies

@@ -133,11 +133,17 @@ def test_memory_that_evicts(server: CacheServer, make_players: Any, witness: Wit
         time.sleep(0.3)  # their connections take memory, too
         raw.config_set("maxmemory-policy", "allkeys-lru")
         raw.config_set("maxmemory", raw.info("memory")["used_memory"] - 30_000)
-        while witness.reads < READS or raw.info("stats")["evicted_keys"] < EVICTIONS:
+        deadline = time.monotonic() + 60
+        while witness.reads < READS or _evicted(raw) < EVICTIONS:
+            assert time.monotonic() < deadline, (witness.reads, _evicted(raw))
             with contextlib.suppress(redis.OutOfMemoryError):
                 raw.set(f"filler:{next(_numbers) % 50}", "x" * random.randrange(2000))
             time.sleep(0.002)
     assert witness.stale == []
+
+
+def _evicted(raw: Any) -> int:
+    return int(raw.info("stats")["evicted_keys"])
 
 
 def test_memory_that_is_flushed(server: CacheServer, make_players: Any, witness: Witness) -> None:

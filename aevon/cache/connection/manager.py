@@ -50,6 +50,10 @@ logger = logging.getLogger(__name__)
 _A_REPLICA: Final = "READONLY The server is a replica."
 # How long a connection believes that its server is a primary.
 ROLE_SECONDS: Final = 1.0
+# How long a connection that has answered counts as open and silent without a look, which is a
+# system call and takes longer than packing a command.
+OPEN_SECONDS: Final = 1.0
+NEVER: Final = float("-inf")
 
 
 class Life(NamedTuple):
@@ -89,14 +93,16 @@ class Pool(redis.BlockingConnectionPool):
             if str(error) == "No connection available.":
                 raise PoolExhausted(str(error)) from None
             raise
-        connection.is_clean = False
+        # Django's cache draws from here, too, and may be interrupted and leave a reply behind.
+        connection.answered_at = NEVER
         return connection
 
     def take(self, *, telling: bool, look: bool) -> Any:
         """As `get_connection`, in half of the time where there is one that is ready: redis-py tells
         its own metrics of it four times.
 
-        Without a `look`, which is a system call, it may have been closed since it answered last.
+        Without a `look` one that answered just now may have been closed since. Unasked a server
+        says nothing over RESP2.
         """
         if not self.breaker.allows(telling=telling):
             raise BreakerOpen("The circuit breaker is open.")
@@ -113,9 +119,9 @@ class Pool(redis.BlockingConnectionPool):
         """Whether it may be taken; else, and whatever comes up, its place is free again."""
         try:
             if connection is not None and connection.is_connected:
-                # Whoever takes it may be interrupted, and leave a reply behind.
-                is_clean, connection.is_clean = connection.is_clean, False
-                if (is_clean and not look) or not connection.can_read():
+                if not look and time.monotonic() - connection.answered_at < OPEN_SECONDS:
+                    return True
+                if not connection.can_read():
                     return True
         except (redis.RedisError, OSError):
             pass
@@ -273,15 +279,15 @@ class Store:
     def _replies(self, commands: Sequence[Command], idempotent: bool, telling: bool) -> Exchange:
         try:
             try:
-                return self._exchange(commands, telling, not idempotent)
+                return self._exchange(commands, telling, look=not idempotent)
             except redis.ConnectionError as error:
                 if not idempotent or not broke(error):
                     raise
-                return self._exchange(commands, telling, True)
+                return self._exchange(commands, telling, look=True)
         except redis.RedisError as error:
             raise self._translated(error) from error
 
-    def _exchange(self, commands: Sequence[Command], telling: bool, look: bool) -> Exchange:
+    def _exchange(self, commands: Sequence[Command], telling: bool, *, look: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
         connection = self.pool.take(telling=telling, look=look)
         began = time.perf_counter()
@@ -295,7 +301,7 @@ class Store:
                 for i, reply in zip(unknown, self._send(connection, whole), strict=True):
                     replies[i] = reply
             self._life = connection.life
-            connection.is_clean = True
+            connection.answered_at = time.monotonic()
             return Exchange(replies, connection.life)
         except BaseException:
             # A reply may be under way that the next caller must not take for theirs.
@@ -384,6 +390,7 @@ def _kind_of(commands: Sequence[Command]) -> str:
 
 def _introduce(connection: Any) -> None:
     """Greet the server on a new connection, and learn which life of it this is."""
+    connection.answered_at = NEVER
     connection.on_connect()
     questions = connection.pack_commands([("INFO", "server"), ("INFO", "replication")])
     connection.send_packed_command(questions, check_health=False)

@@ -8,23 +8,25 @@ local NOTED_MAX = 200
 
 -- The document up to there; what PostgreSQL has of it, as members; since when it holds something
 -- unsaved, as a member; its stamp, to the end. '' for what is not there. nil where it has no stamp.
+-- Each member begins with ,"_ and in a text of a user's the quotation mark is escaped.
 local function parts(text)
   local last = string.sub(text, -NOTED_MAX)
   local at = string.find(last, ',"_', 1, true)
   while at do
-    local next = at
+    local from = at
     local function taken(member)
-      local _, last_of_it = string.find(last, member, next)
+      local _, last_of_it = string.find(last, member, from)
       if not last_of_it then return '' end
-      local found = string.sub(last, next, last_of_it)
-      next = last_of_it + 1
+      local found = string.sub(last, from, last_of_it)
+      from = last_of_it + 1
       return found
     end
-    local told = taken('^,"_persistedRevision":%d+') .. taken('^,"_persistedAt":"[%d.:TZ-]+"')
+    local revision = taken('^,"_persistedRevision":%d+')
+    local persisted_at = taken('^,"_persistedAt":"[%d.:TZ-]+"')
     local since = taken('^,"_dirtySince":[%d.eE+-]+')
     local stamp = taken('^,"_incarnation":"%w+"}')
-    if stamp ~= '' and next > #last then
-      return string.sub(text, 1, #text - #last + at - 1), told, since, stamp
+    if stamp ~= '' and from > #last then
+      return string.sub(text, 1, #text - #last + at - 1), revision .. persisted_at, since, stamp
     end
     at = string.find(last, ',"_', at + 1, true)
   end

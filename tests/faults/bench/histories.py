@@ -1,6 +1,7 @@
 """A history over HTTP: processes full of clients, a storm of faults, and what came out."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -78,7 +79,9 @@ def crowds(
         (folder / f"crowd-{number}.json").write_bytes(msgspec.json.encode(plan))
         command = [sys.executable, "-m", "tests.faults.bench.crowd", str(folder), str(number)]
         with (folder / "crowds.txt").open("ab") as log:
-            processes.append(watchdog.launch(command, last_signal=signal.SIGKILL, user="", log=log))
+            process = watchdog.launch(command, last_signal=signal.SIGKILL, user="", log=log)
+        (folder / f"crowd-{number}.pid").write_text(str(process.pid))
+        processes.append(process)
     try:
         yield
         (folder / crowd.OVER).touch()
@@ -87,6 +90,20 @@ def crowds(
     finally:
         for process in processes:
             _end(process)
+
+
+@contextlib.contextmanager
+def standing_still(folder: Path) -> Iterator[None]:
+    """The crowds ask nothing meanwhile."""
+    pids = [int(path.read_text()) for path in folder.glob("crowd-*.pid")]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

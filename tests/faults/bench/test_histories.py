@@ -18,7 +18,7 @@ from tests import servers
 from tests.consistency import report
 
 from . import crowd
-from .histories import Figures, lead, lines, make_players, wait_for
+from .histories import Figures, lead, lines, make_players, standing_still, wait_for
 from .production import Production
 from .proxy import Proxy
 from .storm import Storm
@@ -69,13 +69,14 @@ def test_history_under_faults(run: Run) -> None:
 
 
 def test_a_protection_that_is_missing_is_noticed(run: Run, tmp_path: Path) -> None:
-    """Without the stamp of the server's life an older snapshot is believed, and seen to be. Of many
-    users: who is written while the cache is away is repaired by that."""
+    """Without the stamp of the server's life an older snapshot is believed, and seen to be. Nobody
+    asks while the cache is away: who is written then is repaired by that."""
 
     def believe(storm: Storm) -> None:
         storm.remember()
         wait_for(tmp_path, 1_000)
-        storm.go_back()
+        with standing_still(tmp_path):
+            storm.go_back()
         wait_for(tmp_path, 1_000)
 
     found = run(believe, without="incarnation", users=200, clients=1)

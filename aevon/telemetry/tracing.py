@@ -11,6 +11,7 @@ Spans are sent by a thread of their own; a collector that is away or slow costs 
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -130,9 +131,10 @@ def _finish(span: trace.Span, request: HttpRequest, response: HttpResponseBase) 
 def _round_trip(send: Callable[..., Any]) -> Callable[..., Any]:
     """A span around what sends commands to the cache: one round trip."""
 
-    def sent(store: Any, commands: Sequence[cache.Command], *args: Any) -> Any:
+    def sent(store: Any, commands: Sequence[cache.Command], *how: Any, **options: Any) -> Any:
+        call = partial(send, store, commands, *how, **options)
         if not trace.get_current_span().is_recording():
-            return send(store, commands, *args)  # a loop of the listener's, or not sampled
+            return call()  # a loop of the listener's, or not sampled
         names = [_name(command) for command in commands]
         operation = names[0] if len(names) == 1 else "PIPELINE"
         attributes = {
@@ -142,7 +144,7 @@ def _round_trip(send: Callable[..., Any]) -> Callable[..., Any]:
             "aevon.cache.commands": _distinct(names),
             "aevon.cache.keyspaces": _distinct(_keyspace(command) for command in commands),
         }
-        return _timed(operation, attributes, send, store, commands, *args)
+        return _timed(operation, attributes, call)
 
     return sent
 

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import re
+import select
 import signal
 import ssl
 import subprocess
@@ -36,6 +37,7 @@ from aevon.cache import (
 )
 from aevon.cache.codec import encode
 from aevon.cache.connection import Life, Script, Store, manager, reset, store
+from aevon.cache.connection.replies import Replies
 from aevon.cache.entries import EMPTY
 from aevon.cache.leases import Lease
 from aevon.cache.metrics import FAILURES
@@ -540,41 +542,103 @@ def test_call_that_fails_between_two_replies() -> None:
     assert store().command("GET", "psyche:2") == b"two"
 
 
-def test_reply_that_is_left_behind_by_a_user_of_the_pool(settings: Any) -> None:
-    """As by one who is interrupted between asking and reading: a read looks for it, too."""
+@pytest.mark.parametrize("received", [False, True])
+def test_reply_that_is_left_behind_by_a_user_of_the_pool(settings: Any, received: bool) -> None:
+    """As by one who is interrupted between asking and reading, or between two replies: a read looks
+    for it, too."""
     small = use(settings, POOL_SIZE=1)
     small.command("SET", "psyche:2", "two")
     connection = small.pool.get_connection()
-    connection.send_command("GET", "psyche:1")
+    connection.send_packed_command(connection.pack_commands([("GET", "psyche:1")] * 2))
     assert connection.can_read(timeout=5)
+    if received:
+        assert connection.read_response() is None
+        assert connection.can_read(timeout=5)
     small.pool.release(connection)
     assert small.command("GET", "psyche:2") == b"two"
 
 
+@pytest.mark.parametrize("step", ["connect", "send"])
+def test_connection_that_is_closed_meanwhile(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread, which ends the store: while it is made, or between asking and reading."""
+    connection_class = store().pool.connection_class
+    connected, sent = Replies.on_connect, connection_class.send_packed_command
+
+    def connect(parser: Any, connection: Any) -> None:
+        connection._sock.close()
+        connected(parser, connection)
+
+    def send(connection: Any, *args: Any, **options: Any) -> None:
+        sent(connection, *args, **options)
+        connection.disconnect()
+
+    store().command("PING")
+    if step == "connect":
+        store().pool.disconnect()
+        monkeypatch.setattr(Replies, "on_connect", connect)
+    else:
+        monkeypatch.setattr(connection_class, "send_packed_command", send)
+    assert_away("connection")
+
+
+def test_place_that_becomes_free(settings: Any) -> None:
+    """Who waits for it has it at once."""
+    small = use(settings, POOL_SIZE=1, POOL_WAIT_SECONDS=20)
+    held = small.pool.take(telling=False)
+    with ThreadPoolExecutor(1) as threads:
+        began = time.monotonic()
+        waiting = threads.submit(small.command, "PING")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        small.pool.give_back(held)
+        assert waiting.result() is True
+    assert time.monotonic() - began < 10
+
+
 def test_look_at_an_open_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system call: only before what may not be repeated, where somebody else has used it, or
-    where it has been idle."""
-    looks = []
-    look = store().pool.connection_class.can_read
+    """Before everything that is sent, and with the connection's own poll object: redis-py makes one
+    for every look."""
+    looks: list[str] = []
+    look, poll = Replies.can_read, select.poll
 
-    def counted(*args: Any, **options: Any) -> bool:
-        looks.append(1)
-        return bool(look(*args, **options))
+    def looked(*args: Any) -> bool:
+        looks.append("look")
+        return bool(look(*args))
+
+    def made() -> Any:
+        looks.append("poll object")
+        return poll()
 
     store().command("PING")
-    monkeypatch.setattr(store().pool.connection_class, "can_read", counted)
+    monkeypatch.setattr(Replies, "can_read", looked)
+    monkeypatch.setattr(select, "poll", made)
     store().command("PING")
-    assert len(looks) == 0
     store().command("PING", idempotent=False)
-    assert len(looks) == 1
-    store().django_client.ping()
-    before = len(looks)
-    store().command("PING")
-    store().command("PING")
-    assert len(looks) == before + 1
-    monkeypatch.setattr("aevon.cache.connection.manager.OPEN_SECONDS", 0)
-    store().command("PING")
-    assert len(looks) == before + 2
+    assert looks == ["look", "look"]
+
+
+@pytest.mark.django_db
+def test_refusal_after_another_reply(settings: Any) -> None:
+    """One command's stands for its reply. That of a server that cannot serve ends the connection:
+    nothing more is read of it."""
+    small = use(settings, POOL_SIZE=1)
+    ping, after = ("PING",), ("ECHO", "after")
+    small.command("SET", "psyche:1", "one")
+    replies = small.answers([ping, ("ZADD", "psyche:1", 1, "member"), after]).replies
+    assert replies[0] is True
+    assert isinstance(replies[1], WrongType)
+    assert replies[2] == b"after"
+    with pytest.raises(CacheUnavailable, match="not-now"):
+        small.answers([ping, ("EVAL", "return redis.error_reply('LOADING for long')", 0), after])
+    assert not small.pool.pool.queue[0].is_connected
+
+
+@pytest.mark.parametrize("length", [10, 20_000, 200_000])
+def test_replies_that_come_in_parts(length: int) -> None:
+    """Several in one read, and one in several."""
+    texts = [str(number) * length for number in range(4)]
+    replies = store().pipeline([("ECHO", text) for text in texts])
+    assert [reply.decode() for reply in replies] == texts
 
 
 # --- recovery ----------------------------------------------------------------------------------
@@ -873,7 +937,7 @@ def test_connections_that_the_server_closes_leave_their_places_free(settings: An
     assert small.pool.pool.qsize() == 2
 
 
-@pytest.mark.parametrize("state", ["open", "closed", "new"])
+@pytest.mark.parametrize("state", ["open", "closed", "greeted", "new"])
 def test_who_is_interrupted_while_taking_a_connection(
     settings: Any, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -885,16 +949,23 @@ def test_who_is_interrupted_while_taking_a_connection(
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    connection_class = small.pool.connection_class
     if state == "closed":
         small.pool.disconnect()
-        monkeypatch.setattr(connection_class, "connect", interrupted)
+        monkeypatch.setattr(small.pool.connection_class, "connect", interrupted)
+    elif state == "greeted":
+        small.pool.disconnect()
+        greet = small.pool.connection_class.on_connect
+        monkeypatch.setattr(
+            small.pool.connection_class, "on_connect", lambda c: greet(c) or interrupted()
+        )
     else:
-        monkeypatch.setattr(connection_class, "can_read", interrupted)
+        monkeypatch.setattr(Replies, "can_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small.command("PING", idempotent=False)
     monkeypatch.undo()
     assert small.pool.pool.qsize() == 1
+    if state == "greeted":  # and knows of an earlier life only
+        assert not small.pool.pool.queue[0].is_connected
     assert small.command("PING") is True
 
 

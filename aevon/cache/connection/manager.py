@@ -40,6 +40,7 @@ from aevon.cache.connection.errors import (
     broke,
     report,
 )
+from aevon.cache.connection.replies import NOT_YET, Replies
 from aevon.cache.connection.scripts import Command, ScriptCall
 from aevon.cache.connection.tracking import Tracking
 from aevon.cache.keyspace import PROBE
@@ -50,10 +51,6 @@ logger = logging.getLogger(__name__)
 _A_REPLICA: Final = "READONLY The server is a replica."
 # How long a connection believes that its server is a primary.
 ROLE_SECONDS: Final = 1.0
-# How long a connection that has answered counts as open and silent without a look, which is a
-# system call and takes longer than packing a command.
-OPEN_SECONDS: Final = 1.0
-NEVER: Final = float("-inf")
 
 
 class Life(NamedTuple):
@@ -88,41 +85,45 @@ class Pool(redis.BlockingConnectionPool):
         if not self.breaker.allows(telling=telling):
             raise BreakerOpen("The circuit breaker is open.")
         try:
-            connection: Any = super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+            return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
         except redis.ConnectionError as error:
             if str(error) == "No connection available.":
                 raise PoolExhausted(str(error)) from None
             raise
-        # Django's cache draws from here, too, and may be interrupted and leave a reply behind.
-        connection.answered_at = NEVER
+
+    def make_connection(self) -> Any:
+        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
+        connection.replies = connection._parser  # noqa: SLF001  redis-py has no other name for it
         return connection
 
-    def take(self, *, telling: bool, look: bool) -> Any:
+    def take(self, *, telling: bool) -> Any:
         """As `get_connection`, in half of the time where there is one that is ready: redis-py tells
-        its own metrics of it four times.
-
-        Without a `look` one that answered just now may have been closed since. Unasked a server
-        says nothing over RESP2.
-        """
+        its own metrics of it four times."""
         if not self.breaker.allows(telling=telling):
             raise BreakerOpen("The circuit breaker is open.")
-        try:
-            connection = self.pool.get(timeout=self.timeout)
-        except queue.Empty:
-            raise PoolExhausted("No connection available.") from None
-        if self._is_ready(connection, look):
+        connection = self._taken()
+        if self._is_ready(connection):
             return connection
         # Makes it, or makes it anew.
         return self.get_connection(telling=telling)
 
-    def _is_ready(self, connection: Any, look: bool) -> bool:
-        """Whether it may be taken; else, and whatever comes up, its place is free again."""
+    def _taken(self) -> Any:
+        """As the queue's `get`, which also tells those who wait for room: nobody does."""
+        with self.pool.mutex:
+            if self.pool.queue:
+                return self.pool.queue.pop()
         try:
-            if connection is not None and connection.is_connected:
-                if not look and time.monotonic() - connection.answered_at < OPEN_SECONDS:
-                    return True
-                if not connection.can_read():
-                    return True
+            return self.pool.get(timeout=self.timeout)
+        except queue.Empty:
+            raise PoolExhausted("No connection available.") from None
+
+    def _is_ready(self, connection: Any) -> bool:
+        """Whether it may be taken, being open and silent; else, and whatever comes up, its place is
+        free again. Django's cache draws from here, too: who was interrupted may have left a reply.
+        """
+        try:
+            if connection and connection.is_connected and not connection.replies.can_read():
+                return True
         except (redis.RedisError, OSError):
             pass
         except BaseException:
@@ -133,7 +134,9 @@ class Pool(redis.BlockingConnectionPool):
 
     def give_back(self, connection: Any) -> None:
         """As `release`, likewise."""
-        self.pool.put_nowait(connection)
+        with self.pool.not_empty:
+            self.pool.queue.append(connection)
+            self.pool.not_empty.notify()
 
 
 class ReportingClient(redis.Redis):
@@ -184,6 +187,7 @@ class Store:
             protocol=2,
             driver_info=None,
             redis_connect_func=_introduce,
+            parser_class=Replies,
         )
         self.pool.breaker = self.breaker
         self.client = redis.Redis(connection_pool=self.pool)
@@ -227,7 +231,8 @@ class Store:
         return self.exchange([("PING",)], idempotent=True).life
 
     def command(self, *args: Any, idempotent: bool = True) -> Any:
-        """One command, one round trip. Reads and plain writes may be repeated."""
+        """One command, its name in capitals; one round trip. Reads and plain writes may be
+        repeated."""
         return self.exchange([args], idempotent=idempotent).replies[0]
 
     def script(self, call: ScriptCall, *, idempotent: bool = False, telling: bool = False) -> Any:
@@ -279,17 +284,17 @@ class Store:
     def _replies(self, commands: Sequence[Command], idempotent: bool, telling: bool) -> Exchange:
         try:
             try:
-                return self._exchange(commands, telling, look=not idempotent)
+                return self._exchange(commands, telling)
             except redis.ConnectionError as error:
                 if not idempotent or not broke(error):
                     raise
-                return self._exchange(commands, telling, look=True)
+                return self._exchange(commands, telling)
         except redis.RedisError as error:
             raise self._translated(error) from error
 
-    def _exchange(self, commands: Sequence[Command], telling: bool, *, look: bool) -> Exchange:
+    def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
-        connection = self.pool.take(telling=telling, look=look)
+        connection = self.pool.take(telling=telling)
         began = time.perf_counter()
         try:
             replies = self._send_as_primary(
@@ -301,7 +306,6 @@ class Store:
                 for i, reply in zip(unknown, self._send(connection, whole), strict=True):
                     replies[i] = reply
             self._life = connection.life
-            connection.answered_at = time.monotonic()
             return Exchange(replies, connection.life)
         except BaseException:
             # A reply may be under way that the next caller must not take for theirs.
@@ -329,11 +333,18 @@ class Store:
         return [self._reply(connection, command[0]) for command in commands]
 
     def _reply(self, connection: Any, name: str) -> Any:
-        try:
-            reply = connection.read_response()
-        except ResponseError as error:
-            return error
-        understood = self.client.response_callbacks.get(name)
+        reply = connection.replies.received()
+        if reply is NOT_YET:
+            try:
+                reply = connection.read_response()
+            except ResponseError as error:
+                return error
+        elif isinstance(reply, redis.ConnectionError):  # it cannot serve: as it loads its data
+            raise reply
+        elif isinstance(reply, redis.RedisError):
+            return reply
+        # Past redis-py's own `get`, which makes capitals of each name: these are.
+        understood = dict.get(self.client.response_callbacks, name)
         return reply if understood is None else understood(reply)
 
     def scan(self, match: str, *, count: int = 500) -> Iterator[str]:
@@ -390,7 +401,15 @@ def _kind_of(commands: Sequence[Command]) -> str:
 
 def _introduce(connection: Any) -> None:
     """Greet the server on a new connection, and learn which life of it this is."""
-    connection.answered_at = NEVER
+    try:
+        _greet(connection)
+    except BaseException:
+        # Else whoever takes it next would believe what it learnt before, of another life.
+        connection.disconnect()
+        raise
+
+
+def _greet(connection: Any) -> None:
     connection.on_connect()
     questions = connection.pack_commands([("INFO", "server"), ("INFO", "replication")])
     connection.send_packed_command(questions, check_health=False)

@@ -18,11 +18,12 @@ Noted = dict[str, int | dict[str, int | dict[str, int]]]
 
 WHOLE: Final = ""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def microseconds(moment: datetime) -> int:
     """Of Unix time, exactly."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def noted(times: Times, change: Change, layout: Layout, at: int) -> Times:
@@ -45,6 +46,8 @@ def _noted(times: Any, patch: Any, value: Any, at: int) -> Any:
 
 def _bounded(times: Times, there: Collection[str]) -> Times:
     """Without those that were closed first, where more have been closed than a canvas holds."""
+    if len(times) <= MICRO_APPS_MAX:
+        return times
     closed = [i for i in times if i != WHOLE and i not in there]
     if len(closed) <= MICRO_APPS_MAX:
         return times

@@ -78,7 +78,8 @@ class InternalKeyspace:
     def key(self, part: object) -> str:
         """The key; `part` is a shard number or a token of letters, digits, `.`, `_`, `-`."""
         text = str(part)
-        if not _PART.fullmatch(text):
+        is_number = type(part) is int and 0 <= part <= USER_ID_MAX
+        if not is_number and not _PART.fullmatch(text):
             raise InvalidKey(f"Not a key part: {text[:40]!r}")
         return f"{self.service}:{self.name}:{text}"
 

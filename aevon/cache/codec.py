@@ -79,6 +79,7 @@ def members_of_the_layer(raw: bytes) -> dict[str, Any] | None:
     return members if all(name.startswith("_") for name in members) else None
 
 
+@functools.lru_cache(maxsize=8)
 def stamp(incarnation: str) -> bytes:
     """The end of every document of that life of the server."""
     return b',"_incarnation":"%s"}' % incarnation.encode()

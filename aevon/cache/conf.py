@@ -77,12 +77,13 @@ def _is_positive(value: Any) -> bool:
 
 
 def current() -> CacheSettings:
-    """The settings in force now; tests may override `AEVON_CACHE` at any time."""
-    global _last  # noqa: PLW0603  checked again only where they differ: every write asks
+    """The settings in force now; tests may put another dict in the place of `AEVON_CACHE` at any
+    time."""
+    global _last  # noqa: PLW0603  checked again only where it is another: every write asks
     values = settings.AEVON_CACHE
     known = _last
-    if known is None or known[0] != values:
-        known = _last = dict(values), _checked(values)
+    if known is None or known[0] is not values:
+        known = _last = values, _checked(values)
     return known[1]
 
 

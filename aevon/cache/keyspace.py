@@ -31,6 +31,8 @@ def canonical_user_id(value: object) -> int:
 
     Raises `InvalidKey` for signs, spaces, globs, newlines, braces, leading zeros, booleans.
     """
+    if type(value) is int and 1 <= value <= USER_ID_MAX:  # nearly always
+        return value
     if isinstance(value, str) and _CANONICAL.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= USER_ID_MAX:

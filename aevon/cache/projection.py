@@ -76,7 +76,7 @@ class Projection(Generic[D]):
         if self.expires_at is not None:
             return "PXAT", int(self.expires_at(document) * 1000)
         assert self.keyspace.ttl_ms is not None  # noqa: S101  every other keyspace has one
-        return "PX", int(self.keyspace.ttl_ms() * random.uniform(1 - JITTER, 1))  # noqa: S311  not a secret
+        return "PX", int(self.keyspace.ttl_ms() * (1 - JITTER * random.random()))  # noqa: S311  not a secret
 
     def ended(self, document: D) -> bool:
         """Whether the document's own end has passed."""

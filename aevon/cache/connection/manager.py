@@ -1,4 +1,4 @@
-"""The pool, and the one `Store` of this process on top of it.
+"""The one `Store` of this process, on top of its pool.
 
 Made on first use and made anew in a forked child. Every call goes through the breaker. A call is
 re-sent once, only when the connection broke (never after a time-out) and only when repeating it is
@@ -11,7 +11,6 @@ a restart breaks every connection, so what comes over one is of one life.
 import hashlib
 import logging
 import os
-import queue
 import re
 import threading
 import time
@@ -31,15 +30,14 @@ from redis.retry import Retry
 from aevon.cache import conf
 from aevon.cache.breaker import Breaker
 from aevon.cache.connection.errors import (
-    BreakerOpen,
     CacheError,
     CacheUnavailable,
-    PoolExhausted,
     Unanswered,
     WrongType,
     broke,
     report,
 )
+from aevon.cache.connection.pool import Pool
 from aevon.cache.connection.replies import NOT_YET, Replies
 from aevon.cache.connection.scripts import Command, ScriptCall
 from aevon.cache.connection.tracking import Tracking
@@ -70,73 +68,6 @@ class Exchange(NamedTuple):
 
     replies: list[Any]
     life: Life
-
-
-class Pool(redis.BlockingConnectionPool):
-    """A blocking pool that does not touch the server while the breaker is open.
-
-    django-redis draws from it too, so that Django's cache waits for the server no longer than
-    the patterns do.
-    """
-
-    breaker: Breaker
-
-    def get_connection(self, *args: Any, telling: bool = False, **options: Any) -> Any:
-        if not self.breaker.allows(telling=telling):
-            raise BreakerOpen("The circuit breaker is open.")
-        try:
-            return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
-        except redis.ConnectionError as error:
-            if str(error) == "No connection available.":
-                raise PoolExhausted(str(error)) from None
-            raise
-
-    def make_connection(self) -> Any:
-        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
-        connection.replies = connection._parser  # noqa: SLF001  redis-py has no other name for it
-        return connection
-
-    def take(self, *, telling: bool) -> Any:
-        """As `get_connection`, in half of the time where there is one that is ready: redis-py tells
-        its own metrics of it four times."""
-        if not self.breaker.allows(telling=telling):
-            raise BreakerOpen("The circuit breaker is open.")
-        connection = self._taken()
-        if self._is_ready(connection):
-            return connection
-        # Makes it, or makes it anew.
-        return self.get_connection(telling=telling)
-
-    def _taken(self) -> Any:
-        """As the queue's `get`, which also tells those who wait for room: nobody does."""
-        with self.pool.mutex:
-            if self.pool.queue:
-                return self.pool.queue.pop()
-        try:
-            return self.pool.get(timeout=self.timeout)
-        except queue.Empty:
-            raise PoolExhausted("No connection available.") from None
-
-    def _is_ready(self, connection: Any) -> bool:
-        """Whether it may be taken, being open and silent; else, and whatever comes up, its place is
-        free again. Django's cache draws from here, too: who was interrupted may have left a reply.
-        """
-        try:
-            if connection and connection.is_connected and not connection.replies.can_read():
-                return True
-        except (redis.RedisError, OSError):
-            pass
-        except BaseException:
-            self.pool.put_nowait(connection)
-            raise
-        self.pool.put_nowait(connection)
-        return False
-
-    def give_back(self, connection: Any) -> None:
-        """As `release`, likewise."""
-        with self.pool.not_empty:
-            self.pool.queue.append(connection)
-            self.pool.not_empty.notify()
 
 
 class ReportingClient(redis.Redis):

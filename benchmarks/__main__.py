@@ -64,12 +64,9 @@ def main() -> None:
         found = measured(module, options)
         results += found
         report.show([each for each in found if _is_asked_for(each.id, arguments.figures)])
-    if arguments.figures and arguments.write:
-        before = report.read()
-        new = {each.id for each in results}
-        results += [each for each in (*before.figures, *before.curves) if each.id not in new]
     if everything or arguments.write:
-        report.write(results, options.rounds)
+        beside = report.read() if arguments.figures else None
+        report.write(results, options.rounds, beside=beside)
         capacity.make()
 
 

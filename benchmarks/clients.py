@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 
 from benchmarks import wrk
 from benchmarks.apart import Calls, apart
-from benchmarks.measure import Curve, Options, Result, Side, in_turns
+from benchmarks.measure import Curve, Options, Result, Side, at_once, in_turns
 from benchmarks.served import FORWARDED, OURS, environment, served
 from benchmarks.site import site
 
@@ -62,7 +61,7 @@ def _processes(clients: Sequence[int], stack: ExitStack) -> dict[int, Side]:
         stack.enter_context(apart("benchmarks.clients:threads", 1, times=1))["1"]
         for _ in range(max(clients))
     ]
-    return {count: partial(_together, every[:count]) for count in clients}
+    return {count: partial(at_once, every[:count]) for count in clients}
 
 
 def _http(
@@ -82,12 +81,6 @@ def _http(
     return {count: partial(asked, connections=count) for count in clients}
 
 
-def _together(sides: Sequence[Side]) -> float:
-    """What all of them tell at the same time, added up."""
-    with ThreadPoolExecutor(len(sides)) as pool:
-        return sum(pool.map(lambda side: side(), sides))
-
-
 def threads(*counts: str) -> Calls:
     """Loads a second by so many threads, of users drawn at random, all of them cached."""
     from aevon.cache import maintenance, resources
@@ -101,7 +94,7 @@ def threads(*counts: str) -> Calls:
         return PsycheState.cached.get(random.choice(user_ids))
 
     def rate(count: int) -> float:
-        return _together([partial(_rate, load)] * count)
+        return at_once([partial(_rate, load)] * count)
 
     return {count: partial(rate, int(count)) for count in counts}
 

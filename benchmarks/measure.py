@@ -8,7 +8,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -118,6 +118,12 @@ def in_turns(sides: Mapping[str, Side], *, rounds: int) -> dict[str, list[float]
         for name in order:
             taken[name].append(sides[name]())
     return taken
+
+
+def at_once(sides: Sequence[Side]) -> float:
+    """What all of them tell at the same time, added up."""
+    with ThreadPoolExecutor(len(sides)) as pool:
+        return sum(pool.map(lambda side: side(), sides))
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:

@@ -23,6 +23,10 @@ from benchmarks.measure import Curve, Figure, Result, Target
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 RESULTS: Final = "benchmarks/results.json"
+ELSEWHERE: Final = (
+    "Measured on {date} and in at least {rounds} rounds, on another machine than the rest: "
+    "{processor}."
+)
 PACKAGES: Final = (
     "Django", "psycopg", "redis", "hiredis", "msgspec", "granian", "djangorestframework",
     "djangorestframework_simplejwt", "django-redis", "django-cacheops", "django-cachalot",
@@ -63,16 +67,35 @@ def show(results: Sequence[Result]) -> None:
             console.print(f"  {note}")
 
 
-def write(results: Sequence[Result], rounds: int, docs: Path = DOCS) -> None:
-    """`results.json`, and the page and the plots that are made of it."""
+def write(
+    results: Sequence[Result], rounds: int, docs: Path = DOCS, *, beside: Results | None = None
+) -> None:
+    """`results.json`, and the page and the plots that are made of it. `beside`: those that have not
+    been measured again."""
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
-    results = sorted(results, key=lambda each: _number(each.id))
-    figures = [each for each in results if isinstance(each, Figure)]
-    curves = [each for each in results if isinstance(each, Curve)]
-    raw = msgspec.json.encode(Results(machine(), rounds, figures, curves))
-    (docs / RESULTS).write_bytes(msgspec.json.format(raw, indent=1) + b"\n")
+    every = gathered(results, machine(), rounds, beside)
+    (docs / RESULTS).write_bytes(msgspec.json.format(msgspec.json.encode(every), indent=1) + b"\n")
     make(docs)
+
+
+def gathered(
+    results: Sequence[Result], here: dict[str, str], rounds: int, beside: Results | None
+) -> Results:
+    """All, in the page's order. Where the others are another processor's the page goes on to be
+    about that one, and what is new says so."""
+    every = list(results)
+    if beside:
+        if beside.machine["processor"] != here["processor"]:
+            for each in results:
+                each.notes.append(ELSEWHERE.format(**here, rounds=rounds))
+            here, rounds = beside.machine, beside.rounds
+        new = {each.id for each in results}
+        every += [each for each in (*beside.figures, *beside.curves) if each.id not in new]
+    every.sort(key=lambda each: _number(each.id))
+    figures = [each for each in every if isinstance(each, Figure)]
+    curves = [each for each in every if isinstance(each, Curve)]
+    return Results(here, rounds, figures, curves)
 
 
 def _number(name: str) -> int:

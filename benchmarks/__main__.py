@@ -33,10 +33,10 @@ PEERED: Final = {"benchmarks.loads", "benchmarks.gateway", "benchmarks.saves"}
 
 
 def main() -> None:
-    """Measure, print, and write if that was everything."""
+    """Measure, print, and write if that was everything, or is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [name for each in MODULES.values() for name in each]
-    parser.add_argument("figures", nargs="*", metavar="P1", help="only these, printed, not written")
+    parser.add_argument("figures", nargs="*", metavar="P1", help="only these, printed")
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {SHORT} in a short run")
     parser.add_argument("--short", action="store_true", help="only to see that it runs")
     parser.add_argument("--write", action="store_true", help="put these into the pages")
@@ -59,13 +59,14 @@ def main() -> None:
         parser.error(f"{wrk.WHY_NOT}: without it the page would lack P3 and P10")
     rounds = arguments.rounds or (SHORT if arguments.short else ROUNDS)
     options = Options(rounds=rounds, short=arguments.short)
+    beside = report.read() if arguments.figures and arguments.write else None
     results: list[Result] = []
     for module in asked_for:
-        found = measured(module, options)
+        # A module measures all that it has.
+        found = [e for e in measured(module, options) if _is_asked_for(e.id, arguments.figures)]
         results += found
-        report.show([each for each in found if _is_asked_for(each.id, arguments.figures)])
+        report.show(found)
     if everything or arguments.write:
-        beside = report.read() if arguments.figures else None
         report.write(results, options.rounds, beside=beside)
         capacity.make()
 

@@ -1,4 +1,4 @@
-"""Calls that are made in a process of their own, because they need settings of their own.
+"""Calls that are made in a process of their own, for settings of their own, or to be many at once.
 
 Some peers patch Django's ORM, and Aevon's settings wrap statements: each would pay for the others.
 Such a process prepares once and waits, quiet, until it is told what to call.

@@ -98,8 +98,9 @@ class Assumed:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was, by the names of benchmarks/weights.py. Bytes; rows/s of a flush by one worker;
-    requests/s of one web worker (None where wrk was not there)."""
+    """What was, by the names of benchmarks/weights.py. Bytes; rows/s of a flush by one worker, and
+    when and where that was measured if not with the rest; requests/s of one web worker (None where
+    wrk was not there)."""
 
     memory: Mapping[str, float]
     rows: Mapping[str, float]
@@ -109,6 +110,7 @@ class Measured:
     log: Mapping[str, float]
     flush_rate: float
     web_rate: float | None
+    flush_measured: str
 
     @classmethod
     def of(cls, results: report.Results) -> "Measured":
@@ -124,6 +126,7 @@ class Measured:
             log=every["log"],
             flush_rate=every["P6"][saves.ALONE],
             web_rate=every.get("P3", {}).get(gateway.NEW),
+            flush_measured=next(each.measured for each in results.figures if each.id == "P6"),
         )
 
 
@@ -334,7 +337,8 @@ def _measured(measured: Measured) -> Iterator[str]:
             f"| {name} | {trips:.3g} round trips, {value:,.0f} bytes, "
             f"{measured.statements[name]:.3g} statements, {log:,.0f} bytes of log |\n"
         )
-    yield f"| a flush worker | {measured.flush_rate:,.0f} rows/s |\n"
+    where = f" ({measured.flush_measured})" if measured.flush_measured else ""
+    yield f"| a flush worker{where} | {measured.flush_rate:,.0f} rows/s |\n"
     if measured.web_rate is not None:
         yield f"| a web worker, `validate/` | {measured.web_rate:,.0f} requests/s |\n"
 

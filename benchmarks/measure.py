@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 # A side of a comparison: does its work once and tells a number, without what it had to prepare:
-# the seconds of one call, or so many in a second.
+# the seconds of one call, so many in a second, or how many are ready.
 Side = Callable[[], float]
 
 
@@ -68,7 +68,8 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A comparison. `sides`: what each side told, in each round; the first is ours, and so is
-    each in `ours`. `unit`: "s" of one call, or what is counted in a second: "requests/s"."""
+    each in `ours`. `unit`: "s" of one call, or what is counted in a second: "requests/s".
+    `measured`: when and where, if that is not what the page is about."""
 
     id: str
     title: str
@@ -77,6 +78,7 @@ class Figure:
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
+    measured: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Curve:
     series: dict[str, list[tuple[float, float]]]
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    measured: str = ""
 
 
 Result = Figure | Curve

@@ -10,6 +10,7 @@ import re
 import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +24,6 @@ from benchmarks.measure import Curve, Figure, Result, Target
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 RESULTS: Final = "benchmarks/results.json"
-ELSEWHERE: Final = (
-    "Measured on {date} and in at least {rounds} rounds, on another machine than the rest: "
-    "{processor}."
-)
 PACKAGES: Final = (
     "Django", "psycopg", "redis", "hiredis", "msgspec", "granian", "djangorestframework",
     "djangorestframework_simplejwt", "django-redis", "django-cacheops", "django-cachalot",
@@ -82,16 +79,15 @@ def write(
 def gathered(
     results: Sequence[Result], here: dict[str, str], rounds: int, beside: Results | None
 ) -> Results:
-    """All, in the page's order. Where the others are another processor's the page goes on to be
-    about that one, and what is new says so."""
+    """All, in the page's order. With others beside it the page goes on to be about their machine,
+    and what is new says when and where it was measured."""
     every = list(results)
     if beside:
-        if beside.machine["processor"] != here["processor"]:
-            for each in results:
-                each.notes.append(ELSEWHERE.format(**here, rounds=rounds))
-            here, rounds = beside.machine, beside.rounds
+        measured = f"{here['date']}, {here['processor']}"
+        every = [replace(each, measured=measured) for each in results]
         new = {each.id for each in results}
         every += [each for each in (*beside.figures, *beside.curves) if each.id not in new]
+        here, rounds = beside.machine, min(rounds, beside.rounds)
     every.sort(key=lambda each: _number(each.id))
     figures = [each for each in every if isinstance(each, Figure)]
     curves = [each for each in every if isinstance(each, Curve)]
@@ -176,6 +172,8 @@ def _section(result: Result) -> Iterator[str]:
     yield f"![{_alternative(result)}](benchmarks/{result.id}.svg)\n\n"
     yield from _grown(result) if isinstance(result, Curve) else _compared(result)
     yield from (f"\n{_wrapped(note)}\n" for note in result.notes)
+    if result.measured:
+        yield f"\nMeasured by itself: {result.measured}.\n"
 
 
 def _grown(curve: Curve) -> Iterator[str]:

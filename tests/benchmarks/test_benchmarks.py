@@ -3,11 +3,15 @@
 import re
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks import report
-from benchmarks.measure import Figure
+from benchmarks import report, saves
+from benchmarks.measure import Curve, Figure, Side
 from tests.servers import ROOT
 
 
@@ -28,16 +32,34 @@ def test_the_page_shows_the_raw_numbers() -> None:
     assert plots == {each.id for each in [*results.figures, *results.curves]}
 
 
-@pytest.mark.parametrize(("processor", "notes"), [("one", 0), ("another", 1)])
-def test_what_is_measured_again_says_where_that_was_another_machine(
-    processor: str, notes: int
-) -> None:
+def test_figures_measured_again_say_when_and_where() -> None:
+    """The page goes on to be about the machine of the others, and of no more rounds than theirs."""
     there = {"date": "2026-01-01", "processor": "one"}
-    others = [Figure(name, name, "s", {name: [1.0]}, []) for name in ("P1", "P2", "P10")]
-    before = report.Results(there, 9, others, [])
-    again = Figure("P2", "P2", "s", {"P2": [2.0]}, [])
-    here = {"date": "2026-02-02", "processor": processor}
-    gathered = report.gathered([again], here, 5, before)
-    assert gathered.figures == [others[0], again, others[2]]
-    assert len(again.notes) == notes
-    assert (gathered.machine, gathered.rounds) == ((there, 9) if notes else (here, 5))
+    others = [Figure(name, name, "s", {name: [1.0]}) for name in ("P1", "P2", "P10")]
+    curve = Curve("by-users", "", "users", "s", {})
+    before = report.Results(there, 9, others, [curve])
+    again = Figure("P2", "P2", "s", {"P2": [2.0]})
+    gathered = report.gathered([again], {"date": "2026-02-02", "processor": "two"}, 50, before)
+    measured = replace(again, measured="2026-02-02, two")
+    assert gathered == report.Results(there, 9, [others[0], measured, others[2]], [curve])
+
+
+@given(st.integers(min_value=1), st.integers(0, 1000))
+def test_copiers_share_all_users(first: int, count: int) -> None:
+    shared = [user_id for share in saves.shares(first, count) for user_id in range(*share)]
+    assert sorted(shared) == list(range(first, first + count))
+
+
+def test_copiers_begin_together_when_all_are_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what counts is all that they copied, and all the time that it took."""
+    monkeypatch.setattr(saves, "seconds", lambda call: call() and 2.0)
+    told, together = [], threading.Barrier(2, timeout=10)
+
+    def copier(rows: float) -> dict[str, Side]:
+        return {
+            saves.READY: lambda: told.append("ready") or rows,
+            saves.COPIED: lambda: told.append("copied") or together.wait() + 1.0,
+        }
+
+    assert saves.copied([copier(3.0), copier(4.0)]) == 3.5
+    assert told == ["ready", "ready", "copied", "copied"]

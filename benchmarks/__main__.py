@@ -34,7 +34,9 @@ PEERED: Final = {"benchmarks.loads", "benchmarks.gateway", "benchmarks.saves"}
 
 def main() -> None:
     """Measure, print, and write if that was everything, or is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, allow_abbrev=False
+    )
     names = [name for each in MODULES.values() for name in each]
     parser.add_argument("figures", nargs="*", metavar="P1", help="only these, printed")
     parser.add_argument("--rounds", type=int, help=f"{ROUNDS}, or {SHORT} in a short run")

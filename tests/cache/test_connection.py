@@ -10,6 +10,7 @@ import select
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from aevon.cache import (
 )
 from aevon.cache.codec import encode
 from aevon.cache.connection import Life, Script, Store, manager, reset, store
+from aevon.cache.connection.pool import Places, Pool
 from aevon.cache.connection.replies import Replies
 from aevon.cache.entries import EMPTY
 from aevon.cache.leases import Lease
@@ -558,6 +560,98 @@ def test_reply_that_is_left_behind_by_a_user_of_the_pool(settings: Any, received
     assert small.command("GET", "psyche:2") == b"two"
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_reply_under_way_to_who_was_interrupted(
+    settings: Any, pipelined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's cache between asking and reading: nobody sees that reply yet."""
+    small = use(settings, POOL_SIZE=1)
+    small.command("SET", "psyche:2", "two")
+    client = small.django_client.pipeline() if pipelined else small.django_client
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def ask() -> None:
+        client.blpop("django:1:nothing", timeout=0.1)
+        client.execute()  # the pipeline
+
+    monkeypatch.setattr(client, "parse_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    assert small.command("GET", "psyche:2") == b"two"
+
+
+def test_who_asks_while_handling_an_error_keeps_the_connection(settings: Any) -> None:
+    """Such as a row that does not exist, which is then cached."""
+    small = use(settings, POOL_SIZE=1)
+    connection = small.command("CLIENT", "ID")
+    try:
+        raise LookupError
+    except LookupError:
+        small.django_client.set("django:1:nothing", "1")
+    assert small.command("CLIENT", "ID") == connection
+
+
+def test_interrupted_while_a_connection_is_taken_or_given_back(settings: Any) -> None:
+    """Wherever Python code is called for it: no lock is left, no place is lost."""
+    small = use(settings, POOL_SIZE=1)
+    small.command("PING")
+    calls = 0
+    while interrupted_at(calls, lambda: small.command("PING"), Pool.take, Pool.give_back):
+        assert_free(small)
+        calls += 1
+    assert calls > 10
+
+
+def test_interrupted_in_the_queue_of_the_pool(settings: Any) -> None:
+    """By way of Django's cache; before and after it, in redis-py's code, a place may be lost."""
+    small = use(settings, POOL_SIZE=1)
+    small.command("PING")
+    calls = 1
+    while interrupted_at(calls, small.django_client.ping, Places.put):
+        assert_free(small)
+        calls += 1
+    assert calls > 4
+
+
+def assert_free(small: Store) -> None:
+    """The only place of the pool."""
+    assert not small.pool.pool.mutex.locked()
+    assert small.pool.pool.qsize() == 1
+    assert small.command("PING") is True
+
+
+def interrupted_at(place: int, call: Callable[[], object], *within: Callable[..., Any]) -> bool:
+    """Whether there are so many beginnings and ends of calls from the beginnings of these functions
+    to their ends; then the call was interrupted there."""
+    outermost = {function.__code__ for function in within}
+    seen = 0
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal seen
+        frame.f_trace_lines = False
+        caller = frame
+        while caller and caller.f_code not in outermost:
+            caller = caller.f_back
+        # Python looks for no signal between the end of a function of its own and what comes next.
+        if caller and event in ("call", "return") and (event, caller) != ("return", frame):
+            seen += 1
+            if seen > place:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
 @pytest.mark.parametrize("step", ["connect", "send"])
 def test_connection_that_is_closed_meanwhile(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By another thread, which ends the store: while it is made, or between asking and reading."""
@@ -590,7 +684,7 @@ def test_place_that_becomes_free(settings: Any) -> None:
         waiting = threads.submit(small.command, "PING")
         with pytest.raises(TimeoutError):
             waiting.result(timeout=0.2)
-        small.pool.give_back(held)
+        small.pool.give_back([held])
         assert waiting.result() is True
     assert time.monotonic() - began < 10
 

@@ -37,7 +37,7 @@ from aevon.cache.connection.errors import (
     broke,
     report,
 )
-from aevon.cache.connection.pool import Pool
+from aevon.cache.connection.pool import Places, Pool
 from aevon.cache.connection.replies import NOT_YET, Replies
 from aevon.cache.connection.scripts import Command, ScriptCall
 from aevon.cache.connection.tracking import Tracking
@@ -119,6 +119,7 @@ class Store:
             driver_info=None,
             redis_connect_func=_introduce,
             parser_class=Replies,
+            queue_class=Places,
         )
         self.pool.breaker = self.breaker
         self.client = redis.Redis(connection_pool=self.pool)
@@ -225,9 +226,11 @@ class Store:
 
     def _exchange(self, commands: Sequence[Command], telling: bool) -> Exchange:
         """Over one connection, so that all replies are of one life."""
-        connection = self.pool.take(telling=telling)
         began = time.perf_counter()
-        try:
+        connection = self.pool.take(telling=telling)
+        held = [connection]
+        try:  # nothing was called in between (pool.py)
+            began = time.perf_counter()  # to wait for a place is no round trip
             replies = self._send_as_primary(
                 connection, [c.evalsha if isinstance(c, ScriptCall) else c for c in commands]
             )
@@ -243,7 +246,11 @@ class Store:
             connection.disconnect()
             raise
         finally:
-            self.pool.give_back(connection)
+            try:
+                self.pool.give_back(held)
+            except BaseException:
+                self.pool.give_back(held)
+                raise
             round_trips_of(_kind_of(commands)).observe(time.perf_counter() - began)
 
     def _send_as_primary(self, connection: Any, commands: list[tuple[Any, ...]]) -> list[Any]:

@@ -195,16 +195,19 @@ class _Run(Generic[D]):
         index = self.buffer.index
         in_time = self._each(index.oldest_first(shards, until=until))
         counts = index.counts()
-        left = sum(counts[shard] for shard in shards) - len(self.stayed)
         if not in_time:
-            self._count("left", max(0, left))
-        elif left > 0:
-            self._each(u for u in index.everybody(shards) if u not in self.stayed)
-            for _ in range(TRIES):
-                if self.locked_out:
-                    time.sleep(PAUSE_SECONDS)
-                    self._each(iter(list(self.locked_out)))
-            self._count("left", len(self.locked_out))
+            marked = sum(counts[shard] for shard in shards)
+            self._count("left", max(0, marked - len(self.stayed)))
+            return
+        # Whose mark stayed is known by name only: another flush may have cleared it by now, so that
+        # as many marks as have stayed may be others'.
+        marked_in = [shard for shard in shards if counts[shard]]
+        self._each(u for u in index.everybody(marked_in) if u not in self.stayed)
+        for _ in range(TRIES):
+            if self.locked_out:
+                time.sleep(PAUSE_SECONDS)
+                self._each(iter(list(self.locked_out)))
+        self._count("left", len(self.locked_out))
 
     def _each(self, user_ids: Iterator[int]) -> bool:
         """Whether all were reached in time."""

@@ -116,6 +116,17 @@ def test_overlapping_flush() -> None:
     assert (row(), marks()) == (("a", 1), {})
 
 
+def test_marks_that_are_gone() -> None:
+    """Whoever cleared them; one that was marked anew is not."""
+    for user_id in (7, 15, 23, 23):
+        edit("a", user_id)
+    flush_users(SHEETS, [7])
+    later = time.time() + 1
+    users = (7, 15, 23)
+    cleared = SHEETS.index.clear(dict.fromkeys(users, 1), dict.fromkeys(users, later))
+    assert (cleared, marks()) == ({7, 15}, {"23": 2})
+
+
 def test_older_flush_that_finishes_last() -> None:
     """It does not write its older document over the newer row, nor clear the newer mark."""
     edit("old")

@@ -2,9 +2,12 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+
+import psycopg
 
 from aevon.cache import CANVAS, rfc3339
 from aevon.cache.codec import encode
@@ -14,6 +17,7 @@ from canvas import services
 from canvas.documents import CanvasDocument
 from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER
+from tests.servers import database_url
 
 
 def window(**members: Any) -> dict[str, Any]:
@@ -33,6 +37,15 @@ def take_back(user_id: int, what: Done) -> Done:
     assert what.undo is not None
     arguments = json.loads(json.dumps(what.undo.arguments))
     return perform(what.undo.intent, user_id, arguments)
+
+
+@contextmanager
+def elsewhere(statement: str, *parameters: Any) -> Iterator[None]:
+    """Somebody's transaction has run this and stays open for the block."""
+    with psycopg.connect(database_url()) as stranger:
+        stranger.execute(statement, parameters)
+        yield
+        stranger.rollback()
 
 
 def patch(user_id: int, **apps: Any) -> CanvasDocument:

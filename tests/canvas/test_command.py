@@ -13,7 +13,7 @@ from aevon.cache.connection import store
 from auth_sessions.models import User
 from canvas import services
 from canvas.models import Canvas
-from tests.canvas.helpers import in_row, make_unsaved, patch, poison, window
+from tests.canvas.helpers import elsewhere, in_row, make_unsaved, patch, poison, window
 
 pytestmark = pytest.mark.django_db
 
@@ -30,7 +30,7 @@ def test_the_command_runs_a_flush_and_sums_up(user: User) -> None:
     lines = run().splitlines()
     assert lines[0].split() == ["persisted", "1"]
     assert [line.split()[0] for line in lines] == [
-        "persisted", "unchanged", "lost", "refused", "Took",
+        "persisted", "unchanged", "lost", "refused", "left", "Took",
     ]  # fmt: skip
     assert in_row(user.pk) == {"a"}
 
@@ -59,6 +59,20 @@ def test_refused_canvases_end_in_an_error(user: User) -> None:
     for _ in range(2):
         with pytest.raises(CommandError, match="1 canvases are refused"):
             run()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_canvases_that_are_left_end_in_an_error(user: User) -> None:
+    """Their rows are held; whoever is about to stop the cache has to know."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    patch(user.pk, b=window())
+    with (
+        elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk),
+        pytest.raises(CommandError, match="1 canvases stay unsaved, because somebody holds their"),
+    ):
+        run()
+    assert run().split()[:2] == ["persisted", "1"]
 
 
 def test_a_cache_out_of_reach_is_told_plainly(cache_away: Any) -> None:

@@ -2,9 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +25,7 @@ from canvas.persistence import save
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.cache.entry_states import between
-from tests.canvas.helpers import held, in_row, live, mark, patch, poison, ttl_ms, window
+from tests.canvas.helpers import elsewhere, held, in_row, live, mark, patch, poison, ttl_ms, window
 from tests.servers import database_url
 from tests.threads import in_thread
 from tests.waiting import wait_for_locks
@@ -196,15 +195,6 @@ def test_flushes_and_edits_all_at_once_lose_nothing(make_user: Any) -> None:
         assert (mark(user_id), Canvas.objects.get(user_id=user_id).revision) == (None, 50)
 
 
-@contextmanager
-def elsewhere(statement: str, *parameters: Any) -> Iterator[None]:
-    """Somebody's transaction has run this and stays open for the block."""
-    with psycopg.connect(database_url()) as stranger:
-        stranger.execute(statement, parameters)
-        yield
-        stranger.rollback()
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
     """However long they hold it; its user's own changes wait, marked."""
@@ -218,6 +208,32 @@ def test_a_row_that_somebody_holds_keeps_nobody_waiting(make_user: Any) -> None:
         assert services.persist_now() == Flushed(persisted=1, left=1)
     assert (in_row(other), mark(held_up)) == ({"x", "y"}, 2)
     assert services.persist_now() == Flushed(persisted=1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_somebody_holds_is_left_whatever_other_flushes_do(
+    make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They clear a mark that stayed: there are as many then as stayed, and they are others'."""
+    held_up, drawing = make_user().pk, make_user().pk
+    for user_id in (held_up, drawing):
+        patch(user_id, x=window())
+    services.persist_now()
+    for user_id in (held_up, drawing):
+        patch(user_id, y=window())
+    settle = flush.settle
+
+    def settle_between_others(*args: Any) -> set[int]:
+        monkeypatch.setattr(flush, "settle", settle)
+        patch(drawing, z=window())
+        settled = settle(*args)
+        services.persist_now([drawing])
+        return settled
+
+    monkeypatch.setattr(flush, "settle", settle_between_others)
+    with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", held_up):
+        assert services.persist_now() == Flushed(persisted=1, left=1)
+    assert (mark(drawing), mark(held_up)) == (None, 2)
 
 
 @pytest.mark.django_db(transaction=True)

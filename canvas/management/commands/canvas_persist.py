@@ -8,8 +8,8 @@ from django.core.management.base import CommandParser
 from aevon.cache.management.base import MaintenanceCommand, Report, add_dry_run, columns
 from canvas import services
 
-# The others are of flushes that have to end in time.
-SHOWN = ("persisted", "unchanged", "lost", "refused")
+# What is postponed is so in flushes that have to end in time.
+SHOWN = ("persisted", "unchanged", "lost", "refused", "left")
 
 
 class Command(MaintenanceCommand):
@@ -50,4 +50,6 @@ def _trouble(flushed: services.Flushed) -> str:
         found.append(f"{flushed.lost:,} unsaved canvases are gone from the cache.")
     if flushed.refused:
         found.append(f"{flushed.refused:,} canvases are refused by PostgreSQL and stay unsaved.")
+    if flushed.left:
+        found.append(f"{flushed.left:,} canvases stay unsaved, because somebody holds their rows.")
     return " ".join(found)

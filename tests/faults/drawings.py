@@ -26,6 +26,7 @@ from canvas.models import Canvas
 from canvas.projection import CANVAS_BUFFER, CANVASES
 from tests.canvas.helpers import window
 from tests.servers import ROOT, environment
+from tests.waiting import eventually
 
 # Makes a merge patch of a user's layout; the revision that is acknowledged.
 Change = Callable[[int, dict[str, Any]], int]
@@ -96,6 +97,12 @@ def not_clean(user_ids: Iterable[int]) -> list[int]:
     lifetimes = lifetimes_ms(user_ids)
     marked = CANVAS_BUFFER.index.marks_of(list(lifetimes))
     return [u for u, lifetime in lifetimes.items() if u in marked or lifetime == -1]
+
+
+def persist_everything() -> None:
+    """What has been acknowledged is in PostgreSQL. Others flush as well, and one flush waits for a
+    row that they hold for a second only."""
+    assert eventually(lambda: services.persist_now().left == 0), "a row is held"
 
 
 class Written:

@@ -13,6 +13,7 @@ from beep import services as beep
 from canvas import services as canvas
 from canvas.models import AwayEdit, Canvas
 from klepsydra.models import Interaction, PsycheState
+from tests.faults.drawings import persist_everything
 from tests.waiting import eventually
 
 from .api import Operation, numbers
@@ -73,7 +74,7 @@ def at_rest(people: Sequence[Person]) -> AtRest:
     _rest()
     users = [person.user_id for person in people]
     live = {user: canvas.live(user) for user in users}
-    canvas.persist_now()
+    persist_everything()
     rows = {row.pk: row for row in Canvas.objects.filter(pk__in=users)}
     plays = Interaction.objects.filter(user_id__in=users, idempotency_key__isnull=False)
     states = PsycheState.objects.filter(pk__in=users)

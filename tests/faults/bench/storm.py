@@ -173,7 +173,8 @@ class Storm:
     def _is_flushed(self) -> bool:
         begun = time.monotonic_ns()
         with contextlib.suppress(CacheError):
-            canvas.persist_now()
+            if canvas.persist_now().left:
+                return False
             self.notes.flushes.append((begun, time.monotonic_ns()))
             return True
         return False

@@ -17,8 +17,8 @@ from django.conf import settings
 
 from aevon.celery import app
 from aevon.embedded import CacheServer
-from canvas import services as canvas
 from tests.consistency.report import write
+from tests.faults.drawings import persist_everything
 from tests.waiting import eventually
 
 from .check import Span, check
@@ -69,7 +69,7 @@ def kill(site: Production, server: CacheServer) -> Away:
     def kill(seconds: float) -> tuple[list[Span], list[Span]]:
         time.sleep(seconds / 2)
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         time.sleep(seconds / 10)

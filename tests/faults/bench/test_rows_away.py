@@ -20,8 +20,8 @@ import pytest
 
 from aevon.cache import outbox
 from aevon.embedded import CacheServer
-from canvas import services as canvas
 from klepsydra.models import PsycheState
+from tests.faults.drawings import persist_everything
 from tests.klepsydra.rows import PSYCHES
 from tests.servers import database_url
 from tests.threads import in_threads
@@ -89,7 +89,7 @@ def test_row_01_cache_down(site: Production, alone: Production, server: CacheSer
     with under_load(site, people, visitors=4) as log:
         log.wait_for(300)
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         with under_load(alone, others, visitors=4) as control:
@@ -281,7 +281,7 @@ def test_row_06_recovery(start: Callable[..., Production], server: CacheServer) 
     with under_load(site, people, visitors=8) as log:
         log.wait_for(300)
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         everybody_has_noticed(site)

@@ -20,7 +20,7 @@ from aevon.embedded import CacheServer
 from canvas import services as canvas
 from canvas.models import Canvas
 from klepsydra.models import PsycheState
-from tests.faults.drawings import Written, written
+from tests.faults.drawings import Written, persist_everything, written
 from tests.faults.test_failover import demote, promote
 from tests.faults.test_memory import fill, make_room
 from tests.faults.witness import busy, direct
@@ -159,7 +159,7 @@ def test_row_08_loading(
         log.wait_for(300)
         before = refusals(site)
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         server.start()
@@ -241,7 +241,7 @@ def test_row_09_live_node_becomes_a_replica(site: Production, server: CacheServe
             log.wait_for(300)
             assert pooled(site, server)
             flushed = time.monotonic_ns()
-            canvas.persist_now()
+            persist_everything()
             demote(server)
             demoted = time.monotonic_ns()
             assert eventually(lambda: not pooled(site, server), 10)
@@ -321,7 +321,7 @@ def test_row_10_lagging_replica_promoted(
         writing.wait_for(WRITES)
     with under_load(site, people) as after:
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         replica.resume()
@@ -368,7 +368,7 @@ def test_row_11_old_snapshot(site: Production, server: CacheServer, rows: Writte
         (ended,) = ask(site, leaving, "logout")
         assert ended.status == 204
         flushed = time.monotonic_ns()
-        canvas.persist_now()
+        persist_everything()
         server.kill()
         lost = (flushed, time.monotonic_ns())
         snapshot.write_bytes(older)
@@ -377,7 +377,7 @@ def test_row_11_old_snapshot(site: Production, server: CacheServer, rows: Writte
         outage = (flushed, site.recovers())
         again += ask(site, leaving, *["validate"] * 20)
         log.wait_for(300)
-        canvas.persist_now()
+        persist_everything()
     assert log.refused() == []
     assert {each.status for each in again} == {401}
     assert check(log.operations, people, outages=[outage], lost_memory=[lost]).violations == []

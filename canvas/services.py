@@ -165,12 +165,14 @@ def backlog_is_due() -> bool:
 def persist_at_session_end(*, user_id: int, **_: Any) -> None:
     """Persist a user's layout before a session ends.
 
-    Cache away: nothing can be done, the next flush saves what the cache still holds. Raises what
-    PostgreSQL raises: the session then goes on.
+    Cache away, or somebody keeps changing the row: the next flush saves what the cache still holds.
+    Raises what PostgreSQL raises: the session then goes on.
     """
     try:
-        persist_now([user_id])
+        waits = persist_now([user_id]).left > 0
     except (CacheUnavailable, Contended):
+        waits = True
+    if waits:
         logger.warning("The canvas of user %d waits for the next flush", user_id)
 
 

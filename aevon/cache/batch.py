@@ -97,6 +97,12 @@ class Batch(Generic[D]):
         """Whether the mark is higher than what is left."""
         return user_id in self.held and self.marks[user_id] > self.held[user_id].document.revision
 
+    @property
+    def owed(self) -> set[int]:
+        """The users of whom PostgreSQL lacks something that it neither has refused nor has to take
+        from elsewhere first."""
+        return self.locked_out | {u for u in self.held if self.is_lost(u) or not self.is_saved(u)}
+
     def floor(self, user_id: int) -> int:
         """Which revision the user's document has to go on above, as it seems; 0: none."""
         if user_id not in self.held:

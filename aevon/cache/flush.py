@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -35,9 +35,11 @@ logger = logging.getLogger(__name__)
 NOTE_FLUSH: Final = Script("note_flush")
 BATCH: Final = 1_000
 KEPT: Final = 300  # flushes on record: those of a day, at a period of five minutes
-# How often rows that somebody holds are tried again, and after which pause.
+# How often what could not be saved is tried again, and after which pause.
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1
+# Where each of them may have to wait for a lock.
+PATIENCE_SECONDS: Final = 2.0
 
 D = TypeVar("D", bound=Any)
 
@@ -46,10 +48,11 @@ D = TypeVar("D", bound=Any)
 class Flushed:
     """What a flush did, in documents.
 
-    `unchanged`: PostgreSQL had it already, or waits for changes made past the cache. `lost`: the
-    cache's memory of it is gone. `refused`: PostgreSQL did not take it. `postponed`: as before, and
-    not tried. `left`: not reached in time, or somebody else holds its row. The last three stay
-    marked.
+    `unchanged`: PostgreSQL had it already. `lost`: the cache's memory of it is gone. `refused`:
+    PostgreSQL did not take it. `postponed`: as before, and not tried. `left`: not reached in time;
+    or not saved after some tries, because somebody else holds its row or keeps changing it; or
+    changes made past the cache come first. The last three stay marked. Each is counted once, but
+    what is lost may be left as well.
     """
 
     persisted: int = 0
@@ -122,10 +125,10 @@ def _measure(
 
 def flush_users(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Flushed:
     """Persist these users' documents now, at a logout for example: also those that were refused
-    before, and after somebody else who holds their rows. Raises as `flush`."""
+    before, and after somebody else who holds their rows. Raises as `flush`, also where they hold
+    them for longer than a statement may take."""
     run = _Run(buffer, float("inf"), patient=False, wait=True)
-    for batch in _batches(iter(user_ids)):
-        run.batch(batch)
+    run.users(user_ids)
     return run.flushed
 
 
@@ -185,44 +188,73 @@ class _Run(Generic[D]):
     wait: bool = False
     progress: Callable[[int], None] = lambda _: None
     flushed: Flushed = field(default_factory=Flushed)
+    # Whose mark stays though PostgreSQL has what was read of it, or does not take it.
     stayed: set[int] = field(default_factory=set)
-    locked_out: set[int] = field(default_factory=set)
+    # As of `Batch`; of the lost, all that were told.
+    owed: set[int] = field(default_factory=set)
+    waiting: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
 
     def everything(self, shards: Sequence[int], *, until: float) -> None:
         """The oldest first. Then whatever else is marked: what had no place in that order, because
-        the clocks of two processes differ, or one has died while it marked; and rows that somebody
-        held, mostly another flush, for a moment."""
-        index = self.buffer.index
-        in_time = self._each(index.oldest_first(shards, until=until))
-        counts = index.counts()
-        if not in_time:
-            marked = sum(counts[shard] for shard in shards)
-            self._count("left", max(0, marked - len(self.stayed)))
-            return
-        # Whose mark stayed is known by name only: another flush may have cleared it by now, so that
-        # as many marks as have stayed may be others'.
-        marked_in = [shard for shard in shards if counts[shard]]
-        self._each(u for u in index.everybody(marked_in) if u not in self.stayed)
-        for _ in range(TRIES):
-            if self.locked_out:
-                time.sleep(PAUSE_SECONDS)
-                self._each(iter(list(self.locked_out)))
-        self._count("left", len(self.locked_out))
+        the clocks of two processes differ, or one has died while it marked."""
+        oldest = self.buffer.index.oldest_first(shards, until=until)
+        in_time = self._each(oldest) and self._each(self._others(shards))
+        if in_time:
+            self._try_again()
+        self._count("left", self._unsaved() if in_time else self._not_reached(shards))
 
-    def _each(self, user_ids: Iterator[int]) -> bool:
-        """Whether all were reached in time."""
+    def users(self, user_ids: Sequence[int]) -> None:
+        """These, in no order."""
+        self._each(iter(user_ids))
+        self.deadline = time.monotonic() + PATIENCE_SECONDS
+        self._try_again()
+        self._count("left", self._unsaved())
+
+    def _unsaved(self) -> int:
+        return len(self.owed | self.waiting)
+
+    def _others(self, shards: Sequence[int]) -> Iterator[int]:
+        counts = self.buffer.index.counts()
+        marked = [shard for shard in shards if counts[shard]]
+        # By name: as many marks as have stayed may be others' by now, because other flushes clear.
+        everybody = self.buffer.index.everybody(marked)
+        return (u for u in everybody if not self._is_met(u))
+
+    def _is_met(self, user_id: int) -> bool:
+        return any(user_id in met for met in (self.stayed, self.owed, self.waiting))
+
+    def _not_reached(self, shards: Sequence[int]) -> int:
+        """How many are marked beside those whose mark stays."""
+        index = self.buffer.index
+        counts = index.counts()
+        stayed = sum(len(index.marks_of(batch)) for batch in _batches(iter(self.stayed)))
+        return max(0, sum(counts[shard] for shard in shards) - stayed)
+
+    def _try_again(self) -> None:
+        """What is owed, for a moment: mostly another flush is about to save it."""
+        for _ in range(TRIES):
+            if not self.owed:
+                return
+            time.sleep(PAUSE_SECONDS)
+            if not self._each(iter(list(self.owed)), counted=False):
+                return
+
+    def _each(self, user_ids: Iterator[int], *, counted: bool = True) -> bool:
+        """Whether all were reached in time; `counted` as progress."""
         for batch in _batches(user_ids):
             if time.monotonic() > self.deadline:
                 return False
             self.batch(batch)
-            self.progress(len(batch))
+            if counted:
+                self.progress(len(batch))
         return True
 
     def batch(self, user_ids: Sequence[int]) -> None:
         """Persist these, in as many transactions as their size asks for."""
         at = time.time()
         marks = self.buffer.index.marks_of(user_ids)
-        self.locked_out &= marks.keys() | self.locked_out.difference(user_ids)
+        self.owed -= set(user_ids) - marks.keys()
         self.buffer.index.forget_order({u: at for u in user_ids if u not in marks})
         refusals = self.buffer.index.refusals(list(marks))
         waiting = self._due(marks, refusals) if self.patient else marks
@@ -236,6 +268,7 @@ class _Run(Generic[D]):
         now = time.time()
         left = {u for u, r in refusals.items() if r.retry_at > now and r.revision == marks[u]}
         self.stayed |= left
+        self.owed -= left
         self._count("postponed", len(left))
         return {u: mark for u, mark in marks.items() if u not in left}
 
@@ -244,26 +277,28 @@ class _Run(Generic[D]):
         note_refused(self.buffer, batch, refusals)
         floors = overtaken(self.buffer, batch)
         lost = {user_id for user_id in floors if batch.is_lost(user_id)}
-        for user_id in lost:
+        for user_id in lost - self.lost:
             logger.error("The unsaved document of user %d is gone from the cache", user_id)
-        self._count("lost", len(lost))
-        self._count_verdicts(batch, without=floors.keys())
-        # Once more, and no further: what is overtaken again waits for the next flush.
+        self._count("lost", len(lost - self.lost))
+        self.lost |= lost
+        self._count_verdicts(batch)
+        # What is overtaken again is tried again with what else is owed.
         if lifted := self.buffer.index.marks_of(lift(self.buffer, floors, lost=lost)):
             again = persist(self.buffer, lifted, at=time.time(), wait=self.wait)
             self._settle(again)
             note_refused(self.buffer, again, refusals)
-            self._count_verdicts(again, without=lost)
+            self._count_verdicts(again)
 
     def _settle(self, batch: Batch[D]) -> None:
-        reached = batch.marks.keys() - batch.locked_out
-        self.locked_out = (self.locked_out - reached) | batch.locked_out
-        self.stayed |= reached
-        self.stayed -= settle(self.buffer, batch)
+        cleared = settle(self.buffer, batch)
+        owed, waiting = batch.owed - cleared, batch.waiting - cleared
+        self.owed = (self.owed - batch.marks.keys()) | owed
+        self.waiting = (self.waiting - batch.marks.keys()) | waiting
+        self.stayed = (self.stayed | batch.marks.keys()) - owed - waiting - cleared
 
-    def _count_verdicts(self, batch: Batch[D], *, without: Set[int]) -> None:
-        reached = batch.marks.keys() - batch.locked_out - without
-        verdicts = Counter(_verdict(batch, user_id) for user_id in reached)
+    def _count_verdicts(self, batch: Batch[D]) -> None:
+        done = batch.marks.keys() - batch.owed - batch.waiting - self.lost
+        verdicts = Counter(_verdict(batch, user_id) for user_id in done)
         for verdict, count in verdicts.items():
             self._count(verdict, count)
 

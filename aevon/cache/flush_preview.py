@@ -50,13 +50,14 @@ def _verdicts(buffer: WriteBehind[D], user_ids: Sequence[int]) -> Iterator[str]:
             stored = buffer.projection.documents(list(marks))
         transaction.set_rollback(True)
     for user_id, mark in marks.items():
-        if user_id not in rows:
+        row = rows.get(user_id)
+        if user_id not in rows or (row is not None and row.before_away is not None):
             yield "left"
         elif _is_refused(refusals.get(user_id), mark):
             yield "refused"
         else:
             document = _document(buffer, live[user_id], stored.get(user_id))
-            yield _verdict(buffer, document, mark, rows[user_id], stored.get(user_id))
+            yield _verdict(buffer, document, mark, row, stored.get(user_id))
 
 
 def _is_refused(refusal: Refusal | None, mark: int) -> bool:
@@ -76,8 +77,8 @@ def _document(buffer: WriteBehind[D], live: Any, stored: Any) -> Any:
 def _verdict(
     buffer: WriteBehind[D], document: Any, mark: int, row: LockedRow | None, stored: Any
 ) -> str:
-    if row is None or row.before_away is not None:
-        return "unchanged"  # there is no such user, or changes made past the cache come first
+    if row is None:
+        return "unchanged"  # there is no such user
     revision = row.revision if document is None else document.revision
     if mark > revision:
         return "lost"

@@ -74,7 +74,7 @@ QUERIES = Histogram(
 FLUSHED = Counter(
     "aevon_cache_flushed_total",
     "Write-behind documents that a flush looked at, by keyspace and result "
-    "(persisted, unchanged, lost, refused, postponed: refused before; left: no time).",
+    "(persisted, unchanged, lost, refused, postponed: refused before; left: no time, or held up).",
     ["keyspace", "result"],
 )
 FLUSHES = Counter(

@@ -112,7 +112,8 @@ def persist(resource: Resource, user_id: int) -> Told:
     if flushed.persisted:
         return Told("Persisted.")
     if flushed.left:
-        return Told("Somebody holds the row: it stays unsaved until the next flush.", well=False)
+        why = "changes made past the cache come first (Repair), or somebody keeps changing the row"
+        return Told(f"It stays unsaved for now: {why}.", well=False)
     return Told("Nothing to persist: PostgreSQL has it already.")
 
 

@@ -1,6 +1,7 @@
 """What the tests of the write-behind pattern share: user 7's document, its row and its mark."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -55,9 +56,16 @@ def marks() -> dict[str, float]:
     return {user: float(score) for user, score in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def flush_around(act: Callable[[], object], *, after: bool = True, **options: Any) -> Flushed:
-    """A flush during which `act` runs, once: after its commit, or before it, when it has read."""
-    waiting = [act]
+def flush_around(
+    act: Callable[[], object],
+    *,
+    after: bool = True,
+    then: Callable[[], object] = lambda: None,
+    **options: Any,
+) -> Flushed:
+    """A flush during which `act` runs, once: after its commit, or before it, when it has read; and
+    `then` when its first batch is settled."""
+    waiting, following = [act], [then]
     settle = flush.settle
 
     def save(sheets: Sequence[Sheet]) -> Mapping[int, str]:
@@ -68,11 +76,26 @@ def flush_around(act: Callable[[], object], *, after: bool = True, **options: An
     def settle_late(*args: Any) -> set[int]:
         while waiting:
             waiting.pop()()
-        return settle(*args)
+        settled = settle(*args)
+        while following:
+            following.pop()()
+        return settled
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(flush, "settle", settle_late)
         return flush.flush(replace(SHEETS, save=save), **options)
+
+
+def written_first(buffer: Any, write: Callable[[], object]) -> Any:
+    """A buffer: `write()`, which writes rows with SQL, comes before each try to hold them."""
+
+    @contextmanager
+    def locked(*args: Any, **options: Any) -> Iterator[Any]:
+        write()
+        with buffer.locked(*args, **options) as rows:
+            yield rows
+
+    return replace(buffer, locked=locked)
 
 
 def live(**members: Any) -> Sheet:

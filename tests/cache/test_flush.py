@@ -1,19 +1,21 @@
 """The flush of a write-behind buffer: everything acknowledged comes into PostgreSQL, once."""
 
+import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from django.db import OperationalError, transaction
 
 import aevon.cache.batch as batch_module
 import aevon.cache.flush as flush_module
-from aevon.cache import CacheUnavailable, Contended, dirty_index, write_behind
+from aevon.cache import CANVAS_INDEX, CacheUnavailable, Contended, dirty_index, write_behind
 from aevon.cache.codec import encode
 from aevon.cache.connection import store
 from aevon.cache.dirty_index import SHARDS, Exposure
@@ -34,9 +36,23 @@ from tests.cache.sheets import (
     row,
     save_row,
     save_row_again,
+    written_first,
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("tables")]
+# A flush of everything, and of the user.
+EITHER: Final = [partial(flush, seconds=60), lambda sheets: flush_users(sheets, [7])]
+# A buffer, and the revisions that have yet to be given.
+Overtaken = tuple[Any, Iterator[int]]
+
+
+@pytest.fixture
+def sql_is_faster() -> Overtaken:
+    """An unsaved document whose row is written with SQL before each try to hold it."""
+    edit("mine")
+    save_row("sql", 5)
+    revisions = itertools.count(7, 2)
+    return written_first(SHEETS, lambda: save_row_again("sql", next(revisions))), revisions
 
 
 def test_flush() -> None:
@@ -232,7 +248,7 @@ def test_lease_of_a_dead_reader() -> None:
     assert (marks(), flush(SHEETS), row()) == ({"7": 4}, Flushed(persisted=1), ("new", 4))
 
 
-@pytest.mark.parametrize("persist", [flush, lambda sheets: flush_users(sheets, [7])])
+@pytest.mark.parametrize("persist", EITHER)
 def test_lease_of_a_dead_flusher(persist: Callable[..., Flushed]) -> None:
     """It had met the mark of a document that was saved and evicted: the next one finishes it."""
     save_row("saved", 3)
@@ -558,21 +574,58 @@ def test_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order == users
 
 
-def test_flush_that_has_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it does not reach in time is counted and stays; the next flush begins with it."""
+@pytest.fixture
+def an_hour_passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """For flushes, which look at the time after each document."""
     monkeypatch.setattr(flush_module, "BATCH", 1)
     clock = SimpleNamespace(**vars(time))
     monkeypatch.setattr(flush_module, "time", clock)
+    return lambda: setattr(clock, "monotonic", lambda: time.monotonic() + 3600)
+
+
+def test_flush_that_has_to_end(an_hour_passes: Callable[[], None]) -> None:
+    """What it does not reach in time is counted and stays; the next flush begins with it."""
     for user_id in (7, 8, 9):
         edit("a", user_id)
     assert flush(SHEETS, seconds=0) == Flushed(left=3)
-
-    def an_hour_passes() -> None:
-        clock.monotonic = lambda: time.monotonic() + 3600
-
     assert flush_around(an_hour_passes, seconds=60) == Flushed(persisted=1, left=2)
     assert marks().keys() == {"8", "9"}
     assert flush(SHEETS) == Flushed(persisted=2)
+
+
+def test_flush_that_has_to_end_beside_another(an_hour_passes: Callable[[], None]) -> None:
+    """The other one has cleared as many marks as have stayed: what is left is told by name."""
+    for user_id in (7, 8):
+        edit("a", user_id)
+
+    def other() -> None:
+        flush_users(SHEETS, [7])
+        an_hour_passes()
+
+    flushed = flush_around(lambda: edit("b", 7), then=other, seconds=60)
+    assert (flushed, marks()) == (Flushed(persisted=1, left=1), {"8": 1})
+
+
+def test_flush_that_has_to_end_among_those_without_a_place(
+    an_hour_passes: Callable[[], None],
+) -> None:
+    """They come last, and are counted when they are not reached."""
+    for user_id in (7, 8, 9):
+        edit("a", user_id)
+        store().command("DEL", CANVAS_INDEX.since.key(user_id % SHARDS))
+    assert flush_around(an_hour_passes, seconds=60) == Flushed(persisted=1, left=2)
+
+
+@pytest.mark.parametrize("persist", EITHER)
+def test_flush_that_has_to_end_while_it_tries_again(
+    persist: Callable[..., Flushed], sql_is_faster: Overtaken, an_hour_passes: Callable[[], None]
+) -> None:
+    """A worker's end is near, or somebody waits for an answer: it does not go on trying."""
+    buffer, revisions = sql_is_faster
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(flush_module.time, "sleep", lambda _: an_hour_passes())
+        assert persist(buffer) == Flushed(left=1)
+    assert next(revisions) == 7 + 2 * 2
 
 
 def test_large_documents_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -651,13 +704,14 @@ def test_flusher_that_dies_while_it_reports_a_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_mark_whose_document_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Dragonfly a mark may be seen before its document: no loss, and no revision is skipped."""
+    """On Dragonfly a mark may be seen before its document: no loss, and no revision is skipped; the
+    flush tries again."""
     edit("a")
     flush(SHEETS)
     store().command("ZADD", MARKS, "GT", 2, 7)
     monkeypatch.setattr(batch_module, "time", _Meanwhile(lambda: edit("b")))
-    assert flush(SHEETS).lost == 0
-    assert (got(KEY)["revision"], marks()) == (2, {"7": 2})
+    assert flush(SHEETS) == Flushed(persisted=1)
+    assert (row(), got(KEY)["revision"], marks()) == (("b", 2), 2, {})
 
 
 class _Meanwhile:
@@ -694,6 +748,79 @@ def test_document_that_is_saved_by_the_time_of_the_lift(monkeypatch: pytest.Monk
     monkeypatch.setattr(flush_module, "lift", late)
     flush(SHEETS)
     assert (row(), got(KEY)["revision"], marks()) == (("mine", 2), 2, {})
+
+
+@pytest.mark.parametrize("persist", EITHER)
+@pytest.mark.parametrize("before", ["settle", "lift"])
+def test_document_that_another_flush_has_only_lifted(
+    before: str, persist: Callable[..., Flushed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be slow, or dead: the row has nothing of it yet."""
+    edit("mine")
+    save_row("sql", 5)
+    step = getattr(flush_module, before)
+
+    def late(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(flush_module, before, step)
+        update(SHEETS, 7, lambda sheet: sheet, floor=5)
+        return step(*args, **options)
+
+    monkeypatch.setattr(flush_module, before, late)
+    assert persist(SHEETS) == Flushed(persisted=1)
+    assert (row(), marks()) == (("mine", 6), {})
+
+
+def test_progress_of_a_flush_that_tries_again(
+    sql_is_faster: Overtaken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each document is one."""
+    buffer, _ = sql_is_faster
+    monkeypatch.setattr(flush_module, "PAUSE_SECONDS", 0)
+    seen: list[int] = []
+    flush(buffer, progress=seen.append)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("persist", EITHER)
+def test_document_that_is_overtaken_again_and_again(
+    persist: Callable[..., Flushed], sql_is_faster: Overtaken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By somebody who writes the row with SQL before each try: after some, it is called left."""
+    buffer, revisions = sql_is_faster
+    monkeypatch.setattr(flush_module, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(batch_module, "UNDER_WAY_SECONDS", 0)
+    assert persist(buffer) == Flushed(left=1)
+    assert marks().keys() == {"7"}
+    # In each try the row is held twice: once lifted, the document is to be saved again.
+    assert next(revisions) == 7 + 2 * 2 * (flush_module.TRIES + 1)
+
+
+def test_document_that_is_lost_and_cannot_be_lifted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told once, however often that is tried."""
+    save_row("saved", 3)
+    store().command("ZADD", MARKS, 5, 7)
+
+    def contended(*_: Any, **__: Any) -> None:
+        raise Contended
+
+    monkeypatch.setattr(flush_module, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(batch_module, "update", contended)
+    assert flush(SHEETS) == Flushed(lost=1, left=1)
+    assert caplog.text.count("is gone from the cache") == 1
+
+
+def test_lost_documents_in_more_than_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes on above each of them is saved, and counted as lost alone."""
+    monkeypatch.setattr(batch_module, "READ", 1)
+    monkeypatch.setattr(batch_module, "BATCH_BYTES", 0)
+    users = (7, 15, 23)
+    for user_id in users:
+        save_row("saved" * 100, 3, user_id)
+        store().command("ZADD", MARKS, 5, user_id)
+    assert flush(SHEETS) == Flushed(lost=3)
+    assert (marks(), [row(user_id) for user_id in users]) == ({}, [("saved" * 100, 6)] * 3)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,6 +10,7 @@ from django.db import OperationalError
 
 from aevon.cache import CANVAS
 from aevon.cache.connection import store
+from aevon.cache.tasks import drain_outbox
 from auth_sessions.models import User
 from canvas import services
 from canvas.models import Canvas
@@ -67,12 +68,26 @@ def test_canvases_that_are_left_end_in_an_error(user: User) -> None:
     patch(user.pk, a=window())
     services.persist_now()
     patch(user.pk, b=window())
-    with (
-        elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk),
-        pytest.raises(CommandError, match="1 canvases stay unsaved, because somebody holds their"),
-    ):
-        run()
+    with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk):
+        with pytest.raises(CommandError, match="1 canvases stay unsaved: somebody holds"):
+            run()
+        assert json.loads(run("--json", "--dry-run"))["left"] == 1  # which says no more than that
     assert run().split()[:2] == ["persisted", "1"]
+
+
+def test_canvases_that_wait_for_changes_past_the_cache_end_in_an_error(
+    user: User, cache_away: Any
+) -> None:
+    """PostgreSQL has not what is in them."""
+    patch(user.pk, a=window())
+    with cache_away():
+        patch(user.pk, b=window())
+    assert json.loads(run("--json", "--dry-run"))["left"] == 1
+    with pytest.raises(CommandError, match=r"1 canvases stay unsaved.*past the cache come first"):
+        run()
+    drain_outbox()
+    assert json.loads(run("--json"))["left"] == 0
+    assert in_row(user.pk) == {"a", "b"}
 
 
 def test_a_cache_out_of_reach_is_told_plainly(cache_away: Any) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 import psycopg
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 
 from aevon.cache import CANVAS, batch, flush
 from aevon.cache.connection import store
@@ -25,6 +27,7 @@ from canvas.persistence import save
 from canvas.projection import CANVAS_BUFFER
 from canvas.services import Flushed
 from tests.cache.entry_states import between
+from tests.cache.sheets import written_first
 from tests.canvas.helpers import elsewhere, held, in_row, live, mark, patch, poison, ttl_ms, window
 from tests.servers import database_url
 from tests.threads import in_thread
@@ -42,14 +45,21 @@ def flush_with(saving: Any) -> Flushed:
     return flush.flush(replace(CANVAS_BUFFER, save=saving))
 
 
-def late(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next flush is overtaken: `act` runs after its commit, before it tells the documents."""
+def late(
+    act: Callable[[], object],
+    monkeypatch: pytest.MonkeyPatch,
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """The next flush is overtaken: `act` runs after its commit, before it tells the documents;
+    `then` afterwards."""
     settle = flush.settle
 
     def settle_late(*args: Any) -> set[int]:
         monkeypatch.setattr(flush, "settle", settle)
         act()
-        return settle(*args)
+        settled = settle(*args)
+        then()
+        return settled
 
     monkeypatch.setattr(flush, "settle", settle_late)
 
@@ -221,19 +231,37 @@ def test_a_row_that_somebody_holds_is_left_whatever_other_flushes_do(
     services.persist_now()
     for user_id in (held_up, drawing):
         patch(user_id, y=window())
-    settle = flush.settle
-
-    def settle_between_others(*args: Any) -> set[int]:
-        monkeypatch.setattr(flush, "settle", settle)
-        patch(drawing, z=window())
-        settled = settle(*args)
-        services.persist_now([drawing])
-        return settled
-
-    monkeypatch.setattr(flush, "settle", settle_between_others)
+    late(lambda: patch(drawing, z=window()), monkeypatch, lambda: services.persist_now([drawing]))
     with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", held_up):
         assert services.persist_now() == Flushed(persisted=1, left=1)
     assert (mark(drawing), mark(held_up)) == (None, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("away", [False, True])
+def test_what_cannot_be_saved_is_left_when_the_time_is_up(
+    make_user: Any, cache_away: Any, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that somebody holds, or that took changes past the cache; with what was not reached."""
+    users = [make_user().pk for _ in range(3)]
+    patch(users[0], x=window())
+    services.persist_now()
+    for user_id in users:
+        patch(user_id, y=window())
+    if away:
+        with cache_away():
+            patch(users[0], z=window())
+    monkeypatch.setattr(flush, "BATCH", 1)
+    clock = SimpleNamespace(**vars(time))
+    monkeypatch.setattr(flush, "time", clock)
+
+    def time_is_up() -> None:
+        clock.monotonic = lambda: time.monotonic() + 3600
+
+    late(time_is_up, monkeypatch)
+    holding = elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", users[0])
+    with nullcontext() if away else holding:
+        assert services.persist_in_time() == Flushed(left=3)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -247,6 +275,24 @@ def test_a_refusal_is_remembered_while_somebody_holds_the_row(user: User) -> Non
     with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk):
         assert services.persist_now() == Flushed(left=1)
     assert CANVAS_BUFFER.index.refusals([user.pk])[user.pk].revision == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refusal_that_somebody_noted_while_they_held_the_row_is_not_called_left(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduled flush finds it on its next try: it is postponed, and counted once."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    patch(user.pk, a={"zIndex": 2})
+    refusals = iter([{}, {user.pk: 2}])
+
+    def pause(_: float) -> None:
+        CANVAS_BUFFER.index.refuse(next(refusals, {}), {})
+
+    monkeypatch.setattr(flush, "time", SimpleNamespace(**{**vars(time), "sleep": pause}))
+    with elsewhere("SELECT FROM canvas_canvas WHERE user_id = %s FOR UPDATE", user.pk):
+        assert services.persist_in_time() == Flushed(postponed=1)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -346,6 +392,26 @@ def test_a_logout_with_the_cache_away_goes_through(
     assert "waits for the next flush" in caplog.text
     services.persist_now()
     assert in_row(user.pk) == {"a"}
+
+
+def test_a_logout_tells_of_what_it_could_not_persist(
+    user: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody writes the row with SQL before each of its tries; the next flush has it."""
+    patch(user.pk, a=window())
+    services.persist_now()
+    patch(user.pk, b=window())
+
+    def write() -> None:
+        Canvas.objects.filter(pk=user.pk).update(revision=F("revision") + 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flush, "PAUSE_SECONDS", 0)
+        patched.setattr(services, "CANVAS_BUFFER", written_first(CANVAS_BUFFER, write))
+        session_ending.send(sender=None, user_id=user.pk)
+    assert "waits for the next flush" in caplog.text
+    assert services.persist_now() == Flushed(persisted=1)
+    assert in_row(user.pk) == {"a", "b"}
 
 
 def test_a_logout_does_not_go_through_when_postgresql_fails(

@@ -111,6 +111,19 @@ def test_persisting_now(operator: Client, member: User) -> None:
     assert told == ["Nothing to persist: PostgreSQL has it already."]
 
 
+def test_persisting_what_waits_for_a_change_past_the_cache(
+    operator: Client, member: User, cache_away: Any
+) -> None:
+    """It is not called saved."""
+    patch(member.pk, b=window())
+    with cache_away():
+        patch(member.pk, c=window())
+    (told,) = do(operator, member.pk, "canvas", "persist")
+    assert "stays unsaved for now: changes made past the cache come first" in told
+    do(operator, member.pk, "canvas", "repair")
+    assert verdict("canvas", member.pk) == "in sync"
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_repairing_what_is_stale(operator: Client, member: User, waits: bool) -> None:
     """With the outbox knowing of it or not; afterwards this key does not wait, and others do."""

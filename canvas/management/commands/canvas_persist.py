@@ -39,17 +39,20 @@ class Command(MaintenanceCommand):
         return Report(
             data={"dryRun": dry_run, **counts},
             lines=["Nothing was changed. A flush would find:", *lines] if dry_run else lines,
-            trouble=_trouble(flushed),
+            trouble=_trouble(flushed, dry_run=dry_run),
         )
 
 
-def _trouble(flushed: services.Flushed) -> str:
+def _trouble(flushed: services.Flushed, *, dry_run: bool) -> str:
     """What a person has to look after."""
     found = []
     if flushed.lost:
         found.append(f"{flushed.lost:,} unsaved canvases are gone from the cache.")
     if flushed.refused:
         found.append(f"{flushed.refused:,} canvases are refused by PostgreSQL and stay unsaved.")
-    if flushed.left:
-        found.append(f"{flushed.left:,} canvases stay unsaved, because somebody holds their rows.")
+    if flushed.left and not dry_run:  # which looks once, and a flush tries for a moment
+        found.append(
+            f"{flushed.left:,} canvases stay unsaved: somebody holds or keeps changing their rows,"
+            " or changes made past the cache come first (cache_listen --once)."
+        )
     return " ".join(found)

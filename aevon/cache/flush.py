@@ -35,11 +35,11 @@ logger = logging.getLogger(__name__)
 NOTE_FLUSH: Final = Script("note_flush")
 BATCH: Final = 1_000
 KEPT: Final = 300  # flushes on record: those of a day, at a period of five minutes
-# How often what could not be saved is tried again, and after which pause.
+# How often what could not be saved is tried again, after which pause, and for how long at most,
+# because each try may have to wait for locks.
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1
-# Where each of them may have to wait for a lock.
-PATIENCE_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 3.0
 
 D = TypeVar("D", bound=Any)
 
@@ -207,7 +207,6 @@ class _Run(Generic[D]):
     def users(self, user_ids: Sequence[int]) -> None:
         """These, in no order."""
         self._each(iter(user_ids))
-        self.deadline = time.monotonic() + PATIENCE_SECONDS
         self._try_again()
         self._count("left", self._unsaved())
 
@@ -233,6 +232,7 @@ class _Run(Generic[D]):
 
     def _try_again(self) -> None:
         """What is owed, for a moment: mostly another flush is about to save it."""
+        self.deadline = min(self.deadline, time.monotonic() + PATIENCE_SECONDS)
         for _ in range(TRIES):
             if not self.owed:
                 return
@@ -292,9 +292,11 @@ class _Run(Generic[D]):
     def _settle(self, batch: Batch[D]) -> None:
         cleared = settle(self.buffer, batch)
         owed, waiting = batch.owed - cleared, batch.waiting - cleared
-        self.owed = (self.owed - batch.marks.keys()) | owed
-        self.waiting = (self.waiting - batch.marks.keys()) | waiting
-        self.stayed = (self.stayed | batch.marks.keys()) - owed - waiting - cleared
+        for kept in (self.stayed, self.owed, self.waiting):
+            kept.difference_update(batch.marks)
+        self.owed |= owed
+        self.waiting |= waiting
+        self.stayed |= batch.marks.keys() - owed - waiting - cleared
 
     def _count_verdicts(self, batch: Batch[D]) -> None:
         done = batch.marks.keys() - batch.owed - batch.waiting - self.lost

@@ -265,6 +265,25 @@ def test_what_cannot_be_saved_is_left_when_the_time_is_up(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_table_that_somebody_holds_is_not_asked_for_each_row(
+    make_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to make an index: each time is a wait, however few canvases there are."""
+    users = [make_user().pk for _ in range(16)]
+    for user_id in users:
+        patch(user_id, x=window())
+    monkeypatch.setattr(batch, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(flush, "PATIENCE_SECONDS", 0.5)
+    waits: list[None] = []
+    buffer = written_first(CANVAS_BUFFER, lambda: waits.append(None))
+    with elsewhere("LOCK TABLE canvas_canvas IN SHARE MODE"):
+        assert flush.flush(buffer) == Flushed(left=16)
+    # Each of the two or three times until half a second is over, and the halves that are left then.
+    assert len(waits) < 3 * 8
+    assert services.persist_now() == Flushed(persisted=16)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_refusal_is_remembered_while_somebody_holds_the_row(user: User) -> None:
     """Its document was not tried, so nothing is known that is better."""
     patch(user.pk, a=window())

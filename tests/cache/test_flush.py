@@ -788,6 +788,7 @@ def test_document_that_is_overtaken_again_and_again(
     """By somebody who writes the row with SQL before each try: after some, it is called left."""
     buffer, revisions = sql_is_faster
     monkeypatch.setattr(flush_module, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(flush_module, "PATIENCE_SECONDS", 60)  # as many as there are
     monkeypatch.setattr(batch_module, "UNDER_WAY_SECONDS", 0)
     assert persist(buffer) == Flushed(left=1)
     assert marks().keys() == {"7"}

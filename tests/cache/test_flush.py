@@ -725,11 +725,15 @@ class _Meanwhile:
 
 
 @pytest.mark.parametrize("revision", [1, 9])
-def test_row_that_sql_has_written(revision: int) -> None:
-    """Ahead of the unsaved document, or of its very revision: the document goes on above it."""
+def test_row_that_sql_has_written(revision: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ahead of the unsaved document, or of its very revision: the document goes on above it, and is
+    saved at once."""
     edit("mine")
     save_row("sql", revision)
-    assert flush(SHEETS) == Flushed(persisted=1)
+    pauses: list[float] = []
+    clock = SimpleNamespace(**{**vars(time), "sleep": pauses.append})
+    monkeypatch.setattr(flush_module, "time", clock)
+    assert (flush(SHEETS), pauses) == (Flushed(persisted=1), [])
     assert (row(), marks()) == (("mine", revision + 1), {})
     assert got(KEY)["_persistedRevision"] == revision + 1
 
